@@ -1,0 +1,1 @@
+//! HTTP: routes, request and response types, authentication, and the client that the CLI uses.

@@ -1,0 +1,3 @@
+//! The bacalhau command.
+
+fn main() {}

@@ -1,0 +1,211 @@
+//! A job: the versioned description of work and its state.
+
+use crate::selector::Requirement;
+use crate::state::State;
+use crate::task::Task;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Keys of [`Job::meta`] that the system writes.
+pub mod meta {
+    /// Reserved prefix; users' keys under it are dropped with a warning.
+    pub const PREFIX: &str = "bacalhau.org/";
+    /// Node ID of the orchestrator.
+    pub const ORCHESTRATOR_ID: &str = "bacalhau.org/orchestrator.id";
+    /// Older name of the same.
+    pub const REQUESTER_ID: &str = "bacalhau.org/requester.id";
+    /// Protocol that brought an execution to a compute node.
+    pub const ORCHESTRATOR_PROTOCOL: &str = "bacalhau.org/orchestrator.protocol";
+    /// Instance ID of the client.
+    pub const CLIENT_INSTANCE_ID: &str = "bacalhau.org/client.instance.id";
+    /// Installation ID of the client.
+    pub const CLIENT_INSTALLATION_ID: &str = "bacalhau.org/client.installation.id";
+    /// Instance ID of the orchestrator.
+    pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
+    /// Installation ID of the orchestrator.
+    pub const SERVER_INSTALLATION_ID: &str = "bacalhau.org/server.installation.id";
+}
+
+/// Job type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JobType {
+    /// Runs `Count` partitions to their end.
+    Batch,
+    /// Runs to its end on every matching node.
+    Ops,
+    /// Keeps `Count` copies running.
+    Service,
+    /// Keeps one copy running on every matching node.
+    Daemon,
+}
+
+impl JobType {
+    /// The word users write, exactly lower-case; `None` for anything else.
+    pub fn parse(text: &str) -> Option<JobType> {
+        match text {
+            "batch" => Some(JobType::Batch),
+            "ops" => Some(JobType::Ops),
+            "service" => Some(JobType::Service),
+            "daemon" => Some(JobType::Daemon),
+            _ => None,
+        }
+    }
+
+    /// The word users write.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobType::Batch => "batch",
+            JobType::Ops => "ops",
+            JobType::Service => "service",
+            JobType::Daemon => "daemon",
+        }
+    }
+
+    /// Service and daemon jobs run until stopped.
+    pub fn is_long_running(self) -> bool {
+        matches!(self, JobType::Service | JobType::Daemon)
+    }
+
+    /// Ops and daemon jobs run on every matching node and have no count.
+    pub fn is_on_all_nodes(self) -> bool {
+        matches!(self, JobType::Ops | JobType::Daemon)
+    }
+}
+
+/// State of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JobState {
+    /// Not known.
+    #[default]
+    Undefined,
+    /// Submitted, nothing placed yet.
+    Pending,
+    /// Waits for nodes.
+    Queued,
+    /// At least one execution was asked to run.
+    Running,
+    /// Done.
+    Completed,
+    /// Given up.
+    Failed,
+    /// Stopped by a user.
+    Stopped,
+}
+
+impl JobState {
+    const ALL: [JobState; 7] = [
+        JobState::Undefined,
+        JobState::Pending,
+        JobState::Queued,
+        JobState::Running,
+        JobState::Completed,
+        JobState::Failed,
+        JobState::Stopped,
+    ];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobState::Undefined => "Undefined",
+            JobState::Pending => "Pending",
+            JobState::Queued => "Queued",
+            JobState::Running => "Running",
+            JobState::Completed => "Completed",
+            JobState::Failed => "Failed",
+            JobState::Stopped => "Stopped",
+        }
+    }
+
+    /// Completed, Failed and Stopped are final.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, JobState::Completed | JobState::Failed | JobState::Stopped)
+    }
+
+    /// Reads the word in any case; unknown words are [`JobState::Undefined`].
+    pub fn parse(text: &str) -> JobState {
+        JobState::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(text)).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for JobState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for JobState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = JobState;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a job state")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<JobState, E> {
+                Ok(JobState::parse(text))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// A job. The JSON order is Bacalhau 1.9's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Job {
+    /// `j-<uuid4>`.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Unique in its namespace; the ID when the user gave none.
+    pub name: String,
+    /// Namespace, `default` unless set.
+    pub namespace: String,
+    /// See [`JobType`]; kept as text so that a wrong word can be reported.
+    pub r#type: String,
+    /// Higher first.
+    pub priority: i64,
+    /// Partitions; 0 for ops and daemon jobs.
+    pub count: i64,
+    /// Which nodes may run it.
+    pub constraints: Vec<Requirement>,
+    /// Free-form notes; keys under [`meta::PREFIX`] belong to the system.
+    pub meta: BTreeMap<String, String>,
+    /// Labels for `job list`.
+    pub labels: BTreeMap<String, String>,
+    /// Exactly one task once accepted.
+    pub tasks: Vec<Task>,
+    /// State.
+    pub state: State<JobState>,
+    /// From 1, one more with every update and rerun.
+    pub version: u64,
+    /// From 1, one more with every stored change.
+    pub revision: u64,
+    /// Nanoseconds since 1970.
+    pub create_time: i64,
+    /// Nanoseconds since 1970.
+    pub modify_time: i64,
+}
+
+impl Job {
+    /// The type, if it is a known word.
+    pub fn job_type(&self) -> Option<JobType> {
+        JobType::parse(&self.r#type)
+    }
+
+    /// The task, if there is one.
+    pub fn task(&self) -> Option<&Task> {
+        self.tasks.first()
+    }
+
+    /// True in a final state.
+    pub fn is_terminal(&self) -> bool {
+        self.state.state_type.is_terminal()
+    }
+}

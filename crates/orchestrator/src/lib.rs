@@ -1,0 +1,1 @@
+//! The orchestrator: a pure core that decides and the shell that does.

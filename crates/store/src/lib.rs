@@ -1,0 +1,1 @@
+//! SQLite: group-commit writer, migrations, record encoding, read queries.

@@ -1,0 +1,1 @@
+//! What crosses NATS between orchestrator and compute node.
