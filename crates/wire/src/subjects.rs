@@ -1,0 +1,105 @@
+//! Subjects of the protocol `ncl/v1`: how they are built and how a node's ID is read from one.
+//!
+//! A node's ID is one token of its subjects. That token, granted and checked by the NATS server, is who a message is
+//! from; what a payload says about its sender never counts for more.
+
+/// Control requests of all nodes, for the orchestrator's subscription.
+pub const ALL_CONTROL: &str = "bacalhau.global.compute.*.out.ctrl";
+/// Reports of all nodes, for the orchestrator's subscription.
+pub const ALL_REPORTS: &str = "bacalhau.global.compute.*.out.msgs";
+/// Other requests of all nodes, for the orchestrator's subscription.
+pub const ALL_REQUESTS: &str = "bacalhau.global.compute.*.out.requests";
+
+const COMPUTE: &str = "bacalhau.global.compute.";
+const NODE: &str = "node.compute.";
+const LOGS: &str = ".ExecutionLogs/v1";
+
+/// Control requests of a node.
+pub fn control(node_id: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.ctrl")
+}
+
+/// Messages to a node.
+pub fn messages(node_id: &str) -> String {
+    format!("{COMPUTE}{node_id}.in.msgs")
+}
+
+/// Reports of a node.
+pub fn reports(node_id: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.msgs")
+}
+
+/// Log stream requests to a node.
+pub fn logs(node_id: &str) -> String {
+    format!("{NODE}{node_id}{LOGS}")
+}
+
+/// What a node subscribes to for log streams.
+pub fn node_requests(node_id: &str) -> String {
+    format!("{NODE}{node_id}.>")
+}
+
+/// The node of a subject like `bacalhau.global.compute.<id>.out.ctrl`; `None` for any other shape.
+pub fn node_of(subject: &str) -> Option<&str> {
+    let rest = subject.strip_prefix(COMPUTE)?;
+    let (node_id, tail) = rest.split_once('.')?;
+    let known = ["out.ctrl", "out.msgs", "out.requests", "in.msgs"].contains(&tail);
+    (known && check_node_id(node_id).is_ok()).then_some(node_id)
+}
+
+/// Longest node ID, bytes. Long enough for a host name; subjects and metadata repeat it.
+pub const MAX_NODE_ID: usize = 255;
+
+/// Whether a node ID can stand in subjects, also in those of a Bacalhau 1.9 orchestrator: 1 to 255 of
+/// `A-Z a-z 0-9 - _ / =`. The error says what is wrong with it.
+pub fn check_node_id(node_id: &str) -> Result<(), String> {
+    if node_id.is_empty() {
+        return Err("the node ID is empty".to_owned());
+    }
+    if node_id.len() > MAX_NODE_ID {
+        return Err(format!(
+            "the node ID has {} characters, at most {MAX_NODE_ID} are allowed",
+            node_id.len()
+        ));
+    }
+    match node_id.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_/=".contains(*c))) {
+        Some(bad) => Err(format!(
+            "node ID {node_id:?} contains {bad:?}; it may have letters, digits and - _ / = (dots separate the \
+             words of a subject)"
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_name_their_node() {
+        for subject in [control("n-1"), messages("n-1"), reports("n-1")] {
+            assert_eq!(node_of(&subject), Some("n-1"), "{subject}");
+        }
+        assert_eq!(logs("n-1"), "node.compute.n-1.ExecutionLogs/v1");
+        for other in [
+            "",
+            "bacalhau.global.compute.n-1",
+            "bacalhau.global.compute..out.ctrl",
+            "bacalhau.global.compute.*.out.ctrl",
+            "bacalhau.global.compute.n-1.x.out.ctrl",
+            "bacalhau.global.compute.n-1.out.ctrl.x",
+            "node.compute.n-1.out.ctrl",
+        ] {
+            assert_eq!(node_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn node_ids_are_one_token() {
+        assert!(check_node_id("n-c39b95fc-c714-48b6-810a-98688b6ccdb3").is_ok());
+        assert!(check_node_id("i-0abc_d/e=").is_ok());
+        for bad in ["", "a.b", "a b", "*", ">", "a\0", "é", &"x".repeat(256)] {
+            assert!(check_node_id(bad).is_err(), "{bad}");
+        }
+    }
+}
