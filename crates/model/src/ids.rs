@@ -22,6 +22,11 @@ pub fn new_evaluation_id() -> String {
     Uuid::new_v4().to_string()
 }
 
+/// An ID of the usual shape from 128 random bits of the caller's; for code that must not draw its own randomness.
+pub fn from_random(prefix: &str, bits: u128) -> String {
+    format!("{prefix}{}", uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid())
+}
+
 /// True for `x-<uuid>` and for a bare UUID: text that names exactly one thing and is never a prefix.
 pub fn is_full_id(text: &str) -> bool {
     uuid_part(text).is_some()

@@ -1,1 +1,7 @@
-//! The orchestrator: a pure core that decides and the shell that does.
+//! The orchestrator: a pure core that decides ([`core`]) and the shell that does (the store, the bus, the callers).
+
+pub mod core;
+mod shell;
+
+pub use core::{NodeAction, Rerun, Settings, Submitted};
+pub use shell::{Diff, Ended, Options, Orchestrator, SubmitOptions, start};

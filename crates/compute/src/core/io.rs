@@ -1,0 +1,112 @@
+//! What goes into the compute node's core and what comes out of it.
+//!
+//! `T` is a token of the shell's own: a message to acknowledge. The core hands it back unseen.
+
+use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig};
+use bacalhau_store::compute::{Change, PendingReport};
+use bacalhau_wire::messages::OrchestratorMessage;
+use std::sync::Arc;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input<T> {
+    /// The orchestrator wants something.
+    Message {
+        /// What.
+        message: OrchestratorMessage,
+        /// Released with [`Effect::Acknowledge`].
+        token: T,
+    },
+    /// The answer to [`Effect::Probe`].
+    Probed {
+        /// The execution.
+        execution_id: String,
+        /// Disk that the inputs need, in bytes, or why the node does not want or cannot judge it.
+        result: Result<u64, Declined>,
+    },
+    /// The engine is done and the results are published.
+    Publishing {
+        /// The execution.
+        execution_id: String,
+    },
+    /// The end of what [`Effect::Run`] started, also after [`Effect::Cancel`].
+    Finished {
+        /// The execution.
+        execution_id: String,
+        /// What came of it.
+        result: Result<Finished, Failed>,
+    },
+    /// The orchestrator acknowledged a report.
+    Delivered {
+        /// The execution.
+        execution_id: String,
+        /// The report.
+        kind: PendingReport,
+    },
+    /// Connected to an orchestrator: everything it has not acknowledged is reported again.
+    Connected,
+    /// Time passed; see [`super::Core::next_wakeup`].
+    Tick,
+}
+
+/// Why a bid is not made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Declined {
+    /// The node does not want it: the sentence after "this node does not".
+    Refused(String),
+    /// The node could not find out.
+    Error(Error),
+}
+
+/// A run that ended by itself, whatever its exit code.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Finished {
+    /// What it printed and how it exited.
+    pub run_output: RunCommandResult,
+    /// Where the results are; an empty type when nothing was published.
+    pub published_result: SpecConfig,
+}
+
+/// A run that could not start, finish or publish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// Topic of the history event.
+    pub topic: String,
+    /// Why.
+    pub error: Error,
+}
+
+/// What the shell has to do once the changes of the same batch are on disk.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// Acknowledge a message.
+    Acknowledge(T),
+    /// Find out what only IO can tell: sizes of inputs, local paths, environment, external probes.
+    Probe(Arc<Execution>),
+    /// Run it; answered by [`Input::Finished`].
+    Run(Arc<Execution>),
+    /// End a run; answered by [`Input::Finished`].
+    Cancel(String),
+    /// Deliver a report; built from [`super::Core::message`] when it is sent.
+    Report {
+        /// The execution.
+        execution_id: String,
+        /// The report.
+        kind: PendingReport,
+    },
+}
+
+/// Everything one or more steps produced. Changes are committed first, effects follow.
+#[derive(Debug)]
+pub struct Output<T> {
+    /// For the store, in order.
+    pub changes: Vec<Change>,
+    /// For the shell, in order, after the commit.
+    pub effects: Vec<Effect<T>>,
+}
+
+impl<T> Default for Output<T> {
+    fn default() -> Self {
+        Output { changes: Vec::new(), effects: Vec::new() }
+    }
+}

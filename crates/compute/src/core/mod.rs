@@ -1,0 +1,321 @@
+//! The compute node's decisions: a pure state machine.
+//!
+//! An execution is asked about, approved, queued, run and reported. Every step that the orchestrator may rely on is
+//! in the changes before the effect that tells it so. No IO, no clock, no randomness.
+
+mod bid;
+mod io;
+mod queue;
+mod restore;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+pub use bid::{BidPolicy, Verdict};
+pub use io::{Declined, Effect, Failed, Finished, Input, Output};
+pub use queue::Queue;
+pub use slot::Slot;
+
+use bacalhau_model::event::topic;
+use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::job::meta;
+use bacalhau_model::node::protocol;
+use bacalhau_model::state::State;
+use bacalhau_model::{Event, Resources, Time};
+use bacalhau_store::compute::{Change, PendingReport};
+use bacalhau_wire::messages::{self, NodeMessage, OrchestratorMessage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A bid that is not answered for this long is dropped, nanoseconds. Long enough for any orchestrator to restart.
+const APPROVAL_LIMIT: i64 = 30 * 60 * 1_000_000_000;
+
+/// The core. One per compute node.
+#[derive(Debug)]
+pub struct Core {
+    policy: BidPolicy,
+    queue: Queue,
+    /// Executions whose end the orchestrator has not acknowledged.
+    slots: BTreeMap<String, Slot>,
+    /// Executions that the orchestrator believes to be here and that are not.
+    unknown: BTreeSet<String>,
+}
+
+impl Core {
+    /// A node without executions.
+    pub fn new(policy: BidPolicy) -> Core {
+        let queue = Queue::new(policy.capacity.clone());
+        Core { policy, queue, slots: BTreeMap::new(), unknown: BTreeSet::new() }
+    }
+
+    /// Handles one input.
+    pub fn step<T>(&mut self, now: i64, input: Input<T>, out: &mut Output<T>) {
+        match input {
+            Input::Message { message, token } => {
+                self.message_in(now, message, out);
+                out.effects.push(Effect::Acknowledge(token));
+            }
+            Input::Probed { execution_id, result } => self.probed(now, &execution_id, result, out),
+            Input::Publishing { execution_id } => self.publishing(now, &execution_id),
+            Input::Finished { execution_id, result } => self.finished(now, &execution_id, result, out),
+            Input::Delivered { execution_id, kind } => self.delivered(&execution_id, kind, out),
+            Input::Connected => self.report_all(out),
+            Input::Tick => self.expire(now, out),
+        }
+        self.start_what_fits(now, out);
+    }
+
+    fn message_in<T>(&mut self, now: i64, message: OrchestratorMessage, out: &mut Output<T>) {
+        match message {
+            OrchestratorMessage::AskForBid(ask) => {
+                if let Some(execution) = ask.execution {
+                    self.asked(now, execution, out);
+                }
+            }
+            OrchestratorMessage::BidAccepted(m) => self.approved(now, &m.execution_id, out),
+            OrchestratorMessage::BidRejected(m) => {
+                self.cancel(now, &m.execution_id, ComputeState::BidRejected, m.events.as_deref(), out);
+            }
+            OrchestratorMessage::CancelExecution(m) => {
+                self.cancel(now, &m.execution_id, ComputeState::Cancelled, m.events.as_deref(), out);
+            }
+        }
+    }
+
+    /// A new execution, or the same question again.
+    fn asked<T>(&mut self, now: i64, mut execution: Execution, out: &mut Output<T>) {
+        if let Some(slot) = self.slots.get(&execution.id) {
+            // Asked again because the orchestrator has no answer: give the same one.
+            if let Some(kind) = slot.answer() {
+                out.effects.push(Effect::Report { execution_id: execution.id, kind });
+            }
+            return;
+        }
+        if let Some(job) = &mut execution.job {
+            let job = Arc::make_mut(job);
+            job.meta.insert(meta::ORCHESTRATOR_PROTOCOL.to_owned(), protocol::NCL_V1.to_owned());
+        }
+        execution.compute_state = State::new(ComputeState::New);
+        execution.create_time = now;
+        execution.modify_time = now;
+        let id = execution.id.clone();
+        self.slots.insert(id.clone(), Slot::new(execution));
+        self.judge(now, &id, None, out);
+    }
+
+    fn judge<T>(&mut self, now: i64, id: &str, disk: Option<u64>, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        match self.policy.judge(&slot.execution, disk) {
+            Verdict::Accept(usage) => {
+                slot.usage = usage;
+                slot.note_allocation();
+                if slot.execution.desired_state.state_type == DesiredState::Running {
+                    slot.enter(ComputeState::BidAccepted, "", now);
+                    self.queue.push(id, slot.priority(), slot.usage.clone());
+                    out.changes.push(slot.change());
+                } else {
+                    slot.enter(ComputeState::AskForBidAccepted, "", now);
+                    slot.report(PendingReport::BidResult, None, out);
+                }
+            }
+            Verdict::AskFurther => {
+                out.changes.push(slot.change());
+                out.effects.push(Effect::Probe(Arc::new(slot.execution.clone())));
+            }
+            Verdict::Refuse(reason) => {
+                slot.enter(ComputeState::AskForBidRejected, &reason, now);
+                let event = Event::new(topic::EXEC_SCANNING, reason, Time::from_unix_nanos(now));
+                slot.report(PendingReport::BidResult, Some(event), out);
+            }
+        }
+    }
+
+    fn probed<T>(&mut self, now: i64, id: &str, result: Result<u64, Declined>, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get_mut(id).filter(|s| s.state() == ComputeState::New) else { return };
+        match result {
+            Ok(disk) => self.judge(now, id, Some(disk), out),
+            Err(Declined::Refused(reason)) => {
+                let reason = bid::refusal(&[reason]);
+                slot.enter(ComputeState::AskForBidRejected, &reason, now);
+                let event = Event::new(topic::EXEC_SCANNING, reason, Time::from_unix_nanos(now));
+                slot.report(PendingReport::BidResult, Some(event), out);
+            }
+            Err(Declined::Error(error)) => {
+                slot.enter(ComputeState::Failed, &error.message, now);
+                let event = Event::from_error(topic::EXEC_SCANNING, &error, Time::from_unix_nanos(now));
+                slot.report(PendingReport::ComputeError, Some(event), out);
+            }
+        }
+    }
+
+    fn approved<T>(&mut self, now: i64, id: &str, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            // The disk was lost: say so, or the orchestrator waits for a result for ever.
+            self.unknown.insert(id.to_owned());
+            let kind = PendingReport::ComputeError;
+            out.effects.push(Effect::Report { execution_id: id.to_owned(), kind });
+            return;
+        };
+        match slot.state() {
+            ComputeState::AskForBidAccepted => {
+                slot.pending = None;
+                slot.execution.desired_state = State::new(DesiredState::Running);
+                slot.enter(ComputeState::BidAccepted, "", now);
+                self.queue.push(id, slot.priority(), slot.usage.clone());
+                out.changes.push(slot.change());
+            }
+            state if state.is_terminal() => {
+                if let Some(kind) = slot.answer() {
+                    out.effects.push(Effect::Report { execution_id: id.to_owned(), kind });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn cancel<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        state: ComputeState,
+        events: Option<&[Event]>,
+        out: &mut Output<T>,
+    ) {
+        self.unknown.remove(id);
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.state().is_terminal() {
+            // The orchestrator does not want to hear about it any more.
+            if slot.pending.take().is_some() && !self.queue.is_running(id) {
+                self.slots.remove(id);
+                out.changes.push(Change::Forget(id.to_owned()));
+            }
+            return;
+        }
+        let why = events.and_then(<[Event]>::first).map_or("", |event| event.message.as_str());
+        slot.execution.desired_state = State::with_message(DesiredState::Stopped, why);
+        slot.enter(state, why, now);
+        slot.pending = None;
+        if self.queue.is_running(id) {
+            // Its capacity is free when the engine says so, not before.
+            out.changes.push(slot.change());
+            out.effects.push(Effect::Cancel(id.to_owned()));
+        } else {
+            self.queue.withdraw(id);
+            out.changes.push(slot.change());
+            out.changes.push(Change::Forget(id.to_owned()));
+            self.slots.remove(id);
+        }
+    }
+
+    fn start_what_fits<T>(&mut self, now: i64, out: &mut Output<T>) {
+        while let Some(id) = self.queue.start_next() {
+            let Some(slot) = self.slots.get_mut(&id) else {
+                self.queue.finish(&id);
+                continue;
+            };
+            slot.enter(ComputeState::Running, "", now);
+            out.changes.push(slot.change());
+            out.effects.push(Effect::Run(Arc::new(slot.execution.clone())));
+        }
+    }
+
+    fn publishing(&mut self, now: i64, id: &str) {
+        let slot = self.slots.get_mut(id).filter(|s| s.state() == ComputeState::Running);
+        if let Some(slot) = slot {
+            slot.enter(ComputeState::Publishing, "", now);
+        }
+    }
+
+    fn finished<T>(&mut self, now: i64, id: &str, result: Result<Finished, Failed>, out: &mut Output<T>) {
+        self.queue.finish(id);
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.state().is_terminal() {
+            // Cancelled while it ran. Nobody waits for the result.
+            if slot.pending.is_none() {
+                self.slots.remove(id);
+                out.changes.push(Change::Forget(id.to_owned()));
+            }
+            return;
+        }
+        let at = Time::from_unix_nanos(now);
+        match result {
+            Ok(finished) => {
+                slot.execution.run_output = finished.run_output;
+                slot.execution.published_result = finished.published_result;
+                slot.enter(ComputeState::Completed, "", now);
+                let event = Event::new(topic::EXECUTION, "Completed successfully", at);
+                slot.report(PendingReport::RunResult, Some(event), out);
+            }
+            Err(failed) => {
+                slot.enter(ComputeState::Failed, &failed.error.message, now);
+                let event = Event::from_error(&failed.topic, &failed.error, at);
+                slot.report(PendingReport::ComputeError, Some(event), out);
+            }
+        }
+    }
+
+    fn delivered<T>(&mut self, id: &str, kind: PendingReport, out: &mut Output<T>) {
+        if kind == PendingReport::ComputeError {
+            self.unknown.remove(id);
+        }
+        let Some(slot) = self.slots.get_mut(id).filter(|s| s.pending == Some(kind)) else { return };
+        slot.pending = None;
+        if slot.state().is_terminal() && !self.queue.is_running(id) {
+            self.slots.remove(id);
+            out.changes.push(Change::Forget(id.to_owned()));
+        }
+    }
+
+    fn report_all<T>(&self, out: &mut Output<T>) {
+        let mut due: Vec<_> =
+            self.slots.values().filter_map(|s| s.pending.map(|kind| (s.execution.modify_time, s, kind))).collect();
+        due.sort_by(|a, b| (a.0, &a.1.execution.id).cmp(&(b.0, &b.1.execution.id)));
+        for (_, slot, kind) in due {
+            out.effects.push(Effect::Report { execution_id: slot.execution.id.clone(), kind });
+        }
+    }
+
+    /// Drops bids that nobody answered.
+    fn expire<T>(&mut self, now: i64, out: &mut Output<T>) {
+        let late = |s: &&Slot| s.is_unanswered_bid() && s.execution.modify_time.saturating_add(APPROVAL_LIMIT) <= now;
+        for id in self.slots.values().filter(late).map(|s| s.execution.id.clone()).collect::<Vec<_>>() {
+            self.cancel(now, &id, ComputeState::Cancelled, None, out);
+        }
+    }
+
+    /// When to step with [`Input::Tick`] at the latest, nanoseconds since 1970.
+    pub fn next_wakeup(&self) -> Option<i64> {
+        let bids = self.slots.values().filter(|s| s.is_unanswered_bid());
+        bids.map(|s| s.execution.modify_time.saturating_add(APPROVAL_LIMIT)).min()
+    }
+
+    /// A report about an execution, from its present state. `None` when it is out of date and need not be sent.
+    pub fn message(&self, execution_id: &str, kind: PendingReport) -> Option<NodeMessage> {
+        if self.unknown.contains(execution_id) {
+            return Some(messages::compute_error(&restore::lost(execution_id), restore::lost_event()));
+        }
+        let slot = self.slots.get(execution_id)?;
+        slot.message(kind)
+    }
+
+    /// One execution that is not over for the orchestrator.
+    pub fn slot(&self, execution_id: &str) -> Option<&Slot> {
+        self.slots.get(execution_id)
+    }
+
+    /// All executions that are not over for the orchestrator.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values()
+    }
+
+    /// Free capacity, queued usage, number running and number queued.
+    pub fn load(&self) -> (Resources, Resources, usize, usize) {
+        let (running, queued) = self.queue.counts();
+        (self.queue.free(), self.queue.queued(), running, queued)
+    }
+
+    /// Capacity in use, for invariants in tests.
+    pub fn in_use(&self) -> &Resources {
+        self.queue.in_use()
+    }
+}

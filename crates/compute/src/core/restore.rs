@@ -1,0 +1,76 @@
+//! What becomes of executions after a restart of the node.
+
+use super::io::Output;
+use super::{Core, Slot};
+use bacalhau_model::event::{detail, topic};
+use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::{Event, Time};
+use bacalhau_store::compute::{PendingReport, StoredExecution};
+
+/// State message of an execution that a restart ended.
+const FAILED_BY_RESTART: &str = "Failed due to node restart";
+
+/// Event that goes with it.
+const FAILING_BY_RESTART: &str = "Failing due to node restart";
+
+/// Said of an execution that the orchestrator believes to be here.
+const LOST: &str = "execution is not known to this node: its records were lost";
+
+impl Core {
+    /// Takes over what the store holds.
+    ///
+    /// Bids are judged again or stand; what was queued is queued again; batch and ops executions that ran are
+    /// reported as failed (their engine died with the process), services and daemons start again.
+    pub fn restore<T>(&mut self, now: i64, stored: Vec<StoredExecution>, out: &mut Output<T>) {
+        for record in stored {
+            let id = record.execution.id.clone();
+            let mut slot = Slot::new(record.execution);
+            slot.usage = slot.execution.allocated_resources.total();
+            slot.pending = record.pending;
+            slot.event = record.event;
+            let state = slot.state();
+            self.slots.insert(id.clone(), slot);
+            match state {
+                ComputeState::New => self.judge(now, &id, None, out),
+                ComputeState::BidAccepted => self.requeue(&id),
+                ComputeState::Running | ComputeState::Publishing => self.interrupted(now, &id, out),
+                _ => {}
+            }
+        }
+        self.start_what_fits(now, out);
+    }
+
+    fn requeue(&mut self, id: &str) {
+        if let Some(slot) = self.slots.get(id) {
+            self.queue.push(id, slot.priority(), slot.usage.clone());
+        }
+    }
+
+    fn interrupted<T>(&mut self, now: i64, id: &str, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let job_type = slot.execution.job.as_ref().and_then(|job| job.job_type());
+        if job_type.is_some_and(bacalhau_model::JobType::is_long_running) {
+            slot.enter(ComputeState::BidAccepted, "", now);
+            out.changes.push(slot.change());
+            self.requeue(id);
+            return;
+        }
+        slot.enter(ComputeState::Failed, FAILED_BY_RESTART, now);
+        let event = Event::new(topic::EXECUTION, FAILING_BY_RESTART, Time::from_unix_nanos(now))
+            .with(detail::FAILS_EXECUTION, "true");
+        slot.report(PendingReport::ComputeError, Some(event), out);
+    }
+}
+
+/// Stands for an execution of which only the ID is known.
+pub(super) fn lost(execution_id: &str) -> Execution {
+    Execution { id: execution_id.to_owned(), ..Execution::default() }
+}
+
+/// The event that says so. Its time is unset: nobody knows when the records were lost.
+pub(super) fn lost_event() -> Event {
+    Event::new(topic::EXECUTION, LOST, Time::ZERO)
+        .with(detail::IS_ERROR, "true")
+        .with(detail::FAILS_EXECUTION, "true")
+}
+

@@ -1,0 +1,106 @@
+//! One execution on this node, until the orchestrator knows how it ended.
+
+use super::io::{Effect, Output};
+use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::state::State;
+use bacalhau_model::{Event, Resources};
+use bacalhau_store::compute::{Change, PendingReport};
+use bacalhau_wire::messages::{self, NodeMessage};
+
+/// An execution and what the orchestrator has still to be told about it.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// The record.
+    pub execution: Execution,
+    /// Set aside for it.
+    pub usage: Resources,
+    /// Report that the orchestrator has not acknowledged.
+    pub pending: Option<PendingReport>,
+    /// Event that the report carries.
+    pub event: Option<Event>,
+}
+
+impl Slot {
+    pub(super) fn new(execution: Execution) -> Slot {
+        Slot { execution, usage: Resources::default(), pending: None, event: None }
+    }
+
+    /// Where the execution stands.
+    pub fn state(&self) -> ComputeState {
+        self.execution.compute_state.state_type
+    }
+
+    /// Priority of its job.
+    pub fn priority(&self) -> i64 {
+        self.execution.job.as_ref().map_or(0, |job| job.priority)
+    }
+
+    /// True when the orchestrator has a bid of ours and has not answered.
+    pub(super) fn is_unanswered_bid(&self) -> bool {
+        self.state() == ComputeState::AskForBidAccepted
+    }
+
+    /// Enters a state.
+    pub(super) fn enter(&mut self, state: ComputeState, message: &str, now: i64) {
+        self.execution.compute_state = State::with_message(state, message);
+        self.execution.revision += 1;
+        self.execution.modify_time = now;
+    }
+
+    /// Writes what was set aside into the record.
+    pub(super) fn note_allocation(&mut self) {
+        let task = self.execution.job.as_ref().and_then(|job| job.task()).map(|task| task.name.clone());
+        self.execution.allocated_resources.tasks =
+            task.into_iter().map(|name| (name, self.usage.clone())).collect();
+    }
+
+    /// The record as it is to be stored.
+    pub(super) fn change(&self) -> Change {
+        Change::PutExecution {
+            execution: self.execution.clone(),
+            pending: self.pending,
+            event: self.event.clone(),
+        }
+    }
+
+    /// Stores the present state and tells the orchestrator.
+    pub(super) fn report<T>(&mut self, kind: PendingReport, event: Option<Event>, out: &mut Output<T>) {
+        self.pending = Some(kind);
+        self.event = event;
+        out.changes.push(self.change());
+        out.effects.push(Effect::Report { execution_id: self.execution.id.clone(), kind });
+    }
+
+    /// The report that answers a repeated question, if there is one.
+    pub(super) fn answer(&self) -> Option<PendingReport> {
+        match self.state() {
+            ComputeState::AskForBidAccepted | ComputeState::AskForBidRejected => Some(PendingReport::BidResult),
+            ComputeState::Completed => Some(PendingReport::RunResult),
+            ComputeState::Failed => Some(PendingReport::ComputeError),
+            _ => None,
+        }
+    }
+
+    /// The report, if it still describes the present state.
+    pub(super) fn message(&self, kind: PendingReport) -> Option<NodeMessage> {
+        if self.answer() != Some(kind) {
+            return None;
+        }
+        let events: Option<Vec<Event>> = self.event.clone().map(|event| vec![event]);
+        Some(match kind {
+            PendingReport::BidResult => {
+                let accepted = self.state() == ComputeState::AskForBidAccepted;
+                messages::bid_result(&self.execution, accepted, events)
+            }
+            PendingReport::RunResult => messages::run_result(&self.execution, events),
+            PendingReport::ComputeError => {
+                messages::compute_error(&self.execution, self.event.clone().unwrap_or_default())
+            }
+        })
+    }
+
+    /// True when it was told to run.
+    pub fn is_wanted(&self) -> bool {
+        self.execution.desired_state.state_type != DesiredState::Stopped
+    }
+}

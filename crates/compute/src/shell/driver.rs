@@ -1,0 +1,330 @@
+//! The one task that owns the compute node's core.
+//!
+//! It steps whatever waits, hands the changes to the store, and releases the effects of each batch when that batch is
+//! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
+
+use super::runs::Runs;
+use crate::core::{Core, Declined, Effect, Failed, Finished, Input, Output};
+use bacalhau_model::error::code;
+use bacalhau_model::{Error, Resources};
+use bacalhau_store::compute::{Change, PendingReport};
+use bacalhau_store::{StoreError, Writer};
+use bacalhau_wire::data;
+use bacalhau_wire::delivery::Outbox;
+use bacalhau_wire::messages::OrchestratorMessage;
+use bacalhau_wire::postman::Postman;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Batches on their way to the disk at most.
+const MOST_IN_FLIGHT: usize = 32;
+/// Inputs stepped into one batch at most.
+const MOST_PER_BATCH: usize = 256;
+/// Longest sleep without anything to do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// One thing for the driver to do.
+pub(super) enum Command {
+    Message { message: Box<OrchestratorMessage>, seq: u64, reply_to: Option<String> },
+    /// A message that cannot be read: acknowledged, so that its sender does not repeat it for ever.
+    Unreadable { reply_to: Option<String> },
+    Probed { execution_id: String, result: Result<u64, Declined> },
+    Publishing { execution_id: String },
+    Finished { execution_id: String, result: Box<Result<Finished, Failed>> },
+    /// The orchestrator answered a report: it has it, or why not.
+    Answered { seq: u64, result: Result<(), String> },
+    /// Connected and welcome.
+    Connected(Link),
+    Disconnected,
+    Load(oneshot::Sender<Load>),
+}
+
+/// The way to the orchestrator.
+pub(super) struct Link {
+    pub(super) postman: Postman,
+    /// Prefix of the subjects on which the orchestrator acknowledges; ends with a dot.
+    pub(super) ack_prefix: String,
+}
+
+/// How busy the node is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Capacity nobody runs on.
+    pub available: Resources,
+    /// What waiting executions ask for.
+    pub queued: Resources,
+    /// Executions that run.
+    pub running: usize,
+    /// Executions that wait.
+    pub enqueued: usize,
+}
+
+/// Whoever waits for an acknowledgement, and the number of its message.
+pub(super) struct Token {
+    reply_to: Option<String>,
+    seq: u64,
+}
+
+struct Batch {
+    number: u64,
+    durable: bool,
+    effects: Vec<Effect<Token>>,
+}
+
+type Committed = (u64, Result<(), Arc<StoreError>>);
+
+pub(super) struct Driver {
+    node_id: String,
+    core: Core,
+    writer: Writer<Change>,
+    runs: Runs,
+    link: Option<Link>,
+    outbox: Outbox<(String, PendingReport)>,
+    /// Highest number of a message that was processed.
+    processed: watch::Sender<u64>,
+    in_flight: VecDeque<Batch>,
+    next_batch: u64,
+    committed_tx: mpsc::Sender<Committed>,
+    last_now: i64,
+}
+
+impl Driver {
+    pub(super) fn new(
+        node_id: String,
+        core: Core,
+        writer: Writer<Change>,
+        runs: Runs,
+        processed: watch::Sender<u64>,
+    ) -> (Driver, mpsc::Receiver<Committed>) {
+        // As many places as there can be commits, so that the store never waits for this task.
+        let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
+        let mut driver = Driver {
+            node_id,
+            core,
+            writer,
+            runs,
+            link: None,
+            outbox: Outbox::new(0),
+            processed,
+            in_flight: VecDeque::new(),
+            next_batch: 0,
+            committed_tx,
+            last_now: 0,
+        };
+        // Numbers start at the clock, in microseconds, so they grow across restarts.
+        driver.outbox = Outbox::new(u64::try_from(driver.now() / 1_000).unwrap_or(0));
+        (driver, committed_rx)
+    }
+
+    /// Runs until shutdown is asked for or the store fails. `restored` is what the restart made necessary.
+    pub(super) async fn run(
+        mut self,
+        restored: Output<Token>,
+        mut commands: mpsc::Receiver<Command>,
+        mut committed: mpsc::Receiver<Committed>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let mut waiting = Vec::with_capacity(MOST_PER_BATCH);
+        self.hand_over(restored);
+        loop {
+            let room = self.in_flight.len() < MOST_IN_FLIGHT;
+            let sleep = self.until_next();
+            tokio::select! {
+                biased;
+                Some((number, result)) = committed.recv() => {
+                    result.map_err(|e| store_failed(&e))?;
+                    self.settle(number);
+                }
+                count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
+                    if count == 0 {
+                        return self.drain(&mut committed).await;
+                    }
+                    let commands = std::mem::take(&mut waiting);
+                    self.step_batch(commands);
+                }
+                () = tokio::time::sleep(sleep), if room => {
+                    if self.core.next_wakeup().is_some_and(|at| at <= self.now()) {
+                        let mut out = Output::default();
+                        let now = self.now();
+                        self.core.step(now, Input::Tick, &mut out);
+                        self.hand_over(out);
+                    }
+                }
+                _ = shutdown.wait_for(|stop| *stop) => return self.drain(&mut committed).await,
+            }
+            self.deliver();
+        }
+    }
+
+    /// Ends what runs and waits for what is on its way to the disk.
+    async fn drain(mut self, committed: &mut mpsc::Receiver<Committed>) -> Result<(), Error> {
+        self.runs.cancel_all().await;
+        while self.in_flight.iter().any(|batch| !batch.durable) {
+            let Some((number, result)) = committed.recv().await else { break };
+            result.map_err(|e| store_failed(&e))?;
+            if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
+                batch.durable = true;
+            }
+        }
+        self.writer.close();
+        Ok(())
+    }
+
+    /// Nanoseconds since 1970, never going back.
+    fn now(&mut self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX).max(self.last_now);
+        self.last_now
+    }
+
+    fn until_next(&mut self) -> Duration {
+        let now = self.now();
+        let reports = self.link.as_ref().and_then(|_| self.outbox.next_wakeup());
+        let next = self.core.next_wakeup().into_iter().chain(reports).min();
+        next.map_or(IDLE, |at| Duration::from_nanos(u64::try_from(at - now).unwrap_or(0))).min(IDLE)
+    }
+
+    fn step_batch(&mut self, commands: Vec<Command>) {
+        let now = self.now();
+        let mut out = Output::default();
+        for command in commands {
+            if let Some(input) = self.input(now, command) {
+                self.core.step(now, input, &mut out);
+            }
+        }
+        self.hand_over(out);
+    }
+
+    /// Turns a command into an input. `None` when it was dealt with at once.
+    fn input(&mut self, now: i64, command: Command) -> Option<Input<Token>> {
+        Some(match command {
+            Command::Message { message, seq, reply_to } => {
+                Input::Message { message: *message, token: Token { reply_to, seq } }
+            }
+            Command::Unreadable { reply_to } => {
+                self.acknowledge(Token { reply_to, seq: 0 });
+                return None;
+            }
+            Command::Probed { execution_id, result } => Input::Probed { execution_id, result },
+            Command::Publishing { execution_id } => Input::Publishing { execution_id },
+            Command::Finished { execution_id, result } => {
+                self.runs.ended(&execution_id);
+                Input::Finished { execution_id, result: *result }
+            }
+            Command::Answered { seq, result: Ok(()) } => {
+                let (execution_id, kind) = self.outbox.acked(seq)?;
+                Input::Delivered { execution_id, kind }
+            }
+            Command::Answered { seq, result: Err(why) } => {
+                tracing::debug!(seq, why, "report was not taken, trying again");
+                self.outbox.failed(seq, now);
+                return None;
+            }
+            Command::Connected(link) => {
+                self.link = Some(link);
+                self.outbox.reset(now);
+                Input::Connected
+            }
+            Command::Disconnected => {
+                self.link = None;
+                return None;
+            }
+            Command::Load(answer) => {
+                let (available, queued, running, enqueued) = self.core.load();
+                // A caller that went away needs no answer.
+                let _ = answer.send(Load { available, queued, running, enqueued });
+                return None;
+            }
+        })
+    }
+
+    /// Hands what a batch changed to the store; its effects wait for that.
+    fn hand_over(&mut self, out: Output<Token>) {
+        if out.changes.is_empty() && out.effects.is_empty() {
+            return;
+        }
+        let number = self.next_batch;
+        self.next_batch += 1;
+        if out.changes.is_empty() {
+            self.in_flight.push_back(Batch { number, durable: true, effects: out.effects });
+            self.release();
+            return;
+        }
+        self.in_flight.push_back(Batch { number, durable: false, effects: out.effects });
+        let committed = self.committed_tx.clone();
+        self.writer.commit(
+            out.changes,
+            Box::new(move |result| {
+                // There is a place for every batch; an error means that the driver is gone.
+                let _ = committed.try_send((number, result));
+            }),
+        );
+    }
+
+    fn settle(&mut self, number: u64) {
+        if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
+            batch.durable = true;
+        }
+        self.release();
+    }
+
+    /// Lets the effects of the oldest durable batches happen.
+    fn release(&mut self) {
+        while self.in_flight.front().is_some_and(|batch| batch.durable) {
+            let Some(batch) = self.in_flight.pop_front() else { return };
+            for effect in batch.effects {
+                match effect {
+                    Effect::Acknowledge(token) => self.acknowledge(token),
+                    Effect::Probe(execution) => self.runs.probe(execution),
+                    Effect::Run(execution) => self.runs.start(execution),
+                    Effect::Cancel(id) => self.runs.cancel(&id),
+                    Effect::Report { execution_id, kind } => self.outbox.push((execution_id, kind)),
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, token: Token) {
+        self.processed.send_if_modified(|last| {
+            let newer = token.seq > *last;
+            *last = token.seq.max(*last);
+            newer
+        });
+        let (Some(link), Some(reply_to)) = (&self.link, token.reply_to) else { return };
+        if let Err(full) = link.postman.acknowledge(reply_to) {
+            tracing::warn!(%full, "an acknowledgement was dropped");
+        }
+    }
+
+    /// Publishes every report that is due. Stale ones vanish.
+    fn deliver(&mut self) {
+        let now = self.now();
+        let Some(link) = &self.link else { return };
+        while !link.postman.is_full() {
+            let Some(attempt) = self.outbox.poll(now) else { break };
+            let message = self.core.message(&attempt.key.0, attempt.key.1);
+            match message.map(|m| data::to_orchestrator(&self.node_id, attempt.seq, now, &m)) {
+                Some(Ok(outgoing)) => {
+                    let reply_to = format!("{}{}", link.ack_prefix, attempt.seq);
+                    if link.postman.post(outgoing, Some(reply_to)).is_err() {
+                        self.outbox.failed(attempt.seq, now);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::error!(execution = attempt.key.0, %error, "report cannot be encoded");
+                    self.outbox.acked(attempt.seq);
+                }
+                None => {
+                    self.outbox.acked(attempt.seq);
+                }
+            }
+        }
+    }
+}
+
+fn store_failed(error: &StoreError) -> Error {
+    Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be written, stopping: {error}"))
+        .hint("Free space or repair the disk, then start the node again; everything acknowledged is on disk")
+}

@@ -1,0 +1,231 @@
+//! Nodes come, live, change and go.
+
+use super::Core;
+use super::end::Cause;
+use super::io::{Effect, Handshake, NodeAction, Output, Reply};
+use super::nodes::{self, NodeEntry};
+use super::timers::Due;
+use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::{Connection, Error, Membership, NodeInfo, Resources, Time};
+use bacalhau_store::orchestrator::{Change, PendingMessage};
+
+impl Core {
+    pub(crate) fn handshake<T>(&mut self, now: i64, info: NodeInfo, token: T, out: &mut Output<T>) {
+        let known = self.nodes.get(&info.node_id);
+        let refusal = if !nodes::is_compute(&info) {
+            Some("node is not a compute node")
+        } else if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
+            Some("node has been rejected")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            let answer = Handshake { accepted: false, reason: reason.to_owned(), last_compute_seq: 0 };
+            out.reply(token, Reply::Handshake(answer));
+            return;
+        }
+        let node_id = info.node_id.clone();
+        let reason = if known.is_some() { "node reconnected" } else { "node registered" };
+        if known.is_none() {
+            let state = nodes::first_seen(info.clone(), self.settings.manual_approval);
+            self.nodes.insert(NodeEntry::new(state));
+        }
+        let Some(node) = self.nodes.get_mut(&node_id) else { return };
+        node.state.info = info;
+        node.lose_work_at = None;
+        nodes::connect(&mut node.state, now);
+        let last_compute_seq = node.state.connection_state.last_compute_seq_num;
+        out.changes.push(Change::PutNode(node.state.clone()));
+        self.timers.set(Due::Node(node_id.clone()), Some(now.saturating_add(self.settings.disconnect_timeout)));
+        let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq };
+        // The answer leaves before the first message: a Go node takes its sequence number from it.
+        out.reply(token, Reply::Handshake(answer));
+        out.effects.push(Effect::NodeUp(node_id.clone()));
+        self.resend(now, &node_id, out);
+        self.wake_for_nodes();
+    }
+
+    /// Sends the present wish about every execution of the node again. A node that has it already does nothing;
+    /// one that lost its disk learns, or says, that it does not have it.
+    fn resend<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
+        let pairs: Vec<(String, String)> =
+            self.nodes.get(node_id).map(|n| n.executions.iter().cloned().collect()).unwrap_or_default();
+        let mut messages: Vec<(i64, String, PendingMessage)> = Vec::new();
+        for (job_id, execution_id) in pairs {
+            let Some(entry) = self.jobs.get_mut(&job_id) else { continue };
+            let Some(live) = entry.live.get_mut(&execution_id) else { continue };
+            // The time that the node was away does not count against its answer.
+            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &entry.job, now).max(live.deadline);
+            messages.extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
+            self.dirty.insert(job_id);
+        }
+        let cancels = self.cancelled.values().map(|c| &c.execution).filter(|e| e.node_id == node_id);
+        messages.extend(cancels.map(|e| (e.create_time, e.id.clone(), PendingMessage::CancelExecution)));
+        messages.sort();
+        for (_, execution_id, kind) in messages {
+            out.effects.push(Effect::Send { node_id: node_id.to_owned(), execution_id, kind });
+        }
+    }
+
+    pub(crate) fn heartbeat<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        (available, queued): (Resources, Resources),
+        last_orchestrator_seq: u64,
+        token: T,
+        out: &mut Output<T>,
+    ) {
+        let node = self.nodes.get_mut(node_id);
+        let Some(node) = node.filter(|n| n.state.connection_state.status == Connection::Connected) else {
+            out.reply(token, Reply::Heartbeat(Err(handshake_required(node_id))));
+            return;
+        };
+        let link = &mut node.state.connection_state;
+        link.last_heartbeat = Time::from_unix_nanos(now);
+        link.last_orchestrator_seq_num = last_orchestrator_seq;
+        node.state.info.compute_node_info.available_capacity = available;
+        node.state.info.compute_node_info.queue_capacity = queued;
+        let last = node.state.connection_state.last_compute_seq_num;
+        self.timers.set(
+            Due::Node(node_id.to_owned()),
+            Some(now.saturating_add(self.settings.disconnect_timeout)),
+        );
+        out.reply(token, Reply::Heartbeat(Ok(last)));
+    }
+
+    pub(crate) fn update_node_info<T>(&mut self, info: NodeInfo, token: T, out: &mut Output<T>) {
+        let answer = match self.nodes.get_mut(&info.node_id) {
+            Some(node) if nodes::is_compute(&info) => {
+                node.state.info = info;
+                out.changes.push(Change::PutNode(node.state.clone()));
+                self.wake_for_nodes();
+                Handshake { accepted: true, reason: String::new(), last_compute_seq: 0 }
+            }
+            Some(_) => refused("node is not a compute node"),
+            None => refused("node not yet registered - handshake required"),
+        };
+        out.reply(token, Reply::Handshake(answer));
+    }
+
+    pub(crate) fn shutdown_notice<T>(&mut self, now: i64, node_id: &str, token: T, out: &mut Output<T>) {
+        let last = self.nodes.get(node_id).map(|n| n.state.connection_state.last_compute_seq_num);
+        if last.is_some() {
+            self.go_offline(now, node_id, "graceful shutdown", now, out);
+        }
+        out.reply(token, Reply::Heartbeat(last.ok_or_else(|| handshake_required(node_id))));
+    }
+
+    pub(crate) fn connection_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
+        let grace = self.settings.reconnect_grace.min(self.settings.disconnect_timeout);
+        self.go_offline(now, node_id, "connection lost", now.saturating_add(grace), out);
+    }
+
+    /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then.
+    fn go_offline<T>(&mut self, now: i64, node_id: &str, why: &str, lose_at: i64, out: &mut Output<T>) {
+        let Some(node) = self.nodes.get_mut(node_id) else { return };
+        if node.state.connection_state.status != Connection::Connected {
+            return;
+        }
+        nodes::disconnect(&mut node.state, now, why);
+        node.lose_work_at = Some(lose_at);
+        out.changes.push(Change::PutNode(node.state.clone()));
+        out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        self.timers.set(Due::Node(node_id.to_owned()), Some(lose_at));
+        if lose_at <= now {
+            self.lose_work(now, node_id, out);
+        }
+    }
+
+    /// A node's timer: no heartbeat for too long, or no return in time.
+    pub(crate) fn node_due<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
+        let Some(node) = self.nodes.get(node_id) else { return };
+        if node.state.connection_state.status == Connection::Connected {
+            self.go_offline(now, node_id, "heartbeat timeout", now, out);
+        } else if node.lose_work_at.is_some() {
+            self.lose_work(now, node_id, out);
+        }
+    }
+
+    /// Gives up everything the node was doing. It is told so when it returns.
+    fn lose_work<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
+        let Some(node) = self.nodes.get_mut(node_id) else { return };
+        node.lose_work_at = None;
+        self.timers.set(Due::Node(node_id.to_owned()), None);
+        for (job_id, execution_id) in node.executions.clone() {
+            if let Some(mut entry) = self.jobs.remove(&job_id) {
+                self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
+                self.jobs.insert(job_id.clone(), entry);
+                self.dirty.insert(job_id);
+            }
+        }
+        // Jobs that waited for this node to come back look elsewhere or fail now.
+        self.wake_for_nodes();
+    }
+
+    pub(crate) fn update_node<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        action: NodeAction,
+        out: &mut Output<T>,
+    ) -> Result<(), Error> {
+        let Some(node) = self.nodes.get_mut(node_id) else {
+            return Err(Error::new("NotFound", format!("node not found: {node_id}")).component("NodesManager"));
+        };
+        let conflict = |what: &str| {
+            Error::new("ConflictNodeState", format!("node {node_id} already {what}"))
+                .component("NodesManager")
+                .status(409)
+        };
+        match (action, node.state.membership) {
+            (NodeAction::Approve, Membership::Approved) => return Err(conflict("approved")),
+            (NodeAction::Reject, Membership::Rejected) => return Err(conflict("rejected")),
+            (NodeAction::Approve, _) => {
+                node.state.membership = Membership::Approved;
+                out.changes.push(Change::PutNode(node.state.clone()));
+                self.wake_for_nodes();
+            }
+            (NodeAction::Reject, _) => {
+                node.state.membership = Membership::Rejected;
+                out.changes.push(Change::PutNode(node.state.clone()));
+                self.go_offline(now, node_id, "node rejected", now, out);
+            }
+            (NodeAction::Delete, _) => {
+                self.go_offline(now, node_id, "node deleted", now, out);
+                self.lose_work(now, node_id, out);
+                self.nodes.remove(node_id);
+                self.timers.set(Due::Node(node_id.to_owned()), None);
+                out.changes.push(Change::DeleteNode(node_id.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes changed: waiting jobs, and jobs that run on all nodes, look again.
+    fn wake_for_nodes(&mut self) {
+        self.wake = true;
+        let on_all = self.jobs.iter().filter(|(_, e)| e.job_type.is_on_all_nodes() && !e.job.is_terminal());
+        self.dirty.extend(on_all.map(|(id, _)| id.clone()));
+    }
+}
+
+/// The message that says what the orchestrator wants of a live execution.
+fn wish(execution: &Execution) -> Option<PendingMessage> {
+    match execution.compute_state.state_type {
+        ComputeState::New => Some(PendingMessage::AskForBid),
+        ComputeState::BidAccepted => Some(PendingMessage::BidAccepted),
+        _ => None,
+    }
+}
+
+fn refused(reason: &str) -> Handshake {
+    Handshake { accepted: false, reason: reason.to_owned(), last_compute_seq: 0 }
+}
+
+fn handshake_required(node_id: &str) -> Error {
+    Error::new("HandshakeRequired", format!("node {node_id} not connected - handshake required"))
+        .component("NodesManager")
+        .status(428)
+        .retryable()
+}

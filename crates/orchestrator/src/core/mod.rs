@@ -1,0 +1,320 @@
+//! The orchestrator's decisions: a pure state machine.
+//!
+//! [`Core::step`] takes one input and the time, changes the state in memory and says what to store and what to do.
+//! No IO, no clock, no async, and randomness only from a seed, so that a simulator can drive it. Everything that
+//! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
+
+mod control;
+mod end;
+mod entry;
+mod evaluate;
+mod io;
+mod nodes;
+mod partitions;
+mod place;
+mod record;
+mod report;
+mod settings;
+mod submit;
+mod suitable;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod waiting;
+
+pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
+pub use settings::{SECOND, Settings};
+
+use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::{Connection, Event, NodeState};
+use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
+use bacalhau_wire::messages::{self, OrchestratorMessage};
+use entry::JobEntry;
+use nodes::{NodeEntry, Nodes};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use timers::{Due, Timers};
+use waiting::Waiting;
+
+/// A stopped execution whose node has not acknowledged the cancellation.
+#[derive(Debug)]
+struct Cancelled {
+    execution: Execution,
+    reason: Event,
+}
+
+/// The core. One per orchestrator.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    random: fastrand::Rng,
+    /// Unfinished jobs, and finished ones until their end is on disk.
+    jobs: BTreeMap<String, JobEntry>,
+    /// (namespace, name) to ID of the jobs in memory.
+    names: HashMap<(String, String), String>,
+    /// Live execution to its job.
+    owner: HashMap<String, String>,
+    nodes: Nodes,
+    cancelled: BTreeMap<String, Cancelled>,
+    waiting: Waiting,
+    timers: Timers,
+    /// Jobs to look at before the step ends.
+    dirty: BTreeSet<String>,
+    /// Something happened that may let waiting jobs run.
+    wake: bool,
+    /// Number of the batch being filled; see [`Core::seal`].
+    batch: u64,
+    /// Jobs that finished, with the batch that stores it.
+    finished: Vec<(u64, String)>,
+}
+
+impl Core {
+    /// A core without jobs or nodes. `seed` decides IDs and the spread of equal choices.
+    pub fn new(settings: Settings, seed: u64) -> Core {
+        Core {
+            settings,
+            random: fastrand::Rng::with_seed(seed),
+            jobs: BTreeMap::new(),
+            names: HashMap::new(),
+            owner: HashMap::new(),
+            nodes: Nodes::default(),
+            cancelled: BTreeMap::new(),
+            waiting: Waiting::default(),
+            timers: Timers::default(),
+            dirty: BTreeSet::new(),
+            wake: false,
+            batch: 0,
+            finished: Vec::new(),
+        }
+    }
+
+    /// Takes over what the store holds. Nodes count as disconnected until they shake hands again.
+    pub fn restore(&mut self, now: i64, snapshot: Snapshot) {
+        for mut state in snapshot.nodes {
+            if state.connection_state.status == Connection::Connected {
+                nodes::disconnect(&mut state, now, "orchestrator restarted");
+            }
+            let mut node = NodeEntry::new(state);
+            let lose_at = now.saturating_add(self.settings.disconnect_timeout);
+            node.lose_work_at = Some(lose_at);
+            self.timers.set(Due::Node(node.state.info.node_id.clone()), Some(lose_at));
+            self.nodes.insert(node);
+        }
+        let mut executions: HashMap<String, Vec<(Execution, Option<PendingMessage>)>> = HashMap::new();
+        for (execution, pending) in snapshot.executions {
+            if execution.is_terminal() && pending.is_some() {
+                let reason = record::scheduling(execution.compute_state.message.clone(), now);
+                let id = execution.id.clone();
+                self.cancelled.insert(id, Cancelled { execution: execution.clone(), reason });
+            }
+            executions.entry(execution.job_id.clone()).or_default().push((execution, pending));
+        }
+        for stored in snapshot.jobs {
+            self.restore_job(now, stored, &mut executions);
+        }
+    }
+
+    fn restore_job(
+        &mut self,
+        now: i64,
+        stored: bacalhau_store::orchestrator::StoredJob,
+        executions: &mut HashMap<String, Vec<(Execution, Option<PendingMessage>)>>,
+    ) {
+        let job = Arc::new(stored.job);
+        let found = executions.remove(&job.id).unwrap_or_default();
+        // The store keeps no time of submission per version. The first execution of the version is close to it.
+        let first = found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
+        let started = if job.version == 1 { job.create_time } else { first.min().unwrap_or(job.modify_time) };
+        let queued = job.state.state_type == bacalhau_model::JobState::Queued;
+        let queued_since = queued.then_some(job.modify_time);
+        let Some(mut entry) = JobEntry::new(Arc::clone(&job), stored.next_history_seq, started) else {
+            return;
+        };
+        entry.queued_since = queued_since;
+        entry.restore(found);
+        for live in entry.live.values_mut() {
+            live.deadline = evaluate::deadline(&self.settings, &live.execution, &job, now);
+            let execution = &live.execution;
+            self.owner.insert(execution.id.clone(), job.id.clone());
+            self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
+        }
+        self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
+        self.timers.set(Due::Job(job.id.clone()), Some(now));
+        self.jobs.insert(job.id.clone(), entry);
+    }
+
+    /// Handles one input.
+    pub fn step<T>(&mut self, now: i64, input: Input<T>, out: &mut Output<T>) {
+        match input {
+            Input::Submit { job, stored, force, token } => self.submit(now, *job, stored, force, token, out),
+            Input::Stop { job_id, reason, stored, token } => {
+                self.stop(now, &job_id, &reason, stored, token, out);
+            }
+            Input::Rerun { job_id, spec, stored, token } => self.rerun(now, &job_id, &spec, stored, token, out),
+            Input::Handshake { info, token } => self.handshake(now, *info, token, out),
+            Input::Heartbeat { node_id, available, queued, last_orchestrator_seq, token } => {
+                self.heartbeat(now, &node_id, (available, queued), last_orchestrator_seq, token, out);
+            }
+            Input::UpdateNodeInfo { info, token } => self.update_node_info(*info, token, out),
+            Input::ShutdownNotice { node_id, token } => self.shutdown_notice(now, &node_id, token, out),
+            Input::ConnectionLost { node_id } => self.connection_lost(now, &node_id, out),
+            Input::Report { node_id, message, seq, token } => {
+                self.report(now, &node_id, message, seq, out);
+                out.effects.push(Effect::Acknowledge(token));
+            }
+            Input::Delivered { execution_id, kind } => self.delivered(now, &execution_id, kind, out),
+            Input::UpdateNode { node_id, action, token } => {
+                let result = self.update_node(now, &node_id, action, out);
+                out.reply(token, Reply::NodeUpdated(result));
+            }
+            Input::ListNodes { token } => {
+                let nodes = self.nodes().cloned().collect();
+                out.reply(token, Reply::Nodes(nodes));
+            }
+            Input::Tick => {}
+        }
+        self.run_timers(now, out);
+        self.settle(now, out);
+    }
+
+    /// When to step with [`Input::Tick`] at the latest, nanoseconds since 1970.
+    pub fn next_wakeup(&self) -> Option<i64> {
+        self.timers.next()
+    }
+
+    fn run_timers<T>(&mut self, now: i64, out: &mut Output<T>) {
+        while let Some(due) = self.timers.pop(now) {
+            match due {
+                Due::Job(id) => {
+                    self.dirty.insert(id);
+                }
+                Due::Node(id) => self.node_due(now, &id, out),
+            }
+        }
+    }
+
+    /// Looks at every job that something happened to, then at those that wait for what may have become free.
+    fn settle<T>(&mut self, now: i64, out: &mut Output<T>) {
+        loop {
+            while let Some(job_id) = self.dirty.pop_first() {
+                self.evaluate(now, &job_id, out);
+            }
+            if !std::mem::take(&mut self.wake) {
+                return;
+            }
+            self.wake_waiting(now, out);
+        }
+    }
+
+    /// Places waiting jobs, best first, until none of any class fits.
+    fn wake_waiting<T>(&mut self, now: i64, out: &mut Output<T>) {
+        let mut heads = self.waiting.heads();
+        while let Some(((_, _, job_id), class)) = heads.pop_first() {
+            self.evaluate(now, &job_id, out);
+            if !self.waiting.contains(&job_id) {
+                heads.extend(self.waiting.head_of(&class).map(|place| (place, class)));
+            }
+        }
+    }
+
+    /// Ends a batch: what was stepped since the last call is stored together. Gives the batch its number.
+    pub fn seal(&mut self) -> u64 {
+        self.batch += 1;
+        self.batch - 1
+    }
+
+    /// All batches up to this one are on disk: finished jobs of theirs leave the memory.
+    pub fn settled(&mut self, batch: u64) {
+        let (gone, kept) = std::mem::take(&mut self.finished).into_iter().partition(|(b, _)| *b <= batch);
+        self.finished = kept;
+        let gone: Vec<(u64, String)> = gone;
+        for (_, job_id) in gone {
+            // A job that was run again meanwhile is not finished any more, or finished again in a later batch.
+            let again = self.finished.iter().any(|(_, id)| *id == job_id);
+            if again || !self.jobs.get(&job_id).is_some_and(|entry| entry.job.is_terminal()) {
+                continue;
+            }
+            if let Some(entry) = self.jobs.remove(&job_id) {
+                self.names.remove(&(entry.job.namespace.clone(), entry.job.name.clone()));
+            }
+        }
+    }
+
+    /// ID of the job of that name, if it is in memory.
+    pub fn job_named(&self, namespace: &str, name: &str) -> Option<&str> {
+        self.names.get(&(namespace.to_owned(), name.to_owned())).map(String::as_str)
+    }
+
+    /// True when the job is in memory.
+    pub fn holds_job(&self, job_id: &str) -> bool {
+        self.jobs.contains_key(job_id)
+    }
+
+    /// All nodes, by ID.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeState> {
+        self.nodes.iter().map(|n| &n.state)
+    }
+
+    /// A message about an execution, from its present state. `None` when it is out of date and need not be sent.
+    pub fn message(&self, execution_id: &str, kind: PendingMessage) -> Option<OrchestratorMessage> {
+        if kind == PendingMessage::CancelExecution {
+            let cancelled = self.cancelled.get(execution_id)?;
+            return Some(messages::cancel_execution(execution_id, cancelled.reason.clone()));
+        }
+        let entry = self.jobs.get(self.owner.get(execution_id)?)?;
+        let live = entry.live.get(execution_id)?;
+        match (kind, live.execution.compute_state.state_type) {
+            (PendingMessage::AskForBid, ComputeState::New) => {
+                let mut execution = live.execution.clone();
+                execution.job = Some(Arc::clone(&entry.job));
+                Some(messages::ask_for_bid(execution))
+            }
+            (PendingMessage::BidAccepted, ComputeState::BidAccepted) => {
+                Some(messages::bid_accepted(execution_id))
+            }
+            _ => None,
+        }
+    }
+
+    /// Figures for `agent debug` and for invariants in tests.
+    pub fn census(&self) -> Census {
+        Census {
+            jobs: self.jobs.values().filter(|e| !e.job.is_terminal()).count(),
+            live_executions: self.owner.len(),
+            cancelling: self.cancelled.len(),
+            nodes: self.nodes.iter().count(),
+            connected_nodes: self.nodes.schedulable().count(),
+        }
+    }
+
+    /// Every node's reservations and limit, for invariants in tests.
+    pub fn bookings(
+        &self,
+    ) -> impl Iterator<Item = (&NodeState, &bacalhau_model::Resources, bacalhau_model::Resources)> {
+        self.nodes.iter().map(|n| (&n.state, &n.reserved, n.limit(self.settings.oversubscription)))
+    }
+
+    /// Live executions as (job, execution), for invariants in tests.
+    pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
+        self.jobs.iter().flat_map(|(id, e)| e.live.values().map(move |l| (id.as_str(), &l.execution)))
+    }
+
+    fn new_id(&mut self, prefix: &str) -> String {
+        bacalhau_model::ids::from_random(prefix, self.random.u128(..))
+    }
+}
+
+/// Counts of what the core holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Unfinished jobs.
+    pub jobs: usize,
+    /// Executions that may still change.
+    pub live_executions: usize,
+    /// Stopped executions whose node has not acknowledged it.
+    pub cancelling: usize,
+    /// Nodes known.
+    pub nodes: usize,
+    /// Nodes that may get work now.
+    pub connected_nodes: usize,
+}

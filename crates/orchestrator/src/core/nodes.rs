@@ -1,0 +1,135 @@
+//! The nodes and what the core has set aside on each.
+
+use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node and its bookings.
+#[derive(Clone, Debug)]
+pub struct NodeEntry {
+    /// What everybody may see of it.
+    pub state: NodeState,
+    /// Set aside for the live executions on it.
+    pub reserved: Resources,
+    /// Live executions on it: (job, execution).
+    pub executions: BTreeSet<(String, String)>,
+    /// When its work is given up if it does not come back, nanoseconds since 1970.
+    pub lose_work_at: Option<i64>,
+}
+
+impl NodeEntry {
+    /// A node seen for the first time or read from the store.
+    pub fn new(state: NodeState) -> NodeEntry {
+        NodeEntry { state, reserved: Resources::default(), executions: BTreeSet::new(), lose_work_at: None }
+    }
+
+    /// How much may be set aside in total.
+    pub fn limit(&self, oversubscription: f64) -> Resources {
+        self.state.info.compute_node_info.max_capacity.scaled(oversubscription)
+    }
+
+    /// True when `request` can be set aside on top of what is.
+    pub fn has_room(&self, request: &Resources, oversubscription: f64) -> bool {
+        self.reserved.plus(request).fits_in(&self.limit(oversubscription))
+    }
+
+    /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn load_with(&self, request: &Resources) -> f64 {
+        let used = self.reserved.plus(request);
+        let max = &self.state.info.compute_node_info.max_capacity;
+        let share = |used: f64, max: f64| if max > 0.0 { used / max } else { 0.0 };
+        share(used.cpu, max.cpu)
+            .max(share(used.memory as f64, max.memory as f64))
+            .max(share(used.disk as f64, max.disk as f64))
+            .max(share(used.gpu as f64, max.gpu as f64))
+    }
+}
+
+/// All nodes, in a fixed order so that equal inputs give equal plans.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    nodes: BTreeMap<String, NodeEntry>,
+}
+
+impl Nodes {
+    /// One node.
+    pub fn get(&self, id: &str) -> Option<&NodeEntry> {
+        self.nodes.get(id)
+    }
+
+    /// One node, to change.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut NodeEntry> {
+        self.nodes.get_mut(id)
+    }
+
+    /// Adds or replaces a node.
+    pub fn insert(&mut self, entry: NodeEntry) {
+        self.nodes.insert(entry.state.info.node_id.clone(), entry);
+    }
+
+    /// Forgets a node.
+    pub fn remove(&mut self, id: &str) -> Option<NodeEntry> {
+        self.nodes.remove(id)
+    }
+
+    /// All nodes by ID.
+    pub fn iter(&self) -> impl Iterator<Item = &NodeEntry> {
+        self.nodes.values()
+    }
+
+    /// Nodes that may get work now.
+    pub fn schedulable(&self) -> impl Iterator<Item = &NodeEntry> {
+        self.nodes.values().filter(|n| n.state.is_schedulable())
+    }
+
+    /// Sets resources aside.
+    pub fn reserve(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            if node.executions.insert((job_id.to_owned(), execution_id.to_owned())) {
+                node.reserved = node.reserved.plus(amount);
+            }
+        }
+    }
+
+    /// Gives resources back.
+    pub fn release(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            if node.executions.remove(&(job_id.to_owned(), execution_id.to_owned())) {
+                node.reserved = node.reserved.minus(amount);
+            }
+        }
+    }
+}
+
+/// The state of a node that shakes hands for the first time.
+pub(crate) fn first_seen(info: NodeInfo, manual_approval: bool) -> NodeState {
+    let membership = if manual_approval { Membership::Pending } else { Membership::Approved };
+    NodeState { info, membership, ..NodeState::default() }
+}
+
+/// Marks a node connected.
+pub(crate) fn connect(state: &mut NodeState, now: i64) {
+    let at = Time::from_unix_nanos(now);
+    state.connection = Connection::Connected;
+    let link = &mut state.connection_state;
+    link.status = Connection::Connected;
+    link.last_heartbeat = at;
+    link.connected_since = at;
+    link.last_error = String::new();
+}
+
+/// Marks a node disconnected and clears what it had free.
+pub(crate) fn disconnect(state: &mut NodeState, now: i64, why: &str) {
+    state.connection = Connection::Disconnected;
+    let link = &mut state.connection_state;
+    link.status = Connection::Disconnected;
+    link.disconnected_since = Time::from_unix_nanos(now);
+    link.last_error = why.to_owned();
+    state.info.compute_node_info.available_capacity = Resources::default();
+    state.info.compute_node_info.queue_capacity = Resources::default();
+}
+
+/// True for a node that runs executions.
+pub(crate) fn is_compute(info: &NodeInfo) -> bool {
+    info.node_type == NodeType::Compute
+}

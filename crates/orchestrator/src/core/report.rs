@@ -1,0 +1,187 @@
+//! What compute nodes say about executions, and their acknowledgements.
+//!
+//! Reports may come twice, late or for executions that are long over. Whatever does not fit the present state is
+//! noted and dropped; the node's copy catches up through the cancellation that is sent to it.
+
+use super::end::timeout;
+use super::entry::JobEntry;
+use super::evaluate::deadline;
+use super::io::{Effect, Output};
+use super::record::{self, execution_event, put_execution, scheduling};
+use super::{Cancelled, Core};
+use bacalhau_model::event::topic;
+use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::state::State;
+use bacalhau_model::{Event, Time};
+use bacalhau_store::orchestrator::{Change, PendingMessage};
+use bacalhau_wire::messages::NodeMessage;
+
+impl Core {
+    pub(crate) fn report<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        message: NodeMessage,
+        seq: u64,
+        out: &mut Output<T>,
+    ) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            let last = &mut node.state.connection_state.last_compute_seq_num;
+            *last = seq.max(*last);
+        }
+        let execution_id = message.execution_id().to_owned();
+        let Some(job_id) = self.owner.get(&execution_id).cloned() else {
+            self.report_on_unknown(now, node_id, &message, out);
+            return;
+        };
+        let Some(mut entry) = self.jobs.remove(&job_id) else { return };
+        let theirs = entry.live.get(&execution_id).is_some_and(|l| l.execution.node_id == node_id);
+        if theirs {
+            self.report_on_live(now, &mut entry, &execution_id, message, out);
+            self.dirty.insert(job_id.clone());
+        } else {
+            tracing::warn!(node = node_id, execution = execution_id, "report on an execution of another node dropped");
+        }
+        self.jobs.insert(job_id, entry);
+    }
+
+    fn report_on_live<T>(
+        &mut self,
+        now: i64,
+        entry: &mut JobEntry,
+        execution_id: &str,
+        message: NodeMessage,
+        out: &mut Output<T>,
+    ) {
+        match message {
+            NodeMessage::BidResult(bid) if bid.accepted => self.approve(now, entry, execution_id, out),
+            NodeMessage::BidResult(bid) => {
+                let events = bid.events.unwrap_or_default();
+                let why = first_message(&events, "bid rejected");
+                let state = State::with_message(ComputeState::AskForBidRejected, why);
+                self.end_reported(now, entry, execution_id, (state, "bid rejected"), events, |_| {}, out);
+            }
+            NodeMessage::RunResult(result) => {
+                let mut events = result.events.unwrap_or_default();
+                let (state, desired) = if entry.job_type.is_long_running() {
+                    let text = "execution completed unexpectedly";
+                    events = vec![timeout(topic::EXECUTION, text.to_owned(), now)];
+                    (State::with_message(ComputeState::Failed, text), text)
+                } else {
+                    (State::new(ComputeState::Completed), "execution completed")
+                };
+                let fill = |execution: &mut Execution| {
+                    execution.published_result = result.publish_result.unwrap_or_default();
+                    execution.run_output = result.run_command_result.unwrap_or_default();
+                };
+                self.end_reported(now, entry, execution_id, (state, desired), events, fill, out);
+            }
+            NodeMessage::ComputeError(error) => {
+                let events = error.events.unwrap_or_default();
+                let why = first_message(&events, "execution failed");
+                let mut state = State::with_message(ComputeState::Failed, why);
+                if let Some(event) = events.first() {
+                    state.details = event.details.clone();
+                }
+                self.end_reported(now, entry, execution_id, (state, "execution failed"), events, |_| {}, out);
+            }
+        }
+    }
+
+    /// The node would run it and nothing else holds the partition: tell it to.
+    fn approve<T>(&mut self, now: i64, entry: &mut JobEntry, execution_id: &str, out: &mut Output<T>) {
+        let Some(live) = entry.live.get_mut(execution_id) else { return };
+        let execution = &mut live.execution;
+        let asked = execution.desired_state.state_type == DesiredState::Pending
+            && execution.compute_state.state_type == ComputeState::New;
+        if !asked {
+            return;
+        }
+        execution.desired_state = State::new(DesiredState::Running);
+        execution.compute_state = State::new(ComputeState::BidAccepted);
+        live.deadline = deadline(&self.settings, execution, &entry.job, now);
+        live.pending = Some(PendingMessage::BidAccepted);
+        put_execution(live, now, out);
+        let node_id = live.execution.node_id.clone();
+        record::running(entry, now, out);
+        let event = Event::new(topic::EXECUTION, "Running", Time::from_unix_nanos(now));
+        execution_event(entry, execution_id, event, now, out);
+        let kind = PendingMessage::BidAccepted;
+        out.effects.push(Effect::Send { node_id, execution_id: execution_id.to_owned(), kind });
+    }
+
+    /// The node says that the execution is over.
+    #[allow(clippy::too_many_arguments)]
+    fn end_reported<T>(
+        &mut self,
+        now: i64,
+        entry: &mut JobEntry,
+        execution_id: &str,
+        (state, desired): (State<ComputeState>, &str),
+        events: Vec<Event>,
+        fill: impl FnOnce(&mut Execution),
+        out: &mut Output<T>,
+    ) {
+        let Some(live) = entry.live.get_mut(execution_id) else { return };
+        fill(&mut live.execution);
+        live.execution.compute_state = state;
+        live.execution.desired_state = State::with_message(DesiredState::Stopped, desired);
+        live.pending = None;
+        put_execution(live, now, out);
+        for event in events {
+            execution_event(entry, execution_id, event, now, out);
+        }
+        self.forget_live(entry, execution_id);
+    }
+
+    /// A node that offers to run something that is over is told to drop it. Other late reports need no answer.
+    fn report_on_unknown<T>(&mut self, now: i64, node_id: &str, message: &NodeMessage, out: &mut Output<T>) {
+        let NodeMessage::BidResult(bid) = message else { return };
+        if !bid.accepted || self.cancelled.contains_key(&bid.execution_id) {
+            return;
+        }
+        let execution = Execution {
+            id: bid.execution_id.clone(),
+            job_id: bid.job_id.clone(),
+            node_id: node_id.to_owned(),
+            ..Execution::default()
+        };
+        let reason = scheduling("Execution is not wanted any more", now);
+        self.cancelled.insert(bid.execution_id.clone(), Cancelled { execution, reason });
+        out.effects.push(Effect::Send {
+            node_id: node_id.to_owned(),
+            execution_id: bid.execution_id.clone(),
+            kind: PendingMessage::CancelExecution,
+        });
+    }
+
+    /// The node has a message of ours on its disk: it need not be sent again.
+    pub(crate) fn delivered<T>(
+        &mut self,
+        now: i64,
+        execution_id: &str,
+        kind: PendingMessage,
+        out: &mut Output<T>,
+    ) {
+        if kind == PendingMessage::CancelExecution {
+            let Some(cancelled) = self.cancelled.remove(execution_id) else { return };
+            if cancelled.execution.job_version > 0 {
+                let mut execution = cancelled.execution;
+                execution.modify_time = now.max(execution.modify_time);
+                out.changes.push(Change::PutExecution { execution, pending: None });
+            }
+            return;
+        }
+        // Not worth a write of its own: after a restart the message goes out again and does no harm.
+        let job = self.owner.get(execution_id).and_then(|id| self.jobs.get_mut(id));
+        if let Some(live) = job.and_then(|entry| entry.live.get_mut(execution_id)) {
+            if live.pending == Some(kind) {
+                live.pending = None;
+            }
+        }
+    }
+}
+
+fn first_message(events: &[Event], otherwise: &str) -> String {
+    events.first().map_or_else(|| otherwise.to_owned(), |e| e.message.clone())
+}

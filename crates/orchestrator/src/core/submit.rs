@@ -1,0 +1,209 @@
+//! What users ask for: submit, update, rerun, stop.
+
+use super::Core;
+use super::end::Cause;
+use super::entry::JobEntry;
+use super::io::{Output, Reply, Rerun, Submitted};
+use super::record::{self, job_event, scheduling};
+use bacalhau_model::error::code;
+use bacalhau_model::event::{detail, topic};
+use bacalhau_model::state::State;
+use bacalhau_model::{Error, Event, Job, JobState, Time, diff};
+use bacalhau_store::orchestrator::{Change, StoredJob};
+use std::sync::Arc;
+
+impl Core {
+    pub(crate) fn submit<T>(
+        &mut self,
+        now: i64,
+        job: Job,
+        stored: Option<StoredJob>,
+        force: bool,
+        token: T,
+        out: &mut Output<T>,
+    ) {
+        let existing = self.job_named(&job.namespace, &job.name).map(str::to_owned);
+        let existing = existing.or_else(|| stored.map(|s| self.adopt(now, s)));
+        let result = match existing {
+            Some(id) => self.update(now, &id, job, force, out),
+            None => self.create(now, job, out),
+        };
+        let evaluation_id = self.new_id("");
+        let result =
+            result.map(|job_id| Submitted { job_id, evaluation_id, warnings: Vec::new() });
+        out.reply(token, Reply::Submitted(result));
+    }
+
+    /// Brings a finished job back into memory. Its old executions are of no concern to a new version.
+    fn adopt(&mut self, now: i64, stored: StoredJob) -> String {
+        let id = stored.job.id.clone();
+        if !self.jobs.contains_key(&id) {
+            if let Some(entry) = JobEntry::new(Arc::new(stored.job), stored.next_history_seq, now) {
+                self.names.insert((entry.job.namespace.clone(), entry.job.name.clone()), id.clone());
+                self.finished.push((self.batch, id.clone()));
+                self.jobs.insert(id.clone(), entry);
+            }
+        }
+        id
+    }
+
+    fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
+        job.version = 1;
+        job.revision = 1;
+        job.state = State::new(JobState::Pending);
+        job.create_time = now;
+        job.modify_time = now;
+        let id = job.id.clone();
+        if self.jobs.contains_key(&id) {
+            return Err(Error::new(code::RESOURCE_IN_USE, format!("job already exists: {id}")).component("JobStore"));
+        }
+        let job = Arc::new(job);
+        let mut entry = JobEntry::new(Arc::clone(&job), 1, now)
+            .ok_or_else(|| Error::new(code::BAD_REQUEST, "job has no task, an unknown type or unreadable resources"))?;
+        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
+        job_event(&mut entry, event, now, out);
+        self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
+        self.jobs.insert(id.clone(), entry);
+        self.dirty.insert(id.clone());
+        Ok(id)
+    }
+
+    fn update<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        job: Job,
+        force: bool,
+        out: &mut Output<T>,
+    ) -> Result<String, Error> {
+        let Some(entry) = self.jobs.get(id) else { return Err(not_found(id)) };
+        let old = &entry.job;
+        if old.r#type != job.r#type {
+            return Err(Error::new(
+                code::BAD_REQUEST,
+                format!("cannot change the type of job {} from {} to {}", old.name, old.r#type, job.r#type),
+            )
+            .hint("Submit it under another name, or stop the existing job and use a new name"));
+        }
+        if !force && diff::same_spec(old, &job) {
+            return Err(Error::plain(format!(
+                "no changes detected for new job spec. Job Name: '{}', Job Id: '{}'",
+                old.name, old.id
+            ))
+            .status(409)
+            .hint("Use the --force flag to override this warning"));
+        }
+        let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
+        self.new_version(now, id, &job, "Job update requested by user", event, out);
+        Ok(id.to_owned())
+    }
+
+    pub(crate) fn rerun<T>(
+        &mut self,
+        now: i64,
+        job_id: &str,
+        spec: &Job,
+        stored: Option<StoredJob>,
+        token: T,
+        out: &mut Output<T>,
+    ) {
+        if let Some(stored) = stored {
+            self.adopt(now, stored);
+        }
+        let state = self.jobs.get(job_id).map(|e| e.job.state.state_type);
+        let result = match state {
+            None => Err(not_found(job_id)),
+            Some(state @ (JobState::Undefined | JobState::Pending | JobState::Queued)) => {
+                Err(Error::plain(format!("cannot rerun job in state {state}"))
+                    .status(409)
+                    .hint("try to use the job run command instead of the job rerun command"))
+            }
+            Some(_) => {
+                let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
+                    .with(detail::REASON, "job rerun");
+                let job_version = self.new_version(now, job_id, spec, "job rerun", event, out);
+                Ok(Rerun { evaluation_id: self.new_id(""), job_version })
+            }
+        };
+        out.reply(token, Reply::Rerun(result));
+    }
+
+    /// Gives the job a new version with `spec`, stops what ran of the old one and starts over.
+    fn new_version<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        spec: &Job,
+        message: &str,
+        event: Event,
+        out: &mut Output<T>,
+    ) -> u64 {
+        let Some(mut entry) = self.jobs.remove(id) else { return 0 };
+        self.waiting.remove(id);
+        let mut job = (*entry.job).clone();
+        job.priority = spec.priority;
+        job.count = spec.count;
+        job.constraints = spec.constraints.clone();
+        job.meta = spec.meta.clone();
+        job.labels = spec.labels.clone();
+        job.tasks = spec.tasks.clone();
+        job.version += 1;
+        job.revision += 1;
+        job.modify_time = now;
+        job.state = State::with_message(JobState::Pending, message);
+        let job = Arc::new(job);
+        let version = job.version;
+        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
+        self.stop_all(&mut entry, Cause::JobUpdated, now, out);
+        if let Some(mut fresh) = JobEntry::new(job, entry.next_history_seq, now) {
+            job_event(&mut fresh, event, now, out);
+            entry = fresh;
+        }
+        self.jobs.insert(id.to_owned(), entry);
+        self.dirty.insert(id.to_owned());
+        version
+    }
+
+    pub(crate) fn stop<T>(
+        &mut self,
+        now: i64,
+        job_id: &str,
+        reason: &str,
+        stored: Option<StoredJob>,
+        token: T,
+        out: &mut Output<T>,
+    ) {
+        let state = match self.jobs.get(job_id) {
+            Some(entry) => Some(entry.job.state.state_type),
+            None => stored.map(|s| s.job.state.state_type),
+        };
+        let result = match state {
+            None => Err(not_found(job_id)),
+            Some(JobState::Stopped) => Ok(String::new()),
+            Some(state) if state.is_terminal() => {
+                Err(Error::plain(format!("cannot stop job in state {state}")).status(409))
+            }
+            Some(_) => {
+                self.stop_job(now, job_id, reason, out);
+                Ok(self.new_id(""))
+            }
+        };
+        out.reply(token, Reply::Stopped(result));
+    }
+
+    fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
+        let Some(mut entry) = self.jobs.remove(job_id) else { return };
+        record::set_state(&mut entry, State::with_message(JobState::Stopped, reason), now, out);
+        let event = scheduling("Job requested to stop before completion", now).with(detail::REASON, reason);
+        job_event(&mut entry, event, now, out);
+        self.finish(&mut entry);
+        self.stop_all(&mut entry, Cause::JobStopped, now, out);
+        self.jobs.insert(job_id.to_owned(), entry);
+    }
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(code::NOT_FOUND, format!("job not found: {id}")).component("JobStore")
+}

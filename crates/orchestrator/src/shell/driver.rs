@@ -1,0 +1,314 @@
+//! The one task that owns the core.
+//!
+//! It steps whatever waits, hands the changes to the store, and releases the effects of each batch when that batch is
+//! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
+
+use super::command::{Command, ControlKind, Token};
+use super::post::Post;
+use crate::core::{Core, Effect, Input, Output, Reply};
+use bacalhau_model::Error;
+use bacalhau_model::error::code;
+use bacalhau_store::orchestrator::{Change, Reader, StoredJob};
+use bacalhau_store::{StoreError, Writer};
+use bacalhau_wire::messages::{
+    ControlRequest, ControlResponse, HandshakeResponse, HeartbeatResponse, ShutdownNoticeResponse,
+    UpdateNodeInfoResponse,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+
+/// Batches on their way to the disk at most.
+const MOST_IN_FLIGHT: usize = 32;
+/// Inputs stepped into one batch at most.
+const MOST_PER_BATCH: usize = 256;
+/// Longest sleep without anything to do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A batch that was handed to the store, or one without changes that waits behind such.
+struct Batch {
+    number: u64,
+    durable: bool,
+    effects: Vec<Effect<Token>>,
+}
+
+/// A commit that came to its end.
+type Committed = (u64, Result<(), Arc<StoreError>>);
+
+pub(super) struct Driver {
+    core: Core,
+    writer: Writer<Change>,
+    reader: Reader,
+    post: Post,
+    in_flight: VecDeque<Batch>,
+    committed_tx: mpsc::Sender<Committed>,
+    last_now: i64,
+}
+
+impl Driver {
+    pub(super) fn new(core: Core, writer: Writer<Change>, reader: Reader, post: Post) -> (Driver, mpsc::Receiver<Committed>) {
+        // As many places as there can be commits, so that the store never waits for this task.
+        let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
+        let driver =
+            Driver { core, writer, reader, post, in_flight: VecDeque::new(), committed_tx, last_now: 0 };
+        (driver, committed_rx)
+    }
+
+    /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut committed: mpsc::Receiver<Committed>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let mut waiting = Vec::with_capacity(MOST_PER_BATCH);
+        self.step_batch(std::iter::once(Input::Tick));
+        loop {
+            let room = self.in_flight.len() < MOST_IN_FLIGHT;
+            let sleep = self.until_next();
+            tokio::select! {
+                biased;
+                Some((number, result)) = committed.recv() => {
+                    result.map_err(|e| store_failed(&e))?;
+                    self.settle(number);
+                }
+                count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
+                    if count == 0 {
+                        return self.drain(&mut committed).await;
+                    }
+                    let inputs: Vec<_> = waiting.drain(..).filter_map(|c| self.input(c)).collect();
+                    self.step_batch(inputs.into_iter());
+                }
+                () = tokio::time::sleep(sleep), if room => {
+                    if self.core.next_wakeup().is_some_and(|at| at <= self.now()) {
+                        self.step_batch(std::iter::once(Input::Tick));
+                    }
+                }
+                _ = shutdown.wait_for(|stop| *stop) => return self.drain(&mut committed).await,
+            }
+            let now = self.now();
+            self.post.deliver(now, &self.core);
+        }
+    }
+
+    /// Waits for what is on its way to the disk.
+    async fn drain(mut self, committed: &mut mpsc::Receiver<Committed>) -> Result<(), Error> {
+        while !self.in_flight.is_empty() {
+            let Some((number, result)) = committed.recv().await else { break };
+            result.map_err(|e| store_failed(&e))?;
+            self.settle(number);
+        }
+        self.writer.close();
+        Ok(())
+    }
+
+    /// Nanoseconds since 1970, never going back.
+    fn now(&mut self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        self.last_now = now.max(self.last_now);
+        self.last_now
+    }
+
+    fn until_next(&mut self) -> Duration {
+        let now = self.now();
+        let next = self.core.next_wakeup().into_iter().chain(self.post.next_wakeup()).min();
+        next.map_or(IDLE, |at| Duration::from_nanos(u64::try_from(at - now).unwrap_or(0))).min(IDLE)
+    }
+
+    /// Turns a command into an input, with what the core cannot know by itself. `None` when it was answered at once.
+    fn input(&mut self, command: Command) -> Option<Input<Token>> {
+        Some(match command {
+            Command::Submit { job, force, answer } => {
+                let held = self.core.job_named(&job.namespace, &job.name).is_some();
+                // A job named by its own fresh ID cannot exist.
+                let stored = match held || job.name == job.id {
+                    true => Ok(None),
+                    false => self.reader.find_job_by_name(&job.namespace, &job.name),
+                };
+                match stored {
+                    Ok(stored) => Input::Submit { job, stored, force, token: Token::Submit(answer) },
+                    Err(error) => return refuse(answer, read_failed(&error)),
+                }
+            }
+            Command::Stop { job_id, reason, answer } => match self.stored_unless_held(&job_id) {
+                Ok(stored) => Input::Stop { job_id, reason, stored, token: Token::Stop(answer) },
+                Err(error) => return refuse(answer, error),
+            },
+            Command::Rerun { job_id, version, answer } => {
+                let spec = self.reader.job(&job_id, version);
+                match (spec, self.stored_unless_held(&job_id)) {
+                    (Ok(spec), Ok(stored)) => {
+                        let spec = Arc::new(spec);
+                        Input::Rerun { job_id, spec, stored, token: Token::Rerun(answer) }
+                    }
+                    (Err(error), _) | (_, Err(error)) => return refuse(answer, error),
+                }
+            }
+            Command::UpdateNode { node_id, action, answer } => {
+                Input::UpdateNode { node_id, action, token: Token::UpdateNode(answer) }
+            }
+            Command::ListNodes { answer } => Input::ListNodes { token: Token::ListNodes(answer) },
+            Command::Census { answer } => {
+                // A caller that went away needs no answer.
+                let _ = answer.send(self.core.census());
+                return None;
+            }
+            Command::Control { request, reply_to } => control_input(*request, reply_to),
+            Command::Report { node_id, message, seq, reply_to } => {
+                Input::Report { node_id, message: *message, seq, token: Token::Report { reply_to } }
+            }
+            Command::Unreadable { reply_to } => {
+                reply_to.into_iter().for_each(|reply_to| self.post.acknowledge(reply_to));
+                return None;
+            }
+            Command::Answered { node_id, seq, result } => {
+                let now = self.now();
+                let (execution_id, kind) = self.post.answered(&node_id, seq, result, now)?;
+                Input::Delivered { execution_id, kind }
+            }
+            Command::ConnectionLost { node_id } => Input::ConnectionLost { node_id },
+        })
+    }
+
+    fn stored_unless_held(&self, job_id: &str) -> Result<Option<StoredJob>, Error> {
+        if self.core.holds_job(job_id) {
+            return Ok(None);
+        }
+        self.reader.stored_job(job_id).map_err(|e| read_failed(&e))
+    }
+
+    /// Steps inputs and hands what they changed to the store.
+    fn step_batch(&mut self, inputs: impl Iterator<Item = Input<Token>>) {
+        let now = self.now();
+        let mut out = Output::default();
+        inputs.for_each(|input| self.core.step(now, input, &mut out));
+        let Output { changes, effects } = out;
+        if changes.is_empty() && effects.is_empty() {
+            return;
+        }
+        let number = self.core.seal();
+        if changes.is_empty() {
+            self.in_flight.push_back(Batch { number, durable: true, effects });
+            self.release();
+            return;
+        }
+        self.in_flight.push_back(Batch { number, durable: false, effects });
+        let committed = self.committed_tx.clone();
+        self.writer.commit(
+            changes,
+            Box::new(move |result| {
+                // There is a place for every batch; an error means that the driver is gone.
+                let _ = committed.try_send((number, result));
+            }),
+        );
+    }
+
+    /// A batch is on disk.
+    fn settle(&mut self, number: u64) {
+        if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
+            batch.durable = true;
+        }
+        self.core.settled(number);
+        self.release();
+    }
+
+    /// Lets the effects of the oldest durable batches happen.
+    fn release(&mut self) {
+        while self.in_flight.front().is_some_and(|batch| batch.durable) {
+            let Some(batch) = self.in_flight.pop_front() else { return };
+            let now = self.now();
+            for effect in batch.effects {
+                self.effect(now, effect);
+            }
+        }
+    }
+
+    fn effect(&mut self, now: i64, effect: Effect<Token>) {
+        match effect {
+            Effect::Reply(token, reply) => self.reply(now, token, reply),
+            Effect::Acknowledge(Token::Report { reply_to: Some(reply_to) }) => self.post.acknowledge(reply_to),
+            Effect::Acknowledge(_) => {}
+            Effect::Send { node_id, execution_id, kind } => self.post.push(&node_id, execution_id, kind),
+            Effect::NodeUp(node_id) => self.post.node_up(node_id, now),
+            Effect::NodeDown(node_id) => self.post.node_down(&node_id),
+        }
+    }
+
+    fn reply(&mut self, now: i64, token: Token, reply: Reply) {
+        // Callers that went away need no answer, so failed sends are fine.
+        match (token, reply) {
+            (Token::Submit(answer), Reply::Submitted(result)) => drop(answer.send(result)),
+            (Token::Stop(answer), Reply::Stopped(result)) => drop(answer.send(result)),
+            (Token::Rerun(answer), Reply::Rerun(result)) => drop(answer.send(result)),
+            (Token::UpdateNode(answer), Reply::NodeUpdated(result)) => drop(answer.send(result)),
+            (Token::ListNodes(answer), Reply::Nodes(nodes)) => drop(answer.send(nodes)),
+            (Token::Control { reply_to, what }, reply) => {
+                if let Some(response) = control_response(what, reply, self.post.next_seq(now)) {
+                    self.post.control(now, reply_to, response);
+                }
+            }
+            _ => tracing::error!("the core answered a question that nobody asked"),
+        }
+    }
+}
+
+fn control_input(request: ControlRequest, reply_to: String) -> Input<Token> {
+    let token = |what| Token::Control { reply_to, what };
+    match request {
+        ControlRequest::Handshake(m) => {
+            Input::Handshake { info: Box::new(m.node_info), token: token(ControlKind::Handshake) }
+        }
+        ControlRequest::Heartbeat(m) => Input::Heartbeat {
+            node_id: m.node_id,
+            available: m.available_capacity,
+            queued: m.queue_used_capacity,
+            last_orchestrator_seq: m.last_orchestrator_seq_num,
+            token: token(ControlKind::Heartbeat),
+        },
+        ControlRequest::UpdateNodeInfo(m) => {
+            Input::UpdateNodeInfo { info: Box::new(m.node_info), token: token(ControlKind::UpdateNodeInfo) }
+        }
+        ControlRequest::ShutdownNotice(m) => {
+            Input::ShutdownNotice { node_id: m.node_id, token: token(ControlKind::ShutdownNotice) }
+        }
+    }
+}
+
+fn control_response(what: ControlKind, reply: Reply, next_seq: u64) -> Option<Result<ControlResponse, Error>> {
+    Some(match (what, reply) {
+        (ControlKind::Handshake, Reply::Handshake(h)) => Ok(ControlResponse::Handshake(HandshakeResponse {
+            accepted: h.accepted,
+            reason: h.reason,
+            last_compute_seq_num: h.last_compute_seq,
+            last_orchestrator_seq_num: next_seq,
+        })),
+        (ControlKind::UpdateNodeInfo, Reply::Handshake(h)) => Ok(ControlResponse::UpdateNodeInfo(
+            UpdateNodeInfoResponse { accepted: h.accepted, reason: h.reason },
+        )),
+        (ControlKind::Heartbeat, Reply::Heartbeat(result)) => {
+            result.map(|last| ControlResponse::Heartbeat(HeartbeatResponse { last_compute_seq_num: last }))
+        }
+        (ControlKind::ShutdownNotice, Reply::Heartbeat(result)) => {
+            result.map(|last| ControlResponse::ShutdownNotice(ShutdownNoticeResponse { last_compute_seq_num: last }))
+        }
+        _ => return None,
+    })
+}
+
+fn refuse<T, R>(answer: super::command::Answer<T>, error: Error) -> Option<R> {
+    // A caller that went away needs no answer.
+    let _ = answer.send(Err(error));
+    None
+}
+
+fn read_failed(error: &StoreError) -> Error {
+    tracing::error!(%error, "reading the job store failed");
+    Error::new(code::INTERNAL_ERROR, "reading the job store failed").hint("See the orchestrator's log").retryable()
+}
+
+fn store_failed(error: &StoreError) -> Error {
+    Error::new(code::INTERNAL_ERROR, format!("the job store cannot be written, stopping: {error}"))
+        .hint("Free space or repair the disk, then start the orchestrator again; everything acknowledged is on disk")
+}

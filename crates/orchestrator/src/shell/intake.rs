@@ -1,0 +1,75 @@
+//! What arrives from the nodes: decoded here, several subjects at a time, and handed to the driver in order.
+//!
+//! Frames that cannot be read are logged and, where their sender waits for an acknowledgement, acknowledged: a
+//! refusal would only make it send the same bytes for ever.
+
+use super::command::Command;
+use bacalhau_wire::bus::{Bus, BusMessage, Subscription};
+use bacalhau_wire::{control, data, subjects};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Subscribes to everything that nodes send. Must be done before the first handshake is answered.
+pub(super) async fn start(
+    bus: Arc<dyn Bus>,
+    ack_subject: &str,
+    commands: mpsc::Sender<Command>,
+) -> Result<(), bacalhau_wire::bus::BusError> {
+    let requests = bus.subscribe(subjects::ALL_CONTROL).await?;
+    let reports = bus.subscribe(subjects::ALL_REPORTS).await?;
+    let answers = bus.subscribe(ack_subject).await?;
+    tokio::spawn(pump(requests, commands.clone(), control_request));
+    tokio::spawn(pump(reports, commands.clone(), report));
+    tokio::spawn(pump(answers, commands, answer));
+    Ok(())
+}
+
+/// Moves messages from a subscription to the driver until either is gone. A full driver slows the bus down.
+async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMessage) -> Option<Command>) {
+    while let Some(message) = from.next().await {
+        if let Some(command) = read(message) {
+            if to.send(command).await.is_err() {
+                return;
+            }
+        }
+    }
+    tracing::warn!("a subscription of the orchestrator ended");
+}
+
+fn control_request(message: BusMessage) -> Option<Command> {
+    let Some(reply_to) = message.reply.clone() else {
+        tracing::warn!(subject = %message.subject, "control request without a reply subject dropped");
+        return None;
+    };
+    match control::decode_request(&message) {
+        Ok((_, request)) => {
+            Some(Command::Control { request: Box::new(request), reply_to: reply_to.to_string() })
+        }
+        Err(error) => {
+            tracing::warn!(subject = %message.subject, %error, "control request refused");
+            None
+        }
+    }
+}
+
+fn report(message: BusMessage) -> Option<Command> {
+    let reply_to = message.reply.as_ref().map(ToString::to_string);
+    let node_id = subjects::node_of(&message.subject)?.to_owned();
+    match data::from_node(&message.payload) {
+        Ok(incoming) => {
+            Some(Command::Report { node_id, message: Box::new(incoming.message), seq: incoming.seq, reply_to })
+        }
+        Err(error) => {
+            tracing::warn!(node = node_id, %error, "report dropped");
+            Some(Command::Unreadable { reply_to })
+        }
+    }
+}
+
+/// The last token of the subject is `<seq>-<node>`, as [`super::post`] made it.
+fn answer(message: BusMessage) -> Option<Command> {
+    let (_, token) = message.subject.rsplit_once('.')?;
+    let (seq, node_id) = token.split_once('-')?;
+    let result = data::check_ack(message.status, &message.payload);
+    Some(Command::Answered { node_id: node_id.to_owned(), seq: seq.parse().ok()?, result })
+}

@@ -1,0 +1,257 @@
+//! The orchestrator around its core: the store, the bus, and the handle that the API calls.
+
+mod command;
+mod driver;
+mod intake;
+mod post;
+mod prepare;
+
+pub use prepare::SubmitOptions;
+
+use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
+use bacalhau_model::defaults::JobDefaults;
+use bacalhau_model::error::code;
+use bacalhau_model::{Connection, Error, Job, Membership, NodeInfo, NodeState, Time};
+use bacalhau_store::orchestrator::{Change, Reader};
+use bacalhau_wire::bus::Bus;
+use bacalhau_wire::postman::Postman;
+use bacalhau_wire::logs::{LogLine, LogRequest, LogStreams};
+use command::Command;
+use driver::Driver;
+use post::Post;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Commands that wait for the core at most; callers wait when it is full.
+const MOST_COMMANDS: usize = 1024;
+
+/// What an orchestrator needs to start.
+pub struct Options {
+    /// Folder of its own; created when missing.
+    pub dir: PathBuf,
+    /// Numbers for the core.
+    pub settings: Settings,
+    /// Filled into jobs that leave things open.
+    pub job_defaults: JobDefaults,
+    /// What this node says of itself; it lists itself among the nodes.
+    pub info: NodeInfo,
+    /// Instance ID of this installation, put into the metadata of jobs; may be empty.
+    pub instance_id: String,
+    /// Largest message that the bus takes, bytes: bigger jobs are refused.
+    pub max_payload: usize,
+    /// Decides IDs and the spread of equal choices.
+    pub seed: u64,
+}
+
+/// A running orchestrator. Clones share it.
+#[derive(Clone)]
+pub struct Orchestrator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+    logs: LogStreams,
+    job_defaults: JobDefaults,
+    own: NodeState,
+    instance_id: String,
+    max_payload: usize,
+    shutdown: watch::Sender<bool>,
+}
+
+/// The driver's end: an error when the orchestrator could not go on.
+pub type Ended = JoinHandle<Result<(), Error>>;
+
+/// Starts an orchestrator on `bus`. It takes part as soon as this returns.
+pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator, Ended), Error> {
+    let (writer, reader) = bacalhau_store::orchestrator::open(&options.dir).map_err(store_error)?;
+    let mut core = Core::new(options.settings.clone(), options.seed);
+    let now = Time::from_unix_nanos(clock());
+    core.restore(now.unix_nanos(), reader.load().map_err(store_error)?);
+    let (commands, waiting) = mpsc::channel(MOST_COMMANDS);
+    let (shutdown, stopping) = watch::channel(false);
+    let inbox = bus.new_inbox();
+    let post = Post::new(Postman::start(Arc::clone(&bus)), format!("{inbox}."));
+    let (driver, committed) = Driver::new(core, writer, reader.clone(), post);
+    let bus_error = |e: bacalhau_wire::bus::BusError| {
+        Error::new(code::SERVICE_UNAVAILABLE, format!("the orchestrator cannot subscribe on NATS: {e}"))
+    };
+    intake::start(Arc::clone(&bus), &format!("{inbox}.*"), commands.clone()).await.map_err(bus_error)?;
+    let logs = LogStreams::start(bus).await.map_err(bus_error)?;
+    let ended = tokio::spawn(driver.run(waiting, committed, stopping));
+    let inner = Inner {
+        commands,
+        reader,
+        logs,
+        job_defaults: options.job_defaults,
+        own: own_state(options.info, now),
+        instance_id: options.instance_id,
+        max_payload: options.max_payload,
+        shutdown,
+    };
+    Ok((Orchestrator { inner: Arc::new(inner) }, ended))
+}
+
+fn clock() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn own_state(info: NodeInfo, now: Time) -> NodeState {
+    let mut state = NodeState { info, membership: Membership::Approved, ..NodeState::default() };
+    state.connection = Connection::Connected;
+    state.connection_state.status = Connection::Connected;
+    state.connection_state.connected_since = now;
+    state.connection_state.last_heartbeat = now;
+    state
+}
+
+fn store_error(error: impl std::fmt::Display) -> Error {
+    Error::new(code::INTERNAL_ERROR, format!("the job store cannot be opened: {error}"))
+}
+
+/// What [`Orchestrator::diff`] finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// Text with `+` and `-` lines; empty when nothing changed.
+    pub diff: String,
+    /// What was ignored or changed in the submission.
+    pub warnings: Vec<String>,
+}
+
+impl Orchestrator {
+    /// ID of this orchestrator.
+    pub fn node_id(&self) -> &str {
+        &self.inner.own.info.node_id
+    }
+
+    /// Queries, straight from the store.
+    pub fn reader(&self) -> &Reader {
+        &self.inner.reader
+    }
+
+    /// Takes a job, new or a new version of the one with its name. The answer comes when it is on disk.
+    pub async fn submit(&self, job: Job, options: SubmitOptions) -> Result<Submitted, Error> {
+        let prepared = prepare::prepare(job, &options, &self.context())?;
+        let job = Box::new(prepared.job);
+        let force = options.force;
+        let submitted = self.ask(|answer| Command::Submit { job, force, answer }).await?;
+        Ok(Submitted { warnings: prepared.warnings, ..submitted })
+    }
+
+    /// Compares a job with the stored one of its name.
+    pub async fn diff(&self, job: Job) -> Result<Diff, Error> {
+        let prepared = prepare::prepare(job, &SubmitOptions::default(), &self.context())?;
+        let (name, namespace) = (&prepared.job.name, &prepared.job.namespace);
+        let stored = self.inner.reader.find_job_by_name(namespace, name).map_err(store_error)?;
+        let stored = stored.ok_or_else(|| {
+            Error::new(code::NOT_FOUND, format!("job name index not found: {name}:{namespace}")).component("JobStore")
+        })?;
+        Ok(Diff { diff: bacalhau_model::diff::diff(&stored.job, &prepared.job), warnings: prepared.warnings })
+    }
+
+    /// Stops a job by its full ID. Gives the evaluation ID, empty when it was stopped already.
+    pub async fn stop(&self, job_id: &str, reason: &str) -> Result<String, Error> {
+        let (job_id, reason) = (job_id.to_owned(), reason.to_owned());
+        self.ask(|answer| Command::Stop { job_id, reason, answer }).await
+    }
+
+    /// Runs a job again, by its full ID. Version 0 takes the spec of the latest.
+    pub async fn rerun(&self, job_id: &str, version: u64) -> Result<Rerun, Error> {
+        let job_id = job_id.to_owned();
+        self.ask(|answer| Command::Rerun { job_id, version, answer }).await
+    }
+
+    /// All nodes, this one included, by ID.
+    pub async fn nodes(&self) -> Result<Vec<NodeState>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::ListNodes { answer }).await?;
+        let mut nodes = answered.await.map_err(|_| stopping())?;
+        let own = &self.inner.own;
+        if !nodes.iter().any(|n| n.info.node_id == own.info.node_id) {
+            nodes.push(own.clone());
+            nodes.sort_by(|a, b| a.info.node_id.cmp(&b.info.node_id));
+        }
+        Ok(nodes)
+    }
+
+    /// One node by ID or unique prefix. The exact ID wins.
+    pub async fn node(&self, id: &str) -> Result<NodeState, Error> {
+        let nodes = self.nodes().await?;
+        if let Some(exact) = nodes.iter().find(|n| n.info.node_id == id) {
+            return Ok(exact.clone());
+        }
+        let mut found = nodes.into_iter().filter(|n| !id.is_empty() && n.info.node_id.starts_with(id));
+        match (found.next(), found.next()) {
+            (None, _) => Err(Error::new(code::NOT_FOUND, format!("node not found: {id}")).component("NodesManager")),
+            (Some(node), None) => Ok(node),
+            (Some(first), Some(second)) => {
+                let rest = found.next().map(|third| format!(" {} ...", third.info.node_id)).unwrap_or_default();
+                let ids = format!("[{} {}{rest}]", first.info.node_id, second.info.node_id);
+                Err(Error::new("MultipleNodesFound", format!("multiple nodes found for prefix: {id}, matching IDs: {ids}"))
+                    .component("NodesManager")
+                    .status(409)
+                    .hint("Use a more specific node ID prefix"))
+            }
+        }
+    }
+
+    /// Approves, rejects or deletes a node, by ID or unique prefix.
+    pub async fn update_node(&self, id: &str, action: NodeAction) -> Result<(), Error> {
+        let node_id = self.node(id).await?.info.node_id;
+        self.ask(|answer| Command::UpdateNode { node_id, action, answer }).await
+    }
+
+    /// Opens a log stream of an execution on its node.
+    pub async fn logs(
+        &self,
+        node_id: &str,
+        request: LogRequest,
+    ) -> Result<mpsc::Receiver<Result<LogLine, Error>>, Error> {
+        self.inner.logs.open(node_id, request).await
+    }
+
+    /// The bus lost the connection of a node.
+    pub fn connection_lost(&self, node_id: &str) {
+        // With a full queue the loss is found by the missing heartbeat.
+        let _ = self.inner.commands.try_send(Command::ConnectionLost { node_id: node_id.to_owned() });
+    }
+
+    /// Counts of what is going on.
+    pub async fn census(&self) -> Result<Census, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Census { answer }).await?;
+        answered.await.map_err(|_| stopping())
+    }
+
+    /// Asks it to end; what was acknowledged is on disk.
+    pub fn shutdown(&self) {
+        self.inner.shutdown.send_replace(true);
+    }
+
+    fn context(&self) -> prepare::Context<'_> {
+        prepare::Context {
+            node_id: self.node_id(),
+            instance_id: &self.inner.instance_id,
+            defaults: &self.inner.job_defaults,
+            max_payload: self.inner.max_payload,
+        }
+    }
+
+    async fn ask<R>(&self, command: impl FnOnce(command::Answer<R>) -> Command) -> Result<R, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(command(answer)).await?;
+        answered.await.map_err(|_| stopping())?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Error> {
+        self.inner.commands.send(command).await.map_err(|_| stopping())
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(code::SERVICE_UNAVAILABLE, "the orchestrator is stopping").retryable()
+}
