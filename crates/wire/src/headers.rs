@@ -18,8 +18,8 @@ impl Headers {
 
     /// Adds a pair. A name or value that would break the block is ignored.
     pub fn push(&mut self, name: &str, value: &str) {
-        let breaks = |text: &str| text.contains(['\r', '\n']);
-        if !(name.is_empty() || name.contains(':') || breaks(name) || breaks(value)) {
+        let name_stands = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+        if name_stands && !value.contains(['\r', '\n']) {
             self.0.push((name.to_owned(), value.to_owned()));
         }
     }

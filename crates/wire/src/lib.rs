@@ -6,10 +6,28 @@
 //!
 //! Nothing here decides what a message means for a job: that is for the cores of orchestrator and compute node.
 
+pub mod address;
+pub mod bus;
+pub mod bus_client;
+pub mod bus_local;
+pub mod connect;
+pub mod control;
 pub mod data;
 pub mod delivery;
 pub mod envelope;
 pub mod headers;
+pub mod inbox;
+pub mod logs;
 pub mod messages;
 pub mod metadata;
+mod pool;
+mod requests;
 pub mod subjects;
+#[cfg(test)]
+mod testing;
+
+/// The present in nanoseconds since 1970, for metadata that the shells write.
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -26,7 +26,7 @@ pub use execution::{
 };
 pub use presign::{PreSignUrlRequest, PreSignUrlResponse};
 
-use crate::envelope::{self, Envelope, EnvelopeError, Payload};
+use crate::envelope::{Envelope, EnvelopeError};
 use crate::metadata::Metadata;
 use bytes::Bytes;
 

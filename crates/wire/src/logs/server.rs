@@ -1,0 +1,222 @@
+//! The node's side: serves any number of streams at the same time, until nobody wants them.
+
+use super::frames::{self, AliveResponse, Opening};
+use super::keep_alive::{Book, StreamKey};
+use super::{LogLine, LogRequest};
+use crate::bus::{BoxFuture, Bus, BusError, BusMessage, Subscription};
+use crate::headers::Headers;
+use crate::subjects;
+use bacalhau_model::Error;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+/// Streams that a node serves at the same time.
+const MOST_STREAMS: usize = 256;
+/// Between keep-alives, as Bacalhau 1.9 has it.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a consumer may take to answer one.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Pause before a frame is offered again to a bus that was busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Output of an execution as it comes. An error ends it.
+pub type LogLines = BoxStream<'static, Result<LogLine, Error>>;
+
+/// Where a node's log lines come from.
+pub trait LogSource: Send + Sync + 'static {
+    /// Opens the output of an execution. It may wait for the execution to start.
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogLines, Error>>;
+}
+
+/// Serves log streams while it lives.
+pub struct LogServer {
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl LogServer {
+    /// Starts to serve on a bus.
+    pub async fn start(
+        bus: Arc<dyn Bus>,
+        node_id: &str,
+        source: Arc<dyn LogSource>,
+    ) -> Result<LogServer, BusError> {
+        let requests = bus.subscribe(&subjects::node_requests(node_id)).await?;
+        let (stop, stopped) = oneshot::channel();
+        let serving = Serving {
+            bus,
+            source,
+            subject: subjects::logs(node_id),
+            book: Book::new(),
+            keys: HashMap::new(),
+            streams: JoinSet::new(),
+            questions: JoinSet::new(),
+        };
+        Ok(LogServer { stop: Some(stop), task: Some(tokio::spawn(serving.run(requests, stopped))) })
+    }
+
+    /// Tells every consumer that the node goes away, and ends.
+    pub async fn shutdown(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // An error means that it has ended already.
+            let _ = stop.send(());
+        }
+        if let Some(task) = self.task.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for LogServer {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// A stream that is being served.
+struct Active {
+    reply: String,
+    task: AbortHandle,
+}
+
+/// One consumer's answer to a keep-alive, `None` when it did not come.
+type Answered = (String, Option<AliveResponse>);
+
+struct Serving {
+    bus: Arc<dyn Bus>,
+    source: Arc<dyn LogSource>,
+    subject: String,
+    book: Book<Active>,
+    keys: HashMap<Id, StreamKey>,
+    streams: JoinSet<()>,
+    questions: JoinSet<Answered>,
+}
+
+impl Serving {
+    async fn run(mut self, mut requests: Subscription, mut stopped: oneshot::Receiver<()>) {
+        let mut tick = tokio::time::interval(KEEP_ALIVE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => break,
+                request = requests.next() => match request {
+                    Some(message) => self.requested(message).await,
+                    None => break,
+                },
+                Some(ended) = self.streams.join_next_with_id() => {
+                    let id = ended.map_or_else(|e| e.id(), |(id, ())| id);
+                    if let Some(key) = self.keys.remove(&id) {
+                        self.book.remove(&key);
+                    }
+                },
+                Some(answered) = self.questions.join_next() => {
+                    if let Ok((consumer, answer)) = answered {
+                        let unwanted = self.book.answered(&consumer, answer);
+                        self.abort(unwanted);
+                    }
+                },
+                _ = tick.tick() => self.ask(),
+            }
+        }
+        for stream in self.book.drain() {
+            stream.task.abort();
+            send(&*self.bus, &stream.reply, frames::close(frames::GOING_AWAY, "the node shuts down")).await;
+        }
+    }
+
+    /// Ends streams that nobody wants, without a word.
+    fn abort(&mut self, streams: Vec<Active>) {
+        for stream in streams {
+            self.keys.remove(&stream.task.id());
+            stream.task.abort();
+        }
+    }
+
+    async fn requested(&mut self, message: BusMessage) {
+        if message.subject != self.subject {
+            return tracing::debug!(subject = message.subject, "request of an old protocol ignored");
+        }
+        let Some(reply) = message.reply else { return };
+        let opening = match Opening::decode(&message.payload) {
+            Ok(opening) => opening,
+            Err(e) => {
+                let text = format!("log request cannot be read: {e}");
+                return send(&*self.bus, &reply, frames::close(frames::BAD_REQUEST, &text)).await;
+            }
+        };
+        if self.book.len() >= MOST_STREAMS {
+            let text = format!("the node serves {MOST_STREAMS} log streams already; try again later");
+            return send(&*self.bus, &reply, frames::close(frames::INTERNAL, &text)).await;
+        }
+        let serving = serve(Arc::clone(&self.bus), Arc::clone(&self.source), opening.request, reply.clone());
+        let task = self.streams.spawn(serving);
+        let key = StreamKey { consumer: opening.keep_alive, stream_id: opening.stream_id };
+        self.keys.insert(task.id(), key.clone());
+        let replaced = self.book.insert(key, Active { reply, task });
+        self.abort(replaced.into_iter().collect());
+    }
+
+    /// Asks every consumer which of its streams it still wants, unless the last question is still open.
+    fn ask(&mut self) {
+        if !self.questions.is_empty() {
+            return;
+        }
+        for (consumer, request) in self.book.questions(&self.subject) {
+            let bus = Arc::clone(&self.bus);
+            self.questions.spawn(async move {
+                let body = frames::to_json(&request);
+                let answer = bus.request(&consumer, &Headers::NONE, body.into(), ANSWER).await;
+                let answer = answer.ok().and_then(|message| frames::from_json(&message.payload).ok());
+                (consumer, answer)
+            });
+        }
+    }
+}
+
+/// Serves one stream to its end.
+async fn serve(bus: Arc<dyn Bus>, source: Arc<dyn LogSource>, request: LogRequest, reply: String) {
+    let mut lines = match source.open(request).await {
+        Ok(lines) => lines,
+        Err(error) => return fail(&*bus, &reply, &error).await,
+    };
+    while let Some(item) = lines.next().await {
+        match item {
+            Ok(line) => {
+                for piece in frames::pieces(&line.line) {
+                    send(&*bus, &reply, frames::line(line.stream, piece)).await;
+                }
+            }
+            Err(error) => return fail(&*bus, &reply, &error).await,
+        }
+    }
+    send(&*bus, &reply, frames::close(frames::NORMAL, "")).await;
+}
+
+async fn fail(bus: &dyn Bus, reply: &str, error: &Error) {
+    send(bus, reply, frames::error(&error.message)).await;
+    send(bus, reply, frames::close(frames::NORMAL, "")).await;
+}
+
+/// Publishes a frame, waiting while the bus is busy. What else goes wrong ends the connection and the stream with it.
+async fn send(bus: &dyn Bus, reply: &str, frame: Vec<u8>) {
+    let frame = bytes::Bytes::from(frame);
+    loop {
+        match bus.publish(reply, None, &Headers::NONE, frame.clone()).await {
+            Err(BusError::Busy(_)) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) => return tracing::debug!("log stream: {error}"),
+            Ok(()) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

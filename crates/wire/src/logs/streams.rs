@@ -1,0 +1,202 @@
+//! The orchestrator's side: one inbox for all open streams, and the answers to the nodes' keep-alives.
+
+use super::frames::{self, AliveRequest, AliveResponse, Frame, Opening};
+use super::reader::{self, Feed};
+use super::{LogLine, LogRequest};
+use crate::bus::{Bus, BusError, BusMessage, NO_RESPONDERS, Subscription};
+use crate::headers::Headers;
+use crate::{inbox, subjects};
+use bacalhau_model::Error;
+use bacalhau_model::error::code;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Streams that may be open at the same time.
+const MOST_STREAMS: usize = 1024;
+
+/// Opens log streams. One per orchestrator; dropping it ends them all.
+pub struct LogStreams {
+    inner: Arc<Inner>,
+    dispatcher: JoinHandle<()>,
+}
+
+struct Inner {
+    bus: Arc<dyn Bus>,
+    nuid: String,
+    open: Mutex<HashMap<String, Feed>>,
+}
+
+impl LogStreams {
+    /// Subscribes to the inbox.
+    pub async fn start(bus: Arc<dyn Bus>) -> Result<LogStreams, BusError> {
+        let nuid = inbox::nuid();
+        let frames = bus.subscribe(&format!("_SINBOX.{nuid}.*")).await?;
+        let keep_alives = bus.subscribe(&format!("_HEARTBEAT._SINBOX.{nuid}")).await?;
+        let inner = Arc::new(Inner { bus, nuid, open: Mutex::default() });
+        let dispatcher = tokio::spawn(dispatch(Arc::clone(&inner), frames, keep_alives));
+        Ok(LogStreams { inner, dispatcher })
+    }
+
+    /// Asks a node for an execution's output. The stream ends when the receiver does, or with an error as its last
+    /// item. A node that is not connected is such an error.
+    pub async fn open(
+        &self,
+        node_id: &str,
+        request: LogRequest,
+    ) -> Result<mpsc::Receiver<Result<LogLine, Error>>, Error> {
+        subjects::check_node_id(node_id).map_err(|e| Error::new(code::BAD_REQUEST, e))?;
+        let stream_id = inbox::token8();
+        let (feed, reader) = reader::stream(node_id);
+        // In the map before the node can hear of it, so that no keep-alive is ever answered wrongly.
+        self.inner.insert(&stream_id, feed)?;
+        let guard = Registered { inner: Arc::clone(&self.inner), stream_id: stream_id.clone() };
+        let reply = format!("_SINBOX.{}.{stream_id}", self.inner.nuid);
+        let body = Opening::new(&self.inner.nuid, &stream_id, node_id, request).encode();
+        let subject = subjects::logs(node_id);
+        self.inner.bus.publish(&subject, Some(&reply), &Headers::NONE, body.into()).await.map_err(|e| {
+            Error::new(code::SERVICE_UNAVAILABLE, format!("asking node {node_id} for logs: {e}")).retryable()
+        })?;
+        let (give, take) = reader::channel();
+        tokio::spawn(async move {
+            reader.run(give).await;
+            drop(guard);
+        });
+        Ok(take)
+    }
+
+    /// Streams that are open now.
+    pub fn open_streams(&self) -> usize {
+        self.inner.lock().len()
+    }
+}
+
+impl Drop for LogStreams {
+    fn drop(&mut self) {
+        self.dispatcher.abort();
+        self.inner.end_all();
+    }
+}
+
+/// Takes a stream out of the map, however it ends; the node learns of it with its next keep-alive.
+struct Registered {
+    inner: Arc<Inner>,
+    stream_id: String,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.inner.lock().remove(&self.stream_id);
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Feed>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, stream_id: &str, feed: Feed) -> Result<(), Error> {
+        let mut open = self.lock();
+        if open.len() >= MOST_STREAMS {
+            let text = format!("{MOST_STREAMS} log streams are open already");
+            return Err(Error::new(code::RESOURCE_EXHAUSTED, text)
+                .hint("Try again when others have ended")
+                .retryable());
+        }
+        open.insert(stream_id.to_owned(), feed);
+        Ok(())
+    }
+
+    /// Hands a frame to its stream. Frames of streams that ended are nobody's.
+    fn frame(&self, message: &BusMessage) {
+        let Some(stream_id) = message.subject.rsplit('.').next() else { return };
+        let mut open = self.lock();
+        let Some(feed) = open.get(stream_id) else { return };
+        let goes_on = if message.status == Some(NO_RESPONDERS) {
+            feed.end(offline());
+            false
+        } else {
+            match frames::decode(&message.payload) {
+                Ok(frame) => {
+                    let is_last = matches!(frame, Frame::Close { .. });
+                    feed.frame(frame) && !is_last
+                }
+                Err(e) => {
+                    feed.end(Error::plain(format!(
+                        "log stream: the node sent a frame that cannot be read: {e}"
+                    )));
+                    false
+                }
+            }
+        };
+        if !goes_on {
+            open.remove(stream_id);
+        }
+    }
+
+    /// Tells a node which of the streams it serves are not wanted any more: exactly those that are not open.
+    fn keep_alive(&self, request: AliveRequest) -> AliveResponse {
+        let open = self.lock();
+        let mut response = AliveResponse::default();
+        for (subject, ids) in request.active_stream_ids {
+            let unwanted = |id: &String| match open.get(id) {
+                Some(feed) => {
+                    feed.alive();
+                    false
+                }
+                None => true,
+            };
+            let unwanted: Vec<String> = ids.unwrap_or_default().into_iter().filter(unwanted).collect();
+            if !unwanted.is_empty() {
+                response.non_active_stream_ids.insert(subject, Some(unwanted));
+            }
+        }
+        response
+    }
+
+    fn end_all(&self) {
+        for (_, feed) in self.lock().drain() {
+            feed.end(
+                Error::new(code::SERVICE_UNAVAILABLE, "the orchestrator ends its log streams").retryable(),
+            );
+        }
+    }
+}
+
+fn offline() -> Error {
+    Error::new(
+        code::SERVICE_UNAVAILABLE,
+        "the node of this execution is not connected, so its logs cannot be read now",
+    )
+    .hint("Try again when the node is back (bacalhau node list), or read the job's results: bacalhau job get")
+    .retryable()
+}
+
+async fn dispatch(inner: Arc<Inner>, mut frames: Subscription, mut keep_alives: Subscription) {
+    loop {
+        tokio::select! {
+            frame = frames.next() => match frame {
+                Some(message) => inner.frame(&message),
+                None => break,
+            },
+            question = keep_alives.next() => match question {
+                Some(message) => answer(&inner, message).await,
+                None => break,
+            },
+        }
+    }
+    inner.end_all();
+}
+
+async fn answer(inner: &Inner, message: BusMessage) {
+    let Some(reply) = message.reply else { return };
+    let request = match frames::from_json(&message.payload) {
+        Ok(request) => request,
+        Err(e) => return tracing::warn!("keep-alive of a node's log streams cannot be read: {e}"),
+    };
+    let response = frames::to_json(&inner.keep_alive(request));
+    if let Err(e) = inner.bus.publish(&reply, None, &Headers::NONE, response.into()).await {
+        tracing::warn!("answering a keep-alive of log streams: {e}");
+    }
+}
