@@ -1,1 +1,3 @@
 //! HTTP: routes, request and response types, authentication, and the client that the CLI uses.
+
+pub mod client;

@@ -1,0 +1,60 @@
+//! Requests about nodes.
+
+use super::Client;
+use super::types::{NodeBody, NodeUpdated, Nodes, OneNode};
+use bacalhau_model::{Error, NodeState};
+use reqwest::Method;
+
+/// Which nodes to list.
+#[derive(Clone, Debug, Default)]
+pub struct NodesQuery {
+    /// Label selectors, all of which must match.
+    pub labels: Vec<String>,
+    /// `approved`, `pending`, `rejected`, or empty for all.
+    pub approval: String,
+    /// `connected`, `disconnected`, or empty for all.
+    pub status: String,
+    /// Field to sort by; empty for the server's choice.
+    pub order_by: String,
+    /// Descending.
+    pub reverse: bool,
+    /// At most so many; 0 for all.
+    pub limit: u32,
+    /// Where to go on.
+    pub next_token: String,
+}
+
+impl Client {
+    /// Nodes known to the orchestrator.
+    pub async fn nodes(&self, query: &NodesQuery) -> Result<Vec<NodeState>, Error> {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        pairs.extend(query.labels.iter().map(|l| ("labels", l.clone())));
+        let mut add = |key: &'static str, value: &str| {
+            if !value.is_empty() {
+                pairs.push((key, value.to_owned()));
+            }
+        };
+        add("filter-approval", &query.approval);
+        add("filter-status", &query.status);
+        add("order_by", &query.order_by);
+        add("reverse", if query.reverse { "true" } else { "" });
+        add("next_token", &query.next_token);
+        if query.limit > 0 {
+            pairs.push(("limit", query.limit.to_string()));
+        }
+        let answer: Nodes = self.get(&["orchestrator", "nodes"], &pairs).await?;
+        Ok(answer.nodes)
+    }
+
+    /// One node, by ID or unique prefix.
+    pub async fn node(&self, id: &str) -> Result<NodeState, Error> {
+        let answer: OneNode = self.get(&["orchestrator", "nodes", id], &[]).await?;
+        Ok(answer.node)
+    }
+
+    /// `approve`, `reject` or `delete` for one node.
+    pub async fn update_node(&self, id: &str, action: &str, message: &str) -> Result<NodeUpdated, Error> {
+        let body = NodeBody { action, message, node_id: id };
+        self.call(Method::PUT, &["orchestrator", "nodes", id], &[], Some(&body)).await
+    }
+}
