@@ -6,21 +6,30 @@
 //! JSON: names, order and omission rules are those of Bacalhau 1.9, so that a value decoded from its API or its
 //! messages encodes back to the same bytes (see [`json`]).
 
+pub mod defaults;
+pub mod diff;
 pub mod error;
 pub mod event;
 pub mod execution;
 pub mod ids;
 pub mod job;
+pub mod job_file;
 pub mod json;
 pub mod lenient;
 pub mod network;
 pub mod node;
+pub mod normalize;
+pub mod paging;
+pub mod quantity;
 pub mod resources;
+pub mod sanitize;
 pub mod selector;
 pub mod spec;
 pub mod state;
 pub mod task;
 pub mod time;
+pub mod validate;
+pub mod version;
 
 pub use error::Error;
 pub use event::{Event, HistoryType, JobHistory};

@@ -1,0 +1,131 @@
+//! Each text of the rules once.
+
+use super::*;
+use crate::network::{NetworkConfig, NetworkType, PortMapping};
+use crate::selector::Requirement;
+use crate::task::{InputSource, ResourcesConfig, ResultPath, Timeouts};
+
+fn good() -> Job {
+    let task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
+    Job { r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() }
+}
+
+/// The problems of a job after a change to it.
+fn problems(change: impl FnOnce(&mut Job)) -> String {
+    let mut job = good();
+    change(&mut job);
+    submission(&job).map_or_else(|errors| errors.join("\n"), |()| String::new())
+}
+
+fn of_task(change: impl FnOnce(&mut Task)) -> String {
+    problems(|job| change(&mut job.tasks[0])).replace("task main validation failed: ", "")
+}
+
+#[test]
+fn jobs() {
+    assert_eq!(problems(|_| {}), "");
+    assert_eq!(problems(|j| j.r#type.clear()), "missing job type");
+    assert_eq!(problems(|j| j.r#type = "Batch".into()), "invalid job type: \"Batch\"");
+    assert_eq!(problems(|j| j.count = -1), "job count must be >= 0");
+    let ops = problems(|j| {
+        j.r#type = "ops".into();
+        j.count = 2;
+    });
+    assert_eq!(ops, "ops jobs cannot specify count > 1 as they run on all matching nodes");
+    assert_eq!(problems(|j| j.tasks.clear()), "missing job tasks");
+    assert_eq!(problems(|j| j.name = "a\0".into()), "job Name contains a null character");
+    let blank = problems(|j| j.constraints.push(Requirement::default()));
+    assert_eq!(blank, "constraint 1 validation failed: selector key cannot be blank");
+    assert_eq!(problems(|j| j.tasks[0].name.clear()), "task  validation failed: missing task name");
+}
+
+#[test]
+fn tasks() {
+    assert_eq!(of_task(|t| t.engine.r#type.clear()), "invalid engine: missing spec type");
+    assert_eq!(
+        of_task(|t| t.timeouts.queue_timeout = -3),
+        "invalid timeouts: invalid queue timeout value: -3s"
+    );
+    assert_eq!(
+        of_task(|t| t.resources = ResourcesConfig { gpu: "x".into(), ..Default::default() }),
+        "invalid resources: invalid GPU value: x"
+    );
+    for (name, value, why) in [
+        ("foo", "x", "environment variable 'foo' must be uppercase"),
+        ("1A", "x", "environment variable '1A' must start with a letter"),
+        ("A-B", "x", "environment variable 'A-B' can only contain letters, numbers, and underscores"),
+        ("BACALHAU_X", "x", "environment variable 'BACALHAU_X' cannot start with BACALHAU_"),
+        ("A", "", "environment variable 'A' cannot have empty value"),
+        ("", "x", "environment variable name cannot be empty"),
+        ("A_1", "x", ""),
+    ] {
+        assert_eq!(of_task(|t| drop(t.env.insert(name.into(), value.into()))), why);
+    }
+}
+
+#[test]
+fn inputs_and_results() {
+    let input = |alias: &str, target: &str| InputSource {
+        source: SpecConfig::new("inline"),
+        alias: alias.into(),
+        target: target.into(),
+    };
+    let of = |inputs: Vec<InputSource>| of_task(|t| t.input_sources = inputs);
+    assert_eq!(of(vec![input("", "")]), "invalid input sources: input source is missing a target");
+    assert!(
+        of(vec![input("a", "/x"), input("a", "/y")]).contains("input source with alias 'a' already exists")
+    );
+    assert!(
+        of(vec![input("", "/x"), input("", "/x")]).contains("input source with target '/x' already exists")
+    );
+    let result = |name: &str, path: &str| ResultPath { name: name.into(), path: path.into() };
+    let of = |results: Vec<ResultPath>| of_task(|t| t.result_paths = results);
+    assert_eq!(of(vec![result("n", "")]), "invalid output: missing path");
+    assert_eq!(of(vec![result("", "/p")]), "invalid output: missing name");
+    assert_eq!(of(vec![result("n", "p")]), "invalid output: result path `p` must be absolute");
+    assert!(
+        of(vec![result("n", "/p"), result("n", "/q")]).contains("result path with name 'n' already exists")
+    );
+    assert!(of(vec![result("n", "/p"), result("m", "/p")]).contains("result path '/p' already exists"));
+}
+
+#[test]
+fn networks() {
+    let port = |name: &str, r#static: i64, target: i64| PortMapping {
+        name: name.into(),
+        r#static,
+        target,
+        ..PortMapping::default()
+    };
+    let of = |r#type, domains: &[&str], ports: Vec<PortMapping>| {
+        let domains = domains.iter().map(|d| (*d).to_owned()).collect();
+        of_task(|t| t.network = Some(NetworkConfig { r#type, domains, ports }))
+    };
+    use NetworkType::{Bridge, Default, Host, Http};
+    assert!(of(Default, &["a.com"], vec![]).contains("domains can only be set for HTTP network mode"));
+    assert!(of(Http, &["a b"], vec![]).contains("invalid domain \"a b\""));
+    assert_eq!(of(Http, &[".a.com", "10.0.0.1"], vec![]), "");
+    assert!(of(Default, &[], vec![port("a", 0, 0)]).contains("ports can only be set for Host or Bridge"));
+    assert!(of(Host, &[], vec![port("", 0, 0)]).contains("port mapping name is required"));
+    assert!(of(Host, &[], vec![port("1", 0, 0)]).contains("valid environment variable name"));
+    assert!(of(Host, &[], vec![port("a", 80, 0)]).contains("privileged port range"));
+    assert!(of(Host, &[], vec![port("a", 70_000, 0)]).contains("above maximum valid port"));
+    assert!(of(Host, &[], vec![port("a", 0, 80)]).contains("target ports cannot be set for Host"));
+    assert!(
+        of(Bridge, &[], vec![port("a", 2000, 1), port("a", 2000, 1)]).contains("duplicate port mapping name")
+    );
+}
+
+#[test]
+fn after_defaults() {
+    let mut job = good();
+    job.tasks[0].timeouts = Timeouts { execution_timeout: 120, queue_timeout: 0, total_timeout: 60 };
+    job.tasks[0].result_paths.push(ResultPath { name: "a".into(), path: "/a".into() });
+    let errors = complete(&job).unwrap_err();
+    assert!(errors[0].ends_with("publisher must be set if result paths are set"));
+    assert_eq!(
+        errors[1],
+        "task timeouts validation failed: execution timeout 2m0s and queue timeout 0s should be less than total timeout 1m0s"
+    );
+    assert!(complete(&good()).is_ok());
+}
