@@ -1,0 +1,324 @@
+//! Routing: subscriptions, and the delivery of a message to those who are interested. Owns who takes part and what they
+//! subscribe to; reads no socket and knows no verbs. Messages end in the outbound queues of connections, which the
+//! reactor flushes, or in the queues of local subscriptions.
+
+use std::time::Instant;
+
+use crate::events::CloseReason;
+use crate::hash::Keyed;
+use crate::hub::LocalLimits;
+use crate::local::Message;
+use crate::local::subscription::{Put, Receiver, SubscriptionEnd};
+use crate::outbound::ChunkPool;
+use crate::peer::{Conn, Peer};
+use crate::proto::write::{Outgoing, no_responders};
+use crate::router::{Router, SubId};
+use crate::slab::Slab;
+use crate::stats::Stats;
+
+/// A receiver's queue above this is written in the middle of a batch, so that a large fan-out does not pile up.
+const FLUSH_EARLY: usize = 1024 * 1024;
+
+/// A subscription: who, under which id, and how many messages.
+struct Subscription {
+    peer: u32,
+    /// The client's id with a blank on both sides, as it stands in MSG. Empty for local ones.
+    sid: Box<[u8]>,
+    delivered: u64,
+    /// Removed after this many; 0: never.
+    max: u64,
+    /// Where messages of a local subscription go.
+    receiver: Option<Receiver>,
+}
+
+/// Everything that routing needs.
+pub(crate) struct Fabric {
+    pub(crate) peers: Slab<Peer>,
+    pub(crate) pool: ChunkPool,
+    pub(crate) stats: Stats,
+    pub(crate) keyed: Keyed,
+    /// Connections with something to flush at the end of the round.
+    pub(crate) touched: Vec<u32>,
+    /// Connections to drop when the current batch is done.
+    pub(crate) doomed: Vec<(u32, CloseReason)>,
+    /// Time of this round.
+    pub(crate) now: Instant,
+    subs: Slab<Subscription>,
+    router: Router,
+    /// Subscriptions that reached their maximum or lost their reader during a delivery.
+    finished: Vec<(SubId, Option<SubscriptionEnd>)>,
+    limits: LocalLimits,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Subscriptions that got it.
+    pub(crate) delivered: u32,
+    /// Is a receiver near its limit?
+    pub(crate) congestion: Congestion,
+}
+
+/// Whether a publisher should pause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Congestion {
+    #[default]
+    None,
+    /// A socket has much to write: pause once per batch. The system and the bytes limit give it time enough.
+    Socket,
+    /// A local reader is behind: pause after each message. Its queue is short, and the program around it is what the
+    /// server is there for.
+    Local,
+}
+
+impl Fabric {
+    pub(crate) fn new(limits: LocalLimits, now: Instant) -> Self {
+        Self {
+            peers: Slab::default(),
+            pool: ChunkPool::default(),
+            stats: Stats::default(),
+            keyed: Keyed::default(),
+            touched: Vec::new(),
+            doomed: Vec::new(),
+            now,
+            subs: Slab::default(),
+            router: Router::default(),
+            finished: Vec::new(),
+            limits,
+        }
+    }
+
+    /// The socket connection `key`, if it is one.
+    #[inline]
+    pub(crate) fn conn(&mut self, key: u32) -> Option<&mut Conn> {
+        self.peers.get_mut(key).and_then(Peer::socket)
+    }
+
+    /// Queues bytes that are no message to a socket connection.
+    pub(crate) fn send(&mut self, key: u32, bytes: &[u8]) {
+        if let Some(conn) = self.peers.get_mut(key).and_then(Peer::socket) {
+            conn.send(bytes, &mut self.pool);
+            touch(conn, key, &mut self.touched);
+        }
+    }
+
+    /// Adds a subscription of a socket (`sid`) or of a local client (`receiver`).
+    pub(crate) fn subscribe(
+        &mut self,
+        peer: u32,
+        sid: &[u8],
+        pattern: &[u8],
+        queue: Option<&[u8]>,
+        receiver: Option<Receiver>,
+    ) -> SubId {
+        let sid = [b" ", sid, b" "].concat().into();
+        let id = self.subs.insert(Subscription { peer, sid, delivered: 0, max: 0, receiver });
+        self.router.insert(id, pattern, queue);
+        self.stats.subscriptions = self.router.len() as u64;
+        id
+    }
+
+    /// Removes a subscription from routing and from its owner's table. A local reader is told `end`.
+    pub(crate) fn unsubscribe(&mut self, id: SubId, end: Option<SubscriptionEnd>) {
+        let Some(sub) = self.subs.remove(id) else { return };
+        self.router.remove(id);
+        self.stats.subscriptions = self.router.len() as u64;
+        match self.peers.get_mut(sub.peer) {
+            Some(Peer::Socket(conn)) => {
+                let sid = sub.sid.trim_ascii();
+                conn.subs.remove(sid);
+            }
+            Some(Peer::Local(local)) => local.subs.retain(|_, other| *other != id),
+            None => {}
+        }
+        if let (Some(receiver), Some(end)) = (sub.receiver, end) {
+            receiver.end(end);
+        }
+    }
+
+    /// Removes `id` once it has received `max` messages in all; now if it has already.
+    pub(crate) fn unsubscribe_after(&mut self, id: SubId, max: u64) {
+        match self.subs.get_mut(id) {
+            Some(sub) if max > sub.delivered => sub.max = max,
+            _ => self.unsubscribe(id, None),
+        }
+    }
+
+    /// Delivers a message to everybody interested. `local` makes the form that local subscriptions get.
+    #[inline]
+    pub(crate) fn publish(
+        &mut self,
+        from: u32,
+        echo: bool,
+        message: &Outgoing<'_>,
+        local: &mut dyn FnMut() -> Message,
+    ) -> Outcome {
+        self.stats.in_msgs += 1;
+        self.stats.in_bytes += message.size() as u64;
+        let matches = self.router.matches(message.subject);
+        let mut delivery = Delivery {
+            peers: &mut self.peers,
+            subs: &mut self.subs,
+            pool: &mut self.pool,
+            touched: &mut self.touched,
+            doomed: &mut self.doomed,
+            finished: &mut self.finished,
+            stats: &mut self.stats,
+            limits: &self.limits,
+            now: self.now,
+            excluded: (!echo).then_some(from),
+            local,
+            made: None,
+            congestion: Congestion::None,
+        };
+        let mut delivered = 0;
+        for id in &matches.plain {
+            delivered += u32::from(delivery.to(*id, message));
+        }
+        for group in &matches.groups {
+            // A random start and then the next that can take it: even shares without a counter per group.
+            let members = group.members.len();
+            let start = if members > 1 { fastrand::usize(..members) } else { 0 };
+            let (before, after) = group.members.split_at_checked(start).unwrap_or((&group.members, &[]));
+            delivered += u32::from(after.iter().chain(before).any(|id| delivery.to(*id, message)));
+        }
+        let congestion = delivery.congestion;
+        self.stats.out_msgs += u64::from(delivered);
+        self.stats.out_bytes += u64::from(delivered) * message.size() as u64;
+        while let Some((id, end)) = self.finished.pop() {
+            self.unsubscribe(id, end);
+        }
+        Outcome { delivered, congestion }
+    }
+
+    /// Tells a publisher that nobody received its request: a message with status 503 on its own subscription for the
+    /// reply subject, if it has a plain one. It does not count towards that subscription's maximum.
+    pub(crate) fn no_responders(&mut self, from: u32, subject: &[u8], reply: &[u8]) {
+        let matches = self.router.matches(reply);
+        let own = matches.plain.iter().find(|id| self.subs.get(**id).is_some_and(|sub| sub.peer == from));
+        let Some(id) = own.copied() else { return };
+        let Some(sub) = self.subs.get_mut(id) else { return };
+        let headers = no_responders(subject);
+        match self.peers.get_mut(from) {
+            Some(Peer::Socket(conn)) => {
+                let message = Outgoing {
+                    subject: reply,
+                    reply: None,
+                    headers: Some(&headers),
+                    body: b"",
+                    sizes: None,
+                    forward: None,
+                };
+                message.write(&mut conn.out.writer(&mut self.pool), &sub.sid, true);
+                touch(conn, from, &mut self.touched);
+            }
+            Some(Peer::Local(_)) => {
+                let message = Message {
+                    subject: crate::local::Subject::from_wire(bytes::Bytes::copy_from_slice(reply)),
+                    reply: None,
+                    headers: Some(headers.into()),
+                    payload: bytes::Bytes::new(),
+                };
+                let put = sub.receiver.as_ref().map(|receiver| receiver.put(message, &self.limits));
+                if matches!(put, Some(Put::Overflow | Put::Gone)) {
+                    self.stats.local_overflows += u64::from(put == Some(Put::Overflow));
+                    self.unsubscribe(id, Some(SubscriptionEnd::Overflow));
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// Puts a connection on the list of those to flush, once.
+#[inline]
+pub(crate) fn touch(conn: &mut Conn, key: u32, touched: &mut Vec<u32>) {
+    if !conn.touched {
+        conn.touched = true;
+        touched.push(key);
+    }
+}
+
+/// The state of one delivery, borrowed from the fabric beside the list of receivers.
+struct Delivery<'a> {
+    peers: &'a mut Slab<Peer>,
+    subs: &'a mut Slab<Subscription>,
+    pool: &'a mut ChunkPool,
+    touched: &'a mut Vec<u32>,
+    doomed: &'a mut Vec<(u32, CloseReason)>,
+    finished: &'a mut Vec<(SubId, Option<SubscriptionEnd>)>,
+    stats: &'a mut Stats,
+    limits: &'a LocalLimits,
+    now: Instant,
+    /// The publisher, if it does not want its own messages back.
+    excluded: Option<u32>,
+    local: &'a mut dyn FnMut() -> Message,
+    /// The local form, once somebody needed it.
+    made: Option<Message>,
+    congestion: Congestion,
+}
+
+impl Delivery<'_> {
+    /// Delivers to one subscription; false if it cannot take the message.
+    #[inline]
+    fn to(&mut self, id: SubId, message: &Outgoing<'_>) -> bool {
+        let Some(sub) = self.subs.get_mut(id) else { return false };
+        if self.excluded == Some(sub.peer) {
+            return false;
+        }
+        // A finished subscription stays in the table until the end of this delivery.
+        if sub.max > 0 && sub.delivered >= sub.max {
+            return false;
+        }
+        let taken = match self.peers.get_mut(sub.peer) {
+            Some(Peer::Socket(conn)) => {
+                if conn.is_closing() {
+                    return false;
+                }
+                if conn.out.len() > FLUSH_EARLY && conn.blocked_since.is_none() {
+                    // An error here is found again, and acted on, at the end of the round.
+                    let _ = conn.flush(self.pool, self.now);
+                }
+                let waiting = conn.out.len() + message.wire_size(&sub.sid);
+                if waiting > self.limits.max_pending && conn.out.len() > 0 {
+                    conn.doomed = true;
+                    self.doomed.push((sub.peer, CloseReason::SlowConsumerPendingBytes));
+                    return false;
+                }
+                if waiting > self.limits.max_pending / 4 * 3 {
+                    conn.congested = true;
+                    self.congestion = self.congestion.max(Congestion::Socket);
+                }
+                message.write(&mut conn.out.writer(self.pool), &sub.sid, conn.behaviour.headers);
+                touch(conn, sub.peer, self.touched);
+                true
+            }
+            Some(Peer::Local(_)) => {
+                let Some(receiver) = &sub.receiver else { return false };
+                let copy = self.made.get_or_insert_with(&mut *self.local).clone();
+                match receiver.put(copy, self.limits) {
+                    Put::Done => true,
+                    Put::Congested => {
+                        self.congestion = Congestion::Local;
+                        true
+                    }
+                    Put::Overflow => {
+                        self.stats.local_overflows += 1;
+                        self.finished.push((id, Some(SubscriptionEnd::Overflow)));
+                        return false;
+                    }
+                    Put::Gone => {
+                        self.finished.push((id, None));
+                        return false;
+                    }
+                }
+            }
+            None => return false,
+        };
+        sub.delivered += 1;
+        if sub.max > 0 && sub.delivered >= sub.max {
+            self.finished.push((id, None));
+        }
+        taken
+    }
+}

@@ -1,0 +1,141 @@
+//! What the loop thread and everybody else share: the bell, the local clients that have something to say, requests to
+//! the loop, and the published counters. Locks here are held for a few instructions and never while routing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mio::Waker;
+
+use crate::local::queue::ClientQueue;
+use crate::stats::SharedStats;
+
+/// The shared part of one server.
+pub(crate) struct Hub {
+    waker: Waker,
+    /// Rung and not yet heard: saves a system call per publish.
+    rung: AtomicBool,
+    /// A receiver that had been near its limit has room again.
+    drained: AtomicBool,
+    stopping: AtomicBool,
+    requests: Mutex<Requests>,
+    pub(crate) stats: SharedStats,
+    pub(crate) limits: LocalLimits,
+}
+
+/// Bounds of local clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalLimits {
+    pub(crate) max_payload: usize,
+    pub(crate) max_subject: usize,
+    /// Bytes that may wait, per publishing client and per subscription.
+    pub(crate) max_pending: usize,
+    /// Messages that may wait in one subscription.
+    pub(crate) max_msgs: usize,
+}
+
+#[derive(Default)]
+struct Requests {
+    /// Local clients with commands, each at most once.
+    ready: Vec<Arc<ClientQueue>>,
+    connect_urls: Option<Vec<String>>,
+    /// The loop has ended: nobody will listen.
+    closed: bool,
+}
+
+/// What the loop found when the bell had rung.
+pub(crate) struct Heard {
+    pub(crate) ready: Vec<Arc<ClientQueue>>,
+    pub(crate) connect_urls: Option<Vec<String>>,
+    pub(crate) drained: bool,
+    pub(crate) stopping: bool,
+}
+
+/// A poisoned lock means that a thread panicked while holding it; the few instructions under our locks leave the data
+/// whole at every point, so going on is right.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(crate) fn new(waker: Waker, limits: LocalLimits) -> Self {
+        Self {
+            waker,
+            rung: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            requests: Mutex::default(),
+            stats: SharedStats::default(),
+            limits,
+        }
+    }
+
+    /// A local client has commands; the caller sees to it that it is not announced twice. False: the loop has ended.
+    #[must_use]
+    pub(crate) fn announce(&self, queue: Arc<ClientQueue>) -> bool {
+        let open = {
+            let mut requests = lock(&self.requests);
+            if !requests.closed {
+                requests.ready.push(queue);
+            }
+            !requests.closed
+        };
+        if open {
+            self.ring();
+        }
+        open
+    }
+
+    /// New addresses to tell the clients.
+    pub(crate) fn set_connect_urls(&self, urls: Vec<String>) {
+        lock(&self.requests).connect_urls = Some(urls);
+        self.ring();
+    }
+
+    /// Publishers that were held back may try again.
+    pub(crate) fn drained(&self) {
+        self.drained.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Asks the loop to end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            // Without the bell the loop still looks after each batch of traffic; say so instead of failing the caller.
+            self.rung.store(false, Ordering::Release);
+            tracing::error!(%error, "NATS server: cannot wake the loop thread");
+        }
+    }
+
+    /// Has the bell rung? Cheap enough to ask before every read.
+    #[inline]
+    pub(crate) fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    /// Loop thread only, at its end: the local clients that nobody has heard, and no more after these.
+    pub(crate) fn close(&self) -> Vec<Arc<ClientQueue>> {
+        let mut requests = lock(&self.requests);
+        requests.closed = true;
+        std::mem::take(&mut requests.ready)
+    }
+
+    /// Loop thread only: takes everything that was asked for.
+    pub(crate) fn hear(&self) -> Heard {
+        // The bell is reset before looking, so whatever comes later rings again.
+        self.rung.store(false, Ordering::SeqCst);
+        let mut requests = lock(&self.requests);
+        Heard {
+            ready: std::mem::take(&mut requests.ready),
+            connect_urls: requests.connect_urls.take(),
+            drained: self.drained.swap(false, Ordering::AcqRel),
+            stopping: self.stopping.load(Ordering::Acquire),
+        }
+    }
+}

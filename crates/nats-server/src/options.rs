@@ -1,0 +1,170 @@
+//! What the embedder can set, with the defaults of the NATS server, and the checks on it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::events::Events;
+
+/// A user with a plain password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    /// The password as the client sends it; compared in constant time.
+    pub password: String,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("password", &"***").finish()
+    }
+}
+
+/// Settings of a [`Server`](crate::Server). With neither `token` nor `users`, anybody may connect.
+#[derive(Clone)]
+pub struct Options {
+    /// Address to listen on. Default `0.0.0.0`.
+    pub host: String,
+    /// Port to listen on; 0 lets the system choose. Default 4222.
+    pub port: u16,
+    /// Name shown to clients; default is the random server id.
+    pub server_name: Option<String>,
+    /// A shared secret that every client must present.
+    pub token: Option<String>,
+    /// Users that may connect with name and password.
+    pub users: Vec<User>,
+    /// `host:port` addresses announced to clients as reachable. Empty (the default): nothing is announced, and clients
+    /// keep to the address they were given.
+    pub connect_urls: Vec<String>,
+    /// Largest message, headers included, in bytes. Default 1 MiB.
+    pub max_payload: usize,
+    /// Longest protocol line, in bytes. Default 4096.
+    pub max_control_line: usize,
+    /// Bytes that may wait for one receiver before it is dropped as too slow. Default 64 MiB.
+    pub max_pending: usize,
+    /// Socket connections at one time. Default 65536.
+    pub max_connections: usize,
+    /// Subscriptions of one connection; 0 is no limit. Default 0.
+    pub max_subscriptions: usize,
+    /// Messages that may wait in one local subscription. Default 65536.
+    pub local_max_pending_msgs: usize,
+    /// How often an idle client is asked whether it lives. Default 2 minutes.
+    pub ping_interval: Duration,
+    /// Unanswered PINGs after which a client is stale. Default 2.
+    pub ping_max: u32,
+    /// Time for the CONNECT when credentials are needed. Default 2 s.
+    pub auth_timeout: Duration,
+    /// How long a client may accept no byte while bytes wait. Default 10 s.
+    pub write_deadline: Duration,
+    /// Observer of connections.
+    pub events: Option<Arc<dyn Events>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            host: "0.0.0.0".to_owned(),
+            port: 4222,
+            server_name: None,
+            token: None,
+            users: Vec::new(),
+            connect_urls: Vec::new(),
+            max_payload: 1024 * 1024,
+            max_control_line: 4096,
+            max_pending: 64 * 1024 * 1024,
+            max_connections: 65_536,
+            max_subscriptions: 0,
+            local_max_pending_msgs: 65_536,
+            ping_interval: Duration::from_secs(120),
+            ping_max: 2,
+            auth_timeout: Duration::from_secs(2),
+            write_deadline: Duration::from_secs(10),
+            events: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("server_name", &self.server_name)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("users", &self.users)
+            .field("connect_urls", &self.connect_urls)
+            .field("max_payload", &self.max_payload)
+            .field("max_pending", &self.max_pending)
+            .field("max_connections", &self.max_connections)
+            .field("ping_interval", &self.ping_interval)
+            .field("write_deadline", &self.write_deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Must a client present credentials?
+    pub(crate) fn auth_required(&self) -> bool {
+        self.token.is_some() || !self.users.is_empty()
+    }
+
+    /// Refuses settings that cannot work, before anything is opened.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let fail = |option, problem: String| Err(Error::Option { option, problem });
+        // The parser reads sizes of at most nine digits, as other NATS servers do.
+        if self.max_payload == 0 || self.max_payload > 999_999_999 {
+            return fail("max_payload", format!("{} is outside 1..999999999 bytes", self.max_payload));
+        }
+        if self.max_payload > self.max_pending {
+            let problem = format!(
+                "max_payload {} is above max_pending {}: one message would drop its receiver",
+                self.max_payload, self.max_pending
+            );
+            return fail("max_payload", problem);
+        }
+        if !(64..=1024 * 1024).contains(&self.max_control_line) {
+            return fail(
+                "max_control_line",
+                format!("{} is outside 64..1048576 bytes", self.max_control_line),
+            );
+        }
+        if self.token.as_deref() == Some("") {
+            return fail("token", "is empty; leave it unset to allow everybody".to_owned());
+        }
+        if self.users.iter().any(|user| user.name.is_empty()) {
+            return fail("users", "a user has an empty name".to_owned());
+        }
+        if self.ping_interval.is_zero() || self.write_deadline.is_zero() || self.auth_timeout.is_zero() {
+            return fail("ping_interval, write_deadline, auth_timeout", "must be above zero".to_owned());
+        }
+        if self.local_max_pending_msgs == 0 {
+            return fail("local_max_pending_msgs", "must be above zero".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let options = Options {
+            token: Some("hunter2".into()),
+            users: vec![User { name: "u".into(), password: "hunter2".into() }],
+            ..Options::default()
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        assert!(Options::default().check().is_ok());
+        assert!(Options { max_payload: 100, max_pending: 10, ..Options::default() }.check().is_err());
+        assert!(Options { token: Some(String::new()), ..Options::default() }.check().is_err());
+        assert!(Options { max_control_line: 1, ..Options::default() }.check().is_err());
+    }
+}

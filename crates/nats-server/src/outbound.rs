@@ -1,0 +1,207 @@
+//! Bytes that wait for one receiver: a list of chunks borrowed from a pool that all connections of a thread share.
+//! An idle connection holds none; after a burst the memory goes back. It must never decide what to do about a slow
+//! receiver: it only counts.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Write};
+
+use crate::proto::write::Put;
+
+/// Size of a chunk, in bytes.
+const CHUNK: usize = 64 * 1024;
+/// Free chunks kept for reuse: 4 MiB.
+const MAX_FREE: usize = 64;
+/// Chunks given to one write call: 1 MiB, about what a socket takes at once.
+const MAX_SLICES: usize = 16;
+
+/// Free chunks.
+#[derive(Default)]
+pub(crate) struct ChunkPool {
+    free: Vec<Vec<u8>>,
+}
+
+impl ChunkPool {
+    fn take(&mut self) -> Vec<u8> {
+        self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    fn give(&mut self, mut chunk: Vec<u8>) {
+        if self.free.len() < MAX_FREE {
+            chunk.clear();
+            self.free.push(chunk);
+        }
+    }
+}
+
+/// The queue of one receiver.
+#[derive(Default)]
+pub(crate) struct Outbound {
+    /// Full chunks in front of `open`.
+    full: VecDeque<Vec<u8>>,
+    /// The chunk being filled; no capacity when the queue is empty.
+    open: Vec<u8>,
+    /// Bytes of the first chunk that have been written.
+    written: usize,
+    /// Bytes that wait.
+    len: usize,
+}
+
+impl Outbound {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Opens the queue for appending.
+    #[inline]
+    pub(crate) fn writer<'a>(&'a mut self, pool: &'a mut ChunkPool) -> Writer<'a> {
+        Writer { queue: self, pool }
+    }
+
+    /// Writes as much as `to` accepts. True: all is written; false: it would block.
+    ///
+    /// # Errors
+    /// Those of `to` except "would block" and "interrupted".
+    pub(crate) fn flush(&mut self, to: &mut impl Write, pool: &mut ChunkPool) -> io::Result<bool> {
+        while self.len > 0 {
+            let result = if self.full.is_empty() {
+                to.write(self.open.get(self.written..).unwrap_or_default())
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let chunks = self.full.iter().chain(std::iter::once(&self.open));
+                let mut skip = self.written;
+                for (slice, chunk) in slices.iter_mut().zip(chunks) {
+                    *slice = IoSlice::new(chunk.get(skip..).unwrap_or_default());
+                    skip = 0;
+                }
+                to.write_vectored(&slices)
+            };
+            match result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count, pool),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Throws away what waits.
+    pub(crate) fn clear(&mut self, pool: &mut ChunkPool) {
+        self.advance(self.len, pool);
+    }
+
+    fn advance(&mut self, count: usize, pool: &mut ChunkPool) {
+        self.len = self.len.saturating_sub(count);
+        self.written += count;
+        while let Some(first) = self.full.front() {
+            if self.written < first.len() {
+                return;
+            }
+            self.written -= first.len();
+            if let Some(done) = self.full.pop_front() {
+                pool.give(done);
+            }
+        }
+        if self.len == 0 {
+            self.written = 0;
+            if self.open.capacity() > 0 {
+                pool.give(std::mem::take(&mut self.open));
+            }
+            if self.full.capacity() > MAX_SLICES {
+                self.full = VecDeque::new();
+            }
+        }
+    }
+}
+
+/// Appends to a queue.
+pub(crate) struct Writer<'a> {
+    queue: &'a mut Outbound,
+    pool: &'a mut ChunkPool,
+}
+
+impl Put for Writer<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.queue.len += bytes.len();
+        let mut rest = bytes;
+        loop {
+            let open = &mut self.queue.open;
+            let room = open.capacity() - open.len();
+            if rest.len() <= room {
+                open.extend_from_slice(rest);
+                return;
+            }
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            open.extend_from_slice(now);
+            rest = later;
+            let done = std::mem::replace(&mut self.queue.open, self.pool.take());
+            if !done.is_empty() {
+                self.queue.full.push_back(done);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Accepts a given number of bytes per call, 0 meaning "would block".
+    struct Trickle {
+        got: Vec<u8>,
+        accept: Vec<usize>,
+    }
+
+    impl Write for Trickle {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.accept.pop() {
+                Some(0) => Err(ErrorKind::WouldBlock.into()),
+                accept => {
+                    let count = accept.unwrap_or(usize::MAX).min(bytes.len());
+                    self.got.extend_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(
+            pieces in proptest::collection::vec(0usize..100_000, 1..12),
+            accept in proptest::collection::vec(prop_oneof![Just(0), 1usize..200_000], 0..12),
+        ) {
+            let (mut pool, mut queue) = (ChunkPool::default(), Outbound::default());
+            let mut to = Trickle { got: Vec::new(), accept };
+            let mut expected = Vec::new();
+            for (at, size) in pieces.into_iter().enumerate() {
+                let piece: Vec<u8> = (0..size).map(|i| (i * 7 + at) as u8).collect();
+                expected.extend_from_slice(&piece);
+                queue.writer(&mut pool).put(&piece);
+                let done = queue.flush(&mut to, &mut pool).unwrap();
+                prop_assert_eq!(done, queue.len() == 0);
+                prop_assert_eq!(queue.len() + to.got.len(), expected.len());
+            }
+            to.accept.clear();
+            prop_assert!(queue.flush(&mut to, &mut pool).unwrap());
+            prop_assert_eq!(to.got, expected);
+            prop_assert_eq!(queue.open.capacity(), 0, "an empty queue holds no memory");
+        }
+    }
+
+    #[test]
+    fn clear_gives_the_memory_back() {
+        let (mut pool, mut queue) = (ChunkPool::default(), Outbound::default());
+        queue.writer(&mut pool).put(&vec![1; 200_000]);
+        queue.clear(&mut pool);
+        assert_eq!((queue.len(), pool.free.len(), queue.open.capacity()), (0, 4, 0));
+    }
+}

@@ -1,0 +1,183 @@
+//! One participant: a client on a socket, or a client in this process. State only; what happens to it is decided in
+//! `fabric` (delivery) and `reactor` (input, output, time). Links to other servers would be further kinds here.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use crate::events::{CloseReason, ConnInfo};
+use crate::hash::{ByteMap, Keyed};
+use crate::local::queue::{ClientQueue, Command};
+use crate::outbound::{ChunkPool, Outbound};
+use crate::proto::connect::Behaviour;
+use crate::proto::inbound::Inbound;
+use crate::proto::write::Put;
+use crate::router::SubId;
+
+/// A participant.
+pub(crate) enum Peer {
+    Socket(Box<Conn>),
+    Local(Box<LocalPeer>),
+}
+
+impl Peer {
+    pub(crate) fn socket(&mut self) -> Option<&mut Conn> {
+        match self {
+            Self::Socket(conn) => Some(conn),
+            Self::Local(_) => None,
+        }
+    }
+
+    pub(crate) fn local(&mut self) -> Option<&mut LocalPeer> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Socket(_) => None,
+        }
+    }
+}
+
+/// A client on a socket.
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
+    pub(crate) addr: SocketAddr,
+    pub(crate) cid: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) inbound: Inbound,
+    pub(crate) out: Outbound,
+    /// Subscriptions by the client's own ids.
+    pub(crate) subs: ByteMap<SubId>,
+
+    /// Credentials have not been shown yet, and are needed.
+    pub(crate) must_authenticate: bool,
+    /// A CONNECT was accepted.
+    pub(crate) connected: bool,
+    /// The first PING after CONNECT was answered: from here INFO may be sent at any time.
+    pub(crate) settled: bool,
+
+    /// The socket may have bytes to read.
+    pub(crate) readable: bool,
+    /// The peer has closed its side; read to the end.
+    pub(crate) read_closed: bool,
+    /// In the reactor's list of connections to read.
+    pub(crate) in_ready: bool,
+    /// Held back because a receiver is near its limit.
+    pub(crate) parked: bool,
+    /// Reading stopped in the middle of a batch.
+    pub(crate) stopped: bool,
+
+    /// Has bytes to be written at the end of the round.
+    pub(crate) touched: bool,
+    /// The socket accepts nothing; since when (moves on with each byte accepted).
+    pub(crate) blocked_since: Option<Instant>,
+    /// Above the high mark; publishers to it are held back.
+    pub(crate) congested: bool,
+    /// To be dropped at the end of the batch.
+    pub(crate) doomed: bool,
+
+    /// Sent something since the last look of the ping timer.
+    pub(crate) active: bool,
+    pub(crate) pings_out: u32,
+    /// The first PING was sent.
+    pub(crate) pinged: bool,
+    pub(crate) auth_deadline: Option<Instant>,
+    pub(crate) ping_at: Option<Instant>,
+    /// Closing: what is queued is flushed and input thrown away until then.
+    pub(crate) linger_until: Option<Instant>,
+    /// The earliest time in the reactor's timer heap.
+    pub(crate) timer_at: Option<Instant>,
+}
+
+impl Conn {
+    pub(crate) fn new(stream: TcpStream, addr: SocketAddr, cid: u64, keyed: Keyed) -> Self {
+        Self {
+            stream,
+            addr,
+            cid,
+            name: Arc::from(""),
+            behaviour: Behaviour::default(),
+            inbound: Inbound::default(),
+            out: Outbound::default(),
+            subs: HashMap::with_hasher(keyed),
+            must_authenticate: false,
+            connected: false,
+            settled: false,
+            readable: false,
+            read_closed: false,
+            in_ready: false,
+            parked: false,
+            stopped: false,
+            touched: false,
+            blocked_since: None,
+            congested: false,
+            doomed: false,
+            active: false,
+            pings_out: 0,
+            pinged: false,
+            auth_deadline: None,
+            ping_at: None,
+            linger_until: None,
+            timer_at: None,
+        }
+    }
+
+    /// Takes no part in routing any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.doomed || self.linger_until.is_some()
+    }
+
+    pub(crate) fn info(&self) -> ConnInfo {
+        ConnInfo { cid: self.cid, name: self.name.clone(), addr: self.addr }
+    }
+
+    /// Queues bytes that are no message.
+    pub(crate) fn send(&mut self, bytes: &[u8], pool: &mut ChunkPool) {
+        self.out.writer(pool).put(bytes);
+    }
+
+    /// Writes what the socket accepts. True if everything is written.
+    ///
+    /// # Errors
+    /// The reason for which the connection must be dropped.
+    pub(crate) fn flush(&mut self, pool: &mut ChunkPool, now: Instant) -> Result<bool, CloseReason> {
+        let before = self.out.len();
+        let done = self.out.flush(&mut self.stream, pool).map_err(|_: io::Error| CloseReason::WriteError)?;
+        if done {
+            self.blocked_since = None;
+        } else if self.blocked_since.is_none() || self.out.len() < before {
+            self.blocked_since = Some(now);
+        }
+        Ok(done)
+    }
+}
+
+/// A client in this process.
+pub(crate) struct LocalPeer {
+    pub(crate) queue: Arc<ClientQueue>,
+    /// Taken from the queue and not yet done.
+    pub(crate) backlog: VecDeque<Command>,
+    pub(crate) subs: HashMap<u64, SubId>,
+    /// In the reactor's list of local clients with work.
+    pub(crate) in_ready: bool,
+    /// Held back because a receiver is near its limit.
+    pub(crate) parked: bool,
+    /// Was held back before this turn.
+    pub(crate) paused_before: bool,
+}
+
+impl LocalPeer {
+    pub(crate) fn new(queue: Arc<ClientQueue>) -> Self {
+        Self {
+            queue,
+            backlog: VecDeque::new(),
+            subs: HashMap::new(),
+            in_ready: false,
+            parked: false,
+            paused_before: false,
+        }
+    }
+}

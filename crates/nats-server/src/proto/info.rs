@@ -1,0 +1,120 @@
+//! The INFO document. A key that is false or empty must be absent: clients take its presence for true.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::options::Options;
+
+/// The NATS version whose behaviour is announced; clients switch features on by it.
+pub(crate) const COMPATIBLE_VERSION: &str = "2.14.0";
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// What the server says about itself; one base per server, completed per connection.
+#[derive(Clone, Serialize)]
+pub(crate) struct Info {
+    pub(crate) server_id: Arc<str>,
+    pub(crate) server_name: Arc<str>,
+    version: &'static str,
+    proto: u8,
+    // Always sent by other servers, so it is sent here; there is no Go version to tell.
+    go: &'static str,
+    host: Arc<str>,
+    port: u16,
+    headers: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    auth_required: bool,
+    max_payload: usize,
+    client_id: u64,
+    client_ip: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) connect_urls: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    connect_info: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_account: Option<&'static str>,
+}
+
+impl Info {
+    /// The part that is the same for everybody. `port` is the one really listened on.
+    pub(crate) fn new(options: &Options, port: u16) -> Self {
+        let server_id: Arc<str> = server_id().into();
+        let server_name = options.server_name.as_deref().map_or_else(|| server_id.clone(), Arc::from);
+        Self {
+            server_id,
+            server_name,
+            version: COMPATIBLE_VERSION,
+            proto: 1,
+            go: "",
+            host: options.host.as_str().into(),
+            port,
+            headers: true,
+            auth_required: options.auth_required(),
+            max_payload: options.max_payload,
+            client_id: 0,
+            client_ip: String::new(),
+            connect_urls: options.connect_urls.clone(),
+            connect_info: false,
+            remote_account: None,
+        }
+    }
+
+    /// The protocol line for one connection. `connected`: the client has passed CONNECT and its first PING.
+    pub(crate) fn line(&self, cid: u64, ip: String, connected: bool) -> Vec<u8> {
+        let mut info = self.clone();
+        info.client_id = cid;
+        info.client_ip = ip;
+        if connected {
+            info.connect_info = true;
+            info.remote_account = Some("$G");
+        }
+        let mut line = b"INFO ".to_vec();
+        // Strings and numbers into a vector cannot fail; an empty document would still be a readable INFO.
+        if serde_json::to_writer(&mut line, &info).is_err() {
+            line.extend_from_slice(b"{}");
+        }
+        line.extend_from_slice(b" \r\n");
+        line
+    }
+}
+
+/// A random id in the form of a NATS server key: `N` and 55 characters of base 32.
+fn server_id() -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let mut id = String::with_capacity(56);
+    id.push('N');
+    id.extend((1..56).filter_map(|_| fastrand::choice(ALPHABET)).map(|byte| char::from(*byte)));
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_means_false() {
+        let options = Options::default();
+        let line = Info::new(&options, 1).line(7, "::1".into(), false);
+        let text = String::from_utf8(line).unwrap();
+        assert!(text.starts_with("INFO {\"server_id\":\"N") && text.ends_with("} \r\n"));
+        for key in ["auth_required", "connect_urls", "connect_info", "remote_account", "tls", "ldm", "nonce"]
+        {
+            assert!(!text.contains(key), "{key}");
+        }
+        let json: serde_json::Value = serde_json::from_str(text.trim_start_matches("INFO ")).unwrap();
+        assert_eq!(json["server_id"].as_str().unwrap().len(), 56);
+        assert_eq!((json["client_id"].as_u64(), json["client_ip"].as_str()), (Some(7), Some("::1")));
+    }
+
+    #[test]
+    fn second_info() {
+        let options =
+            Options { token: Some("t".into()), connect_urls: vec!["a:1".into()], ..Options::default() };
+        let text = String::from_utf8(Info::new(&options, 1).line(1, "x".into(), true)).unwrap();
+        assert!(text.contains(r#""connect_info":true"#) && text.contains(r#""remote_account":"$G""#));
+        assert!(text.contains(r#""auth_required":true"#) && text.contains(r#""connect_urls":["a:1"]"#));
+    }
+}

@@ -1,0 +1,346 @@
+//! Reads one operation from the start of a byte slice. Pure and without allocation: every part of the result points
+//! into the input. It never looks back, so feeding it any prefix is safe: it says how much more it needs.
+
+use memchr::memchr;
+
+/// Limits that decide while reading, before anything is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Longest argument of a line, in bytes.
+    pub(crate) control_line: usize,
+    /// Largest declared size of a message, in bytes.
+    pub(crate) payload: usize,
+    /// Only CONNECT is acceptable: the client has yet to show its credentials.
+    pub(crate) connect_only: bool,
+    /// HPUB is acceptable: the client said it speaks headers.
+    pub(crate) headers: bool,
+}
+
+/// What is wrong with the bytes; each of these ends the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No operation starts like this, or a payload does not end where it should.
+    UnknownOperation,
+    /// An operation with arguments that make no sense; the client is told nothing.
+    Malformed,
+    /// The line is too long.
+    ControlLine,
+    /// The message is too large.
+    MaxPayload,
+    /// Something else than CONNECT although credentials are needed.
+    NotAuthorized,
+}
+
+/// Result of reading.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    /// One operation and the number of bytes it took.
+    Op(Op<'a>, usize),
+    /// More bytes are needed; if the whole length is known already, this many from the start of the operation, else 0.
+    Need(usize),
+    /// The connection must be closed.
+    Fail(Fault),
+}
+
+/// An operation of a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Op<'a> {
+    /// The JSON document.
+    Connect(&'a [u8]),
+    /// PUB or HPUB.
+    Publish(Publish<'a>),
+    /// SUB.
+    Subscribe {
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+        sid: &'a [u8],
+    },
+    /// UNSUB; without a usable maximum it means "now".
+    Unsubscribe {
+        sid: &'a [u8],
+        max: Option<u64>,
+    },
+    Ping,
+    Pong,
+    /// The JSON document; a client has nothing to say with it.
+    Info(&'a [u8]),
+    /// `+OK`.
+    Ok,
+    /// `-ERR`; a client that sends it wants to be gone.
+    Err,
+}
+
+/// A message as it came in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Publish<'a> {
+    pub(crate) subject: &'a [u8],
+    pub(crate) reply: Option<&'a [u8]>,
+    /// The header block of HPUB (which may be empty).
+    pub(crate) headers: Option<&'a [u8]>,
+    pub(crate) body: &'a [u8],
+    /// The sizes as written by the client; they are passed on letter by letter.
+    pub(crate) sizes: Sizes<'a>,
+    /// From the argument after the subject to the end of the payload's line end, if that can be passed on unchanged.
+    pub(crate) forward: Option<&'a [u8]>,
+    /// From the subject to the end of the body.
+    pub(crate) frame: &'a [u8],
+    /// Where the reply starts in `frame`.
+    pub(crate) reply_at: usize,
+}
+
+/// The size arguments of PUB (`total`) and HPUB (`headers` and `total`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes<'a> {
+    pub(crate) headers: &'a [u8],
+    pub(crate) total: &'a [u8],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Pub,
+    Hpub,
+    Sub,
+    Unsub,
+    Connect,
+    Info,
+    Ping,
+    Pong,
+    Ok,
+    Err,
+}
+
+/// Reads the operation at the start of `input`.
+#[inline]
+pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
+    let (verb, word) = match verb(input) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Step::Need(0),
+        Err(fault) => return Step::Fail(fault),
+    };
+    if limits.connect_only && verb != Verb::Connect {
+        return Step::Fail(Fault::NotAuthorized);
+    }
+    let rest = input.get(word..).unwrap_or_default();
+    // These verbs are followed by a blank; the others take what comes.
+    if matches!(verb, Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub | Verb::Err) {
+        match rest.first() {
+            None => return Step::Need(0),
+            Some(b' ' | b'\t') => {}
+            Some(_) => return Step::Fail(Fault::UnknownOperation),
+        }
+    }
+    let Some(line_len) = memchr(b'\n', rest) else {
+        // Two bytes more than the limit: the blank before the argument and the CR after it.
+        let too_long = rest.len() > limits.control_line + 2;
+        return if too_long { Step::Fail(Fault::ControlLine) } else { Step::Need(0) };
+    };
+    let end = word + line_len + 1;
+    let line = rest.get(..line_len).unwrap_or_default();
+    let args = Args::split(line);
+    if args.len() > limits.control_line && !matches!(verb, Verb::Ping | Verb::Pong | Verb::Ok) {
+        return Step::Fail(Fault::ControlLine);
+    }
+    match verb {
+        Verb::Ping => Step::Op(Op::Ping, end),
+        Verb::Pong => Step::Op(Op::Pong, end),
+        Verb::Ok => Step::Op(Op::Ok, end),
+        Verb::Err => Step::Op(Op::Err, end),
+        Verb::Connect => Step::Op(Op::Connect(args.all()), end),
+        Verb::Info => Step::Op(Op::Info(args.all()), end),
+        Verb::Sub => subscribe(&args, end),
+        Verb::Unsub => unsubscribe(&args, end),
+        Verb::Pub | Verb::Hpub => publish(input, word, end, &args, verb == Verb::Hpub, limits),
+    }
+}
+
+/// The verb at the start and its length; `None` if it is not complete.
+#[inline]
+fn verb(input: &[u8]) -> Result<Option<(Verb, usize)>, Fault> {
+    let Some(first) = input.first() else { return Ok(None) };
+    let (verb, word): (Verb, &[u8]) = match first.to_ascii_uppercase() {
+        b'P' => match input.get(1).map(u8::to_ascii_uppercase) {
+            None => return Ok(None),
+            Some(b'U') => (Verb::Pub, b"PUB"),
+            Some(b'I') => (Verb::Ping, b"PING"),
+            Some(b'O') => (Verb::Pong, b"PONG"),
+            Some(_) => return Err(Fault::UnknownOperation),
+        },
+        b'H' => (Verb::Hpub, b"HPUB"),
+        b'S' => (Verb::Sub, b"SUB"),
+        b'U' => (Verb::Unsub, b"UNSUB"),
+        b'C' => (Verb::Connect, b"CONNECT"),
+        b'I' => (Verb::Info, b"INFO"),
+        b'+' => (Verb::Ok, b"+OK"),
+        b'-' => (Verb::Err, b"-ERR"),
+        _ => return Err(Fault::UnknownOperation),
+    };
+    let given = input.get(..word.len()).unwrap_or(input);
+    if !given.iter().zip(word).all(|(byte, wanted)| byte.to_ascii_uppercase() == *wanted) {
+        return Err(Fault::UnknownOperation);
+    }
+    Ok((given.len() == word.len()).then_some((verb, word.len())))
+}
+
+/// At most this many arguments are told apart; more are an error for every verb.
+const MAX_ARGS: usize = 5;
+
+/// The arguments of a line, with where they are.
+struct Args<'a> {
+    line: &'a [u8],
+    spans: [(usize, usize); MAX_ARGS],
+    count: usize,
+}
+
+impl<'a> Args<'a> {
+    #[inline]
+    fn split(line: &'a [u8]) -> Self {
+        let mut args = Self { line, spans: [(0, 0); MAX_ARGS], count: 0 };
+        let mut start = None;
+        for (at, byte) in line.iter().enumerate() {
+            let blank = matches!(byte, b' ' | b'\t' | b'\r');
+            match (start, blank) {
+                (None, false) => start = Some(at),
+                (Some(from), true) => {
+                    args.push(from, at);
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(from) = start {
+            args.push(from, line.len());
+        }
+        args
+    }
+
+    #[inline]
+    fn push(&mut self, from: usize, to: usize) {
+        if let Some(span) = self.spans.get_mut(self.count) {
+            *span = (from, to);
+            self.count += 1;
+        } else if let Some(last) = self.spans.last_mut() {
+            // Keeps `all` right for lines with many blanks, such as JSON.
+            last.1 = to;
+        }
+    }
+
+    #[inline]
+    fn span(&self, index: usize) -> (usize, usize) {
+        self.spans.get(index).copied().unwrap_or_default()
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> &'a [u8] {
+        let (from, to) = self.span(index);
+        self.line.get(from..to).unwrap_or_default()
+    }
+
+    /// From the first argument to the end of the last one.
+    fn all(&self) -> &'a [u8] {
+        let last = self.span(self.count.saturating_sub(1));
+        self.line.get(self.span(0).0..last.1).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        self.span(self.count.saturating_sub(1)).1.saturating_sub(self.span(0).0)
+    }
+}
+
+fn subscribe<'a>(args: &Args<'a>, end: usize) -> Step<'a> {
+    match args.count {
+        2 => Step::Op(Op::Subscribe { subject: args.get(0), queue: None, sid: args.get(1) }, end),
+        3 => {
+            Step::Op(Op::Subscribe { subject: args.get(0), queue: Some(args.get(1)), sid: args.get(2) }, end)
+        }
+        _ => Step::Fail(Fault::Malformed),
+    }
+}
+
+fn unsubscribe<'a>(args: &Args<'a>, end: usize) -> Step<'a> {
+    match args.count {
+        1 => Step::Op(Op::Unsubscribe { sid: args.get(0), max: None }, end),
+        2 => {
+            let max = number(args.get(1)).map(|max| max as u64);
+            Step::Op(Op::Unsubscribe { sid: args.get(0), max }, end)
+        }
+        _ => Step::Fail(Fault::Malformed),
+    }
+}
+
+#[inline]
+fn publish<'a>(
+    input: &'a [u8],
+    word: usize,
+    end: usize,
+    args: &Args<'a>,
+    with_headers: bool,
+    limits: &Limits,
+) -> Step<'a> {
+    let sizes_from = match (args.count, with_headers) {
+        (2, false) | (3, true) => 1,
+        (3, false) | (4, true) => 2,
+        _ => return Step::Fail(Fault::Malformed),
+    };
+    if with_headers && !limits.headers {
+        return Step::Fail(Fault::Malformed);
+    }
+    let sizes = Sizes {
+        headers: if with_headers { args.get(sizes_from) } else { &[] },
+        total: args.get(args.count - 1),
+    };
+    let Some(total) = number(sizes.total) else { return Step::Fail(Fault::Malformed) };
+    let header_len = if with_headers {
+        match number(sizes.headers) {
+            Some(len) if len <= total => len,
+            _ => return Step::Fail(Fault::Malformed),
+        }
+    } else {
+        0
+    };
+    if total > limits.payload {
+        return Step::Fail(Fault::MaxPayload);
+    }
+    let need = end + total + 2;
+    let (Some(payload), Some(line_end)) = (input.get(end..end + total), input.get(end + total..need)) else {
+        return Step::Need(need);
+    };
+    if line_end != b"\r\n" {
+        return Step::Fail(Fault::UnknownOperation);
+    }
+    let Some((headers, body)) = payload.split_at_checked(header_len) else {
+        return Step::Fail(Fault::Malformed);
+    };
+    let (subject_from, _) = args.span(0);
+    let (rest_from, _) = args.span(1);
+    // Single blanks between the arguments and a plain CR LF behind them: then the receiver may see the same bytes.
+    let mut plain = args.line.get(args.span(args.count - 1).1..) == Some(b"\r");
+    for index in 2..args.count {
+        let before = args.span(index - 1).1;
+        plain &= args.line.get(before..args.span(index).0) == Some(b" ");
+    }
+    let op = Publish {
+        subject: args.get(0),
+        reply: (sizes_from == 2).then(|| args.get(1)),
+        headers: with_headers.then_some(headers),
+        body,
+        sizes,
+        forward: if plain { input.get(word + rest_from..need) } else { None },
+        frame: input.get(word + subject_from..end + total).unwrap_or_default(),
+        reply_at: rest_from - subject_from,
+    };
+    Step::Op(Op::Publish(op), need)
+}
+
+/// A size: one to nine decimal digits.
+#[inline]
+fn number(text: &[u8]) -> Option<usize> {
+    if text.is_empty() || text.len() > 9 {
+        return None;
+    }
+    text.iter()
+        .try_fold(0usize, |value, byte| byte.is_ascii_digit().then(|| value * 10 + usize::from(byte - b'0')))
+}
+
+#[cfg(test)]
+#[path = "parser_tests.rs"]
+mod tests;

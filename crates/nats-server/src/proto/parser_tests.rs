@@ -1,0 +1,118 @@
+//! The parser on whole lines; streams in pieces are tested with `inbound`.
+
+use super::*;
+
+const LIMITS: Limits = Limits { control_line: 4096, payload: 1024, connect_only: false, headers: true };
+
+fn fault(input: &str) -> Option<Fault> {
+    match parse(input.as_bytes(), &LIMITS) {
+        Step::Fail(fault) => Some(fault),
+        _ => None,
+    }
+}
+
+fn publication(input: &str) -> Publish<'_> {
+    match parse(input.as_bytes(), &LIMITS) {
+        Step::Op(Op::Publish(publish), used) if used == input.len() => publish,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn verbs_in_any_case_and_their_prefixes() {
+    for line in ["PING\r\n", "ping\n", "pInGxyz\r\n"] {
+        assert_eq!(parse(line.as_bytes(), &LIMITS), Step::Op(Op::Ping, line.len()));
+    }
+    for part in ["", "P", "pI", "PUB", "U", "CONNEC", "-ER", "+", "SUB foo 1", "CONNECT {"] {
+        assert_eq!(parse(part.as_bytes(), &LIMITS), Step::Need(0), "{part}");
+    }
+    for bad in ["X", "PX", "PUX", "PUBfoo", "SUBx", "\r\n", "MSG", "HMSG", "RS+", "LS+", "A+", "+X", "-X"] {
+        assert_eq!(fault(bad), Some(Fault::UnknownOperation), "{bad}");
+    }
+}
+
+#[test]
+fn publish_parts() {
+    let plain = publication("PUB foo 0002\r\nhi\r\n");
+    assert_eq!((plain.subject, plain.reply, plain.body), (&b"foo"[..], None, &b"hi"[..]));
+    assert_eq!((plain.sizes.total, plain.forward), (&b"0002"[..], Some(&b"0002\r\nhi\r\n"[..])));
+    assert_eq!(plain.frame, b"foo 0002\r\nhi");
+    let full = publication("HPUB a.b  rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n");
+    assert_eq!((full.subject, full.reply), (&b"a.b"[..], Some(&b"rep"[..])));
+    assert_eq!((full.headers, full.body), (Some(&b"NATS/1.0\r\nA: b\r\n\r\n"[..]), &b"hi"[..]));
+    assert!(full.forward.unwrap().starts_with(b"rep 18 20\r\nNATS"));
+    assert!(full.frame.get(full.reply_at..).unwrap().starts_with(b"rep 18"));
+}
+
+#[test]
+fn odd_blanks_are_not_forwarded() {
+    for odd in ["PUB a r  2\r\nhi\r\n", "PUB a\tr\t2\r\nhi\r\n", "PUB a 2 \r\nhi\r\n", "PUB a 2\nhi\r\n"] {
+        assert_eq!(publication(odd).forward, None, "{odd:?}");
+    }
+}
+
+#[test]
+fn need_tells_the_whole_length() {
+    assert_eq!(parse(b"PUB a 5\r\nhe", &LIMITS), Step::Need(16));
+    assert_eq!(parse(b"PUB a 5\r", &LIMITS), Step::Need(0));
+}
+
+#[test]
+fn bad_arguments_close_silently() {
+    for bad in [
+        "PUB foo\r\n",
+        "PUB foo -1\r\n",
+        "PUB foo abc\r\n",
+        "PUB a b c 2\r\n",
+        "PUB\r\n",
+        "PUB foo 1234567890\r\n",
+        "SUB foo\r\n",
+        "SUB a b c d\r\n",
+        "UNSUB 1 2 3\r\n",
+        "UNSUB \r\n",
+        "HPUB foo 12\r\n",
+        "HPUB foo 20 12\r\n",
+        "PUB foo 99999999999999999999\r\n",
+        "HPUB a b c 1 2\r\n",
+    ] {
+        let expected = if bad == "PUB\r\n" { Fault::UnknownOperation } else { Fault::Malformed };
+        assert_eq!(fault(bad), Some(expected), "{bad}");
+    }
+    assert_eq!(
+        parse(b"HPUB foo 0 2\r\n", &Limits { headers: false, ..LIMITS }),
+        Step::Fail(Fault::Malformed)
+    );
+}
+
+#[test]
+fn limits() {
+    assert_eq!(fault("PUB foo 1025\r\n"), Some(Fault::MaxPayload));
+    assert_eq!(fault("HPUB foo 12 1025\r\n"), Some(Fault::MaxPayload));
+    assert_eq!(fault("PUB foo 2\r\nhiXX"), Some(Fault::UnknownOperation));
+    assert_eq!(fault(&format!("SUB {} 1\r\n", "a".repeat(4100))), Some(Fault::ControlLine));
+    assert_eq!(fault(&format!("SUB {}", "a".repeat(4100))), Some(Fault::ControlLine));
+    assert_eq!(fault(&format!("SUB {} 1\r\n", "a".repeat(4090))), None);
+    assert_eq!(
+        fault(&format!("CONNECT {{\"name\":\"{}\"}}\r\n", "n".repeat(5000))),
+        Some(Fault::ControlLine)
+    );
+}
+
+#[test]
+fn only_connect_before_credentials() {
+    let limits = Limits { connect_only: true, ..LIMITS };
+    assert_eq!(parse(b"PING\r\n", &limits), Step::Fail(Fault::NotAuthorized));
+    let connect = parse(b"connect {\"a\": 1, \"b\" : [1, 2, 3 , 4 ,5]} \r\n", &limits);
+    assert_eq!(connect, Step::Op(Op::Connect(b"{\"a\": 1, \"b\" : [1, 2, 3 , 4 ,5]}"), 43));
+}
+
+#[test]
+fn unsubscribe_maximum() {
+    let max = |line: &'static str| match parse(line.as_bytes(), &LIMITS) {
+        Step::Op(Op::Unsubscribe { sid: b"9", max }, _) => max,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(max("UNSUB 9\r\n"), None);
+    assert_eq!(max("UNSUB 9 5\r\n"), Some(5));
+    assert_eq!(max("UNSUB 9 x\r\n"), None);
+}

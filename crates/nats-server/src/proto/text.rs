@@ -1,0 +1,56 @@
+//! The error texts that clients know by heart: they are compared as lower-case substrings, so a letter counts.
+
+/// Bad verb, empty line, missing end of a payload.
+pub(crate) const UNKNOWN_OPERATION: &str = "Unknown Protocol Operation";
+/// Line above `max_control_line`.
+pub(crate) const CONTROL_LINE: &str = "maximum control line exceeded";
+/// Declared size above `max_payload`.
+pub(crate) const MAX_PAYLOAD: &str = "Maximum Payload Violation";
+/// Bad or missing credentials.
+pub(crate) const AUTHORIZATION: &str = "Authorization Violation";
+/// No CONNECT in time.
+pub(crate) const AUTH_TIMEOUT: &str = "Authentication Timeout";
+/// Over `max_connections`.
+pub(crate) const MAX_CONNECTIONS: &str = "maximum connections exceeded";
+/// Over `max_subscriptions`; the connection stays.
+pub(crate) const MAX_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
+/// SUB on an empty token or with `>` not last; the connection stays.
+pub(crate) const INVALID_SUBJECT: &str = "Invalid Subject";
+/// PUB on a wildcard or an empty token by a pedantic client; the connection stays.
+pub(crate) const INVALID_PUBLISH: &str = "Invalid Publish Subject";
+/// CONNECT asks for no_responders but not for headers.
+pub(crate) const NO_RESPONDERS: &str = "no responders requires headers support";
+/// CONNECT with a protocol other than 0 or 1.
+pub(crate) const CLIENT_PROTOCOL: &str = "invalid client protocol";
+/// PINGs unanswered.
+pub(crate) const STALE: &str = "Stale Connection";
+
+/// Quotes a subject for an error text: printable characters as they are, the rest escaped.
+fn quoted(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes))
+}
+
+/// Publishing to a subject that is not the client's to use.
+pub(crate) fn publish_denied(subject: &[u8]) -> String {
+    format!("Permissions Violation for Publish to {}", quoted(subject))
+}
+
+/// Publishing with a reply subject that is reserved.
+pub(crate) fn reply_denied(reply: &[u8]) -> String {
+    format!("Permissions Violation for Publish with Reply of {}", quoted(reply))
+}
+
+/// Subscribing to a queue that is reserved.
+pub(crate) fn queue_denied(subject: &[u8], queue: &[u8]) -> String {
+    format!("Permissions Violation for Subscription to {} using queue {}", quoted(subject), quoted(queue))
+}
+
+/// Subjects that only servers use among themselves.
+pub(crate) fn is_reserved_subject(subject: &[u8]) -> bool {
+    subject.starts_with(b"$NRG.") || subject.starts_with(b"_GR_.")
+}
+
+/// Reply subjects with a meaning between servers; a client that could set them could forge answers.
+pub(crate) fn is_reserved_reply(reply: &[u8]) -> bool {
+    reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.")
+}

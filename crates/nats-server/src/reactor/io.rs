@@ -1,0 +1,169 @@
+//! Reading and writing of sockets.
+
+use std::io::{ErrorKind, Read};
+
+use mio::event::Event;
+
+use crate::events::CloseReason;
+use crate::peer::Peer;
+use crate::proto::inbound::{Flow, Inbound};
+use crate::proto::parser::Fault;
+use crate::proto::text;
+
+use super::Reactor;
+use super::session::Session;
+
+impl Reactor {
+    /// Notes what the poll said about a connection.
+    pub(super) fn socket_event(&mut self, key: u32, event: &Event) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            conn.readable = true;
+            conn.read_closed |= event.is_read_closed() || event.is_error();
+            self.make_ready(key);
+        }
+        let Some(conn) = self.fabric.conn(key) else { return };
+        if event.is_writable() && conn.out.len() > 0 && !std::mem::replace(&mut conn.touched, true) {
+            self.fabric.touched.push(key);
+        }
+    }
+
+    /// Puts a connection on the list of those to read.
+    pub(super) fn make_ready(&mut self, key: u32) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        if !conn.in_ready && !conn.parked {
+            conn.in_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Gives each ready connection one turn.
+    pub(super) fn read_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { return };
+            // What a local client has done before a socket client sends something must have happened before.
+            self.hear();
+            self.run_local_ready();
+            self.read(key);
+            self.drop_doomed();
+        }
+    }
+
+    fn read(&mut self, key: u32) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        conn.in_ready = false;
+        if conn.linger_until.is_some() {
+            return self.discard_input(key);
+        }
+        // The rest of a batch in which reading stopped comes first, and to its end: a receiver that does not move may
+        // hold a publisher back once per batch, not for ever (local readers: see `Congestion`).
+        if std::mem::take(&mut conn.stopped) && !self.feed(key, &[], false) {
+            return;
+        }
+        let Some(conn) = self.fabric.conn(key) else { return };
+        if conn.parked || conn.is_closing() || !conn.readable {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = conn.stream.read(&mut buffer);
+        match result {
+            Ok(0) => self.drop_conn(key, CloseReason::ClientClosed),
+            Ok(count) => {
+                // Fewer bytes than asked for: the socket is empty and the next bytes make a new event. Not so for the
+                // end of the stream, which may have been announced together with them.
+                conn.readable = count == buffer.len() || conn.read_closed;
+                conn.active = true;
+                self.feed(key, buffer.get(..count).unwrap_or_default(), true);
+                if self.fabric.conn(key).is_some_and(|conn| conn.readable) {
+                    self.make_ready(key);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.readable = false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.make_ready(key),
+            Err(_) => self.drop_conn(key, CloseReason::ReadError),
+        }
+        self.buffer = buffer;
+    }
+
+    /// Lets a session act on bytes; true if the connection is still open. `may_stop`: it may be held back.
+    fn feed(&mut self, key: u32, bytes: &[u8], may_stop: bool) -> bool {
+        let Some(conn) = self.fabric.conn(key) else { return false };
+        // Taken out, because operations need the whole reactor.
+        let mut inbound: Inbound = std::mem::take(&mut conn.inbound);
+        let (result, pause) = {
+            let mut session = Session::new(self, key, may_stop);
+            let result = inbound.feed(bytes, &mut session);
+            (result, session.should_pause())
+        };
+        match result {
+            Ok(flow) => {
+                let Some(conn) = self.fabric.conn(key) else { return false };
+                if conn.is_closing() {
+                    return false;
+                }
+                conn.stopped = flow == Flow::Stop && !inbound.is_empty();
+                conn.inbound = inbound;
+                if pause {
+                    self.park(key);
+                }
+                true
+            }
+            Err(fault) => {
+                self.fault(key, fault);
+                false
+            }
+        }
+    }
+
+    fn fault(&mut self, key: u32, fault: Fault) {
+        let (text, reason) = match fault {
+            Fault::UnknownOperation => (Some(text::UNKNOWN_OPERATION), CloseReason::ParseError),
+            Fault::Malformed => (None, CloseReason::ParseError),
+            Fault::ControlLine => (Some(text::CONTROL_LINE), CloseReason::MaxControlLineExceeded),
+            Fault::MaxPayload => (Some(text::MAX_PAYLOAD), CloseReason::MaxPayloadExceeded),
+            Fault::NotAuthorized => return self.refuse(key),
+        };
+        self.close_with(key, text, reason);
+    }
+
+    /// Throws away what a closing connection still sends, until it is closed on the other side too.
+    fn discard_input(&mut self, key: u32) {
+        let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
+        match conn.stream.read(&mut self.buffer) {
+            Ok(0) => self.drop_conn(key, CloseReason::ClientClosed),
+            Ok(_) => self.make_ready(key),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.drop_conn(key, CloseReason::ReadError),
+        }
+    }
+
+    /// Writes to every connection that has got something this round.
+    pub(super) fn flush_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.fabric.touched);
+        for key in touched.drain(..) {
+            self.flush(key);
+        }
+        self.fabric.touched = touched;
+    }
+
+    fn flush(&mut self, key: u32) {
+        let (now, pool, limits) = (self.fabric.now, &mut self.fabric.pool, self.hub.limits);
+        let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
+        conn.touched = false;
+        if conn.linger_until.is_some() {
+            return self.flush_lingering(key);
+        }
+        match conn.flush(pool, now) {
+            Ok(done) => {
+                if conn.congested && conn.out.len() < limits.max_pending / 2 {
+                    conn.congested = false;
+                    self.drained = true;
+                }
+                if !done {
+                    self.schedule(key);
+                }
+            }
+            Err(reason) => self.drop_conn(key, reason),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The loop: waits for sockets, the bell and time, and gives each its turn. One thread, one of these; it must never wait
+//! for anything but the poll.
+//!
+//! A round reads each ready connection once into a buffer shared by all, routes what came, and then writes each touched
+//! connection once: batching comes from the traffic itself, no message waits for company.
+
+mod accept;
+mod close;
+mod io;
+mod local;
+mod park;
+mod session;
+mod timers;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::auth::FailureLog;
+use crate::fabric::Fabric;
+use crate::hub::Hub;
+use crate::options::Options;
+use crate::proto::info::Info;
+
+/// Token of the bell.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+/// Bytes read from one connection in its turn.
+const READ_BUFFER: usize = 128 * 1024;
+/// Events taken from the system at a time.
+const MAX_EVENTS: usize = 1024;
+
+/// All state of the loop thread.
+pub(crate) struct Reactor {
+    poll: Poll,
+    listener: mio::net::TcpListener,
+    options: Arc<Options>,
+    hub: Arc<Hub>,
+    info: Info,
+    fabric: Fabric,
+    /// The buffer that every read goes to.
+    buffer: Vec<u8>,
+    /// Connections to read, each at most once.
+    ready: VecDeque<u32>,
+    /// Local clients with commands, each at most once.
+    local_ready: VecDeque<u32>,
+    /// Publishers held back, oldest first, with the time of their release.
+    parked: VecDeque<(Instant, u32)>,
+    /// A receiver has room again.
+    drained: bool,
+    /// Next time to look at connections; entries that do not agree with `Conn::timer_at` are stale.
+    timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// The listener may have connections to accept; not before the time, if any.
+    accept_ready: bool,
+    accept_not_before: Option<Instant>,
+    failures: FailureLog,
+    last_cid: u64,
+    stopping: bool,
+}
+
+impl Reactor {
+    pub(crate) fn new(
+        poll: Poll,
+        listener: TcpListener,
+        port: u16,
+        options: Options,
+        hub: Arc<Hub>,
+    ) -> std::io::Result<Self> {
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let now = Instant::now();
+        Ok(Self {
+            poll,
+            listener,
+            info: Info::new(&options, port),
+            options: Arc::new(options),
+            fabric: Fabric::new(hub.limits, now),
+            hub,
+            buffer: vec![0; READ_BUFFER],
+            ready: VecDeque::new(),
+            local_ready: VecDeque::new(),
+            parked: VecDeque::new(),
+            drained: false,
+            timers: BinaryHeap::new(),
+            accept_ready: false,
+            accept_not_before: None,
+            failures: FailureLog::default(),
+            last_cid: 0,
+            stopping: false,
+        })
+    }
+
+    /// Runs until the hub says stop.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        while !self.stopping {
+            if let Err(error) = self.poll.poll(&mut events, self.timeout())
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "NATS server: waiting for events failed; the server stops");
+                break;
+            }
+            self.fabric.now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    LISTENER => self.accept_ready = true,
+                    Token(key) => self.socket_event(key as u32, event),
+                }
+            }
+            self.hear();
+            self.accept();
+            self.read_ready();
+            self.run_local_ready();
+            self.flush_touched();
+            self.run_timers();
+            self.unpark();
+            self.hub.stats.publish(&self.fabric.stats);
+        }
+        self.close_all();
+        self.hub.stats.publish(&self.fabric.stats);
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.local_ready.is_empty() || self.hub.has_rung() {
+            return Some(Duration::ZERO);
+        }
+        if self.accept_ready && self.accept_not_before.is_none() {
+            return Some(Duration::ZERO);
+        }
+        let parked = self.parked.front().map(|(at, _)| *at);
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let next = [parked, timer, self.accept_not_before].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Acts on what the bell was rung for.
+    fn hear(&mut self) {
+        if !self.hub.has_rung() {
+            return;
+        }
+        let heard = self.hub.hear();
+        self.stopping |= heard.stopping;
+        self.drained |= heard.drained;
+        for queue in heard.ready {
+            self.local_announced(&queue);
+        }
+        if let Some(urls) = heard.connect_urls {
+            self.info.connect_urls = urls;
+            for key in self.fabric.peers.keys() {
+                let open = self
+                    .fabric
+                    .conn(key)
+                    .is_some_and(|conn| conn.settled && conn.behaviour.protocol >= 1 && !conn.is_closing());
+                if open {
+                    self.send_info(key, true);
+                }
+            }
+        }
+    }
+
+    /// Sends INFO to a connection.
+    fn send_info(&mut self, key: u32, connected: bool) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        let line = self.info.line(conn.cid, conn.addr.ip().to_canonical().to_string(), connected);
+        self.fabric.send(key, &line);
+    }
+}

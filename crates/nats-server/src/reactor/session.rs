@@ -1,0 +1,247 @@
+//! What a client on a socket may do: each operation checked and carried out, and the answers it gets. The bytes were
+//! read by `proto`; delivery is `fabric`'s.
+
+use bytes::Bytes;
+
+use crate::events::CloseReason;
+use crate::fabric::Congestion;
+use crate::local::{Message, Subject};
+use crate::proto::connect::{Behaviour, Connect};
+use crate::proto::inbound::{Flow, Sink};
+use crate::proto::parser::{Limits, Op, Publish};
+use crate::proto::text;
+use crate::proto::write::{Outgoing, error_line};
+use crate::{auth, subject};
+
+use super::Reactor;
+
+/// One batch of one connection.
+pub(super) struct Session<'a> {
+    reactor: &'a mut Reactor,
+    key: u32,
+    /// Copies of the connection's state, so that a publication does not have to look it up.
+    behaviour: Behaviour,
+    limits: Limits,
+    may_stop: bool,
+    congestion: Congestion,
+    closed: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(reactor: &'a mut Reactor, key: u32, may_stop: bool) -> Self {
+        let limits = Limits {
+            control_line: reactor.options.max_control_line,
+            payload: reactor.options.max_payload,
+            connect_only: false,
+            headers: false,
+        };
+        let behaviour = Behaviour::default();
+        let mut session =
+            Self { reactor, key, behaviour, limits, may_stop, congestion: Congestion::None, closed: false };
+        session.reload();
+        session
+    }
+
+    /// Should this publisher be held back?
+    pub(super) fn should_pause(&self) -> bool {
+        match self.congestion {
+            Congestion::None => false,
+            Congestion::Socket => self.may_stop,
+            Congestion::Local => true,
+        }
+    }
+
+    fn reload(&mut self) {
+        match self.reactor.fabric.conn(self.key) {
+            Some(conn) => {
+                self.behaviour = conn.behaviour;
+                self.limits.connect_only = conn.must_authenticate;
+                self.limits.headers = conn.behaviour.headers;
+            }
+            None => self.closed = true,
+        }
+    }
+
+    fn error(&mut self, text: &str) {
+        self.reactor.fabric.send(self.key, &error_line(text));
+    }
+
+    fn ok(&mut self) {
+        if self.behaviour.verbose {
+            self.reactor.fabric.send(self.key, b"+OK\r\n");
+        }
+    }
+
+    fn close(&mut self, text: Option<&str>, reason: CloseReason) {
+        self.closed = true;
+        self.reactor.close_with(self.key, text, reason);
+    }
+
+    fn connect(&mut self, json: &[u8]) {
+        let Ok(connect) = Connect::parse(json) else {
+            return self.close(None, CloseReason::ParseError);
+        };
+        let mut behaviour = self.behaviour;
+        behaviour.update(&connect);
+        if !(0..=1).contains(&behaviour.protocol) {
+            return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
+        }
+        if connect.asks_for_account() || !auth::allowed(&self.reactor.options, &connect) {
+            self.closed = true;
+            return self.reactor.refuse(self.key);
+        }
+        if behaviour.no_responders && !behaviour.headers {
+            return self.close(Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
+        }
+        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
+        conn.behaviour = behaviour;
+        conn.must_authenticate = false;
+        conn.auth_deadline = None;
+        if let Some(name) = connect.name {
+            conn.name = name.into();
+        }
+        let first = !std::mem::replace(&mut conn.connected, true);
+        let info = conn.info();
+        tracing::debug!(
+            cid = info.cid, addr = %info.addr, name = &*info.name,
+            lang = connect.lang.as_deref().unwrap_or_default(),
+            version = connect.version.as_deref().unwrap_or_default(),
+            "NATS server: client connected"
+        );
+        self.reload();
+        self.ok();
+        if let (true, Some(events)) = (first, &self.reactor.options.events) {
+            events.connected(&info);
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, publish: &Publish<'_>) {
+        if text::is_reserved_subject(publish.subject) {
+            return self.error(&text::publish_denied(publish.subject));
+        }
+        if let Some(reply) = publish.reply.filter(|reply| text::is_reserved_reply(reply)) {
+            return self.error(&text::reply_denied(reply));
+        }
+        if self.behaviour.pedantic && !subject::is_valid_literal(publish.subject) {
+            self.error(text::INVALID_PUBLISH);
+        }
+        self.ok();
+        let fabric = &mut self.reactor.fabric;
+        let outcome = fabric
+            .publish(self.key, self.behaviour.echo, &Outgoing::from(publish), &mut || local_message(publish));
+        self.congestion = self.congestion.max(outcome.congestion);
+        if let Some(reply) = publish.reply
+            && outcome.delivered == 0
+            && self.behaviour.no_responders
+        {
+            fabric.no_responders(self.key, publish.subject, reply);
+        }
+    }
+
+    fn subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        if let Some(queue) = queue.filter(|queue| *queue == b"_sys_") {
+            return self.error(&text::queue_denied(pattern, queue));
+        }
+        if !subject::is_valid_pattern(pattern) {
+            return self.error(text::INVALID_SUBJECT);
+        }
+        let max = self.reactor.options.max_subscriptions;
+        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
+        if max > 0 && conn.subs.len() >= max {
+            return self.error(text::MAX_SUBSCRIPTIONS);
+        }
+        // An id in use keeps its first subscription, without a word.
+        if !conn.subs.contains_key(sid) {
+            let id = self.reactor.fabric.subscribe(self.key, sid, pattern, queue, None);
+            if let Some(conn) = self.reactor.fabric.conn(self.key) {
+                conn.subs.insert(sid.into(), id);
+            }
+        }
+        self.ok();
+    }
+
+    fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) {
+        let id = self.reactor.fabric.conn(self.key).and_then(|conn| conn.subs.get(sid).copied());
+        if let Some(id) = id {
+            self.reactor.fabric.unsubscribe_after(id, max.unwrap_or(0));
+        }
+        self.ok();
+    }
+
+    fn ping(&mut self) {
+        self.reactor.fabric.send(self.key, b"PONG\r\n");
+        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
+        // With the first PING after CONNECT the client shows that its protocol is known on both sides.
+        if conn.connected && !std::mem::replace(&mut conn.settled, true) && conn.behaviour.protocol >= 1 {
+            self.reactor.send_info(self.key, true);
+        }
+    }
+}
+
+impl Sink for Session<'_> {
+    #[inline]
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    #[inline]
+    fn op(&mut self, op: Op<'_>) -> Flow {
+        match op {
+            Op::Publish(publish) => self.publish(&publish),
+            Op::Subscribe { subject, queue, sid } => self.subscribe(subject, queue, sid),
+            Op::Unsubscribe { sid, max } => self.unsubscribe(sid, max),
+            Op::Ping => self.ping(),
+            Op::Pong => {
+                if let Some(conn) = self.reactor.fabric.conn(self.key) {
+                    conn.pings_out = 0;
+                }
+            }
+            Op::Connect(json) => self.connect(json),
+            Op::Info(json) => {
+                let is_object =
+                    json.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
+                if !is_object {
+                    self.close(None, CloseReason::ParseError);
+                }
+            }
+            Op::Ok => {}
+            Op::Err => self.close(None, CloseReason::ClientClosed),
+        }
+        if self.closed || self.should_pause() { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// The form for local subscriptions: one copy of the frame, cut into its parts.
+fn local_message(publish: &Publish<'_>) -> Message {
+    let frame = Bytes::copy_from_slice(publish.frame);
+    let body_at = frame.len() - publish.body.len();
+    let reply = publish.reply.map(|reply| frame.slice(publish.reply_at..publish.reply_at + reply.len()));
+    Message {
+        subject: Subject::from_wire(frame.slice(..publish.subject.len())),
+        reply: reply.map(Subject::from_wire),
+        headers: publish.headers.map(|headers| frame.slice(body_at - headers.len()..body_at)),
+        payload: frame.slice(body_at..),
+    }
+}
+
+impl Reactor {
+    /// Ends a connection that may not be here.
+    pub(super) fn refuse(&mut self, key: u32) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        let addr = conn.addr;
+        let reason = CloseReason::AuthenticationFailure;
+        self.close_with(key, Some(text::AUTHORIZATION), reason);
+        self.report_refused(addr, reason);
+    }
+
+    /// Tells the log (once per address and interval) and the observer.
+    pub(super) fn report_refused(&mut self, addr: std::net::SocketAddr, reason: CloseReason) {
+        if self.failures.should_log(addr.ip(), self.fabric.now) {
+            tracing::warn!(%addr, %reason, "NATS server: refused a client; check the token or password it uses");
+        }
+        if let Some(events) = &self.options.events {
+            events.auth_failed(addr, reason);
+        }
+    }
+}

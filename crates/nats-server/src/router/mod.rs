@@ -1,0 +1,249 @@
+//! Interest: which subscriptions receive a message on a subject. Knows nothing of sockets or of bytes on the wire;
+//! subscriptions are numbers here, and what they lead to is the caller's.
+//!
+//! A router belongs to one loop thread and is used without locks. Several threads would each hold a full one and tell
+//! each other of SUB and UNSUB; nothing here is shared.
+//!
+//! Literal subjects live in one table whose rows hold their literal subscriptions *and* the cached result of matching.
+//! A SUB or UNSUB on a literal subject touches its own row only. Wildcards live in a trie; a change there makes only
+//! those rows stale that share the pattern's leading tokens (see `Generations`).
+
+mod generations;
+mod trie;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::hash::ByteMap;
+use crate::slab::Slab;
+use crate::subject::has_wildcard;
+
+use generations::{Generations, Watch};
+use trie::Trie;
+
+/// Number of a subscription, given by the caller.
+pub(crate) type SubId = u32;
+
+/// Subjects longer than this are matched afresh each time, so that long random subjects cannot fill memory.
+const MAX_CACHED_SUBJECT: usize = 256;
+/// A result with more wildcard subscriptions than this is made afresh each time: copying it costs about as much as
+/// delivering to it, and keeping many such results would multiply subscriptions by subjects.
+const MAX_CACHED_MATCHES: usize = 512;
+/// Rows without a literal subscription that are kept.
+const MAX_CACHED_ROWS: usize = 16 * 1024;
+
+/// Who receives a message.
+#[derive(Debug, Default)]
+pub(crate) struct Matches {
+    /// Every one of these gets a copy.
+    pub(crate) plain: Vec<SubId>,
+    /// One member of each of these gets a copy.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// A queue group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    name: Box<[u8]>,
+    /// Its members; never empty.
+    pub(crate) members: Vec<SubId>,
+}
+
+/// A subscription as the router sees it.
+struct Entry {
+    pattern: Box<[u8]>,
+    queue: Option<Box<[u8]>>,
+}
+
+/// A literal subject: its subscriptions and the cached result.
+struct Row {
+    subject: Box<[u8]>,
+    literal: Vec<SubId>,
+    watch: Watch,
+    /// The generations at which `matches` was made; `None`: stale.
+    made_at: Option<u64>,
+    matches: Matches,
+    /// Asked for since the clock hand last came by.
+    used: bool,
+    /// In the queue of rows that may be evicted.
+    evictable: bool,
+}
+
+/// The table of interest.
+#[derive(Default)]
+pub(crate) struct Router {
+    entries: Vec<Option<Entry>>,
+    count: usize,
+    by_subject: ByteMap<u32>,
+    rows: Slab<Row>,
+    wildcards: Trie,
+    generations: Generations,
+    clock: VecDeque<u32>,
+    /// The row of the last lookup: publishers tend to repeat themselves.
+    last: Option<u32>,
+    /// Result for subjects that are not cached.
+    uncached: Matches,
+    found: Vec<SubId>,
+}
+
+impl Router {
+    /// Number of subscriptions.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds subscription `id`, which must not be in use, on a valid pattern.
+    pub(crate) fn insert(&mut self, id: SubId, pattern: &[u8], queue: Option<&[u8]>) {
+        let index = id as usize;
+        if self.entries.len() <= index {
+            self.entries.resize_with(index + 1, || None);
+        }
+        if let Some(entry) = self.entries.get_mut(index) {
+            *entry = Some(Entry { pattern: pattern.into(), queue: queue.map(Into::into) });
+            self.count += 1;
+        }
+        if has_wildcard(pattern) {
+            self.wildcards.insert(pattern, id);
+            self.generations.bump(pattern);
+            return;
+        }
+        let row = match self.by_subject.get(pattern) {
+            Some(row) => *row,
+            None => self.add_row(pattern),
+        };
+        if let Some(row) = self.rows.get_mut(row) {
+            row.literal.push(id);
+            row.made_at = None;
+        }
+    }
+
+    /// Removes subscription `id`; unknown ones are ignored.
+    pub(crate) fn remove(&mut self, id: SubId) {
+        let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
+        self.count -= 1;
+        if has_wildcard(&entry.pattern) {
+            self.wildcards.remove(&entry.pattern, id);
+            self.generations.bump(&entry.pattern);
+            return;
+        }
+        let Some(number) = self.by_subject.get(&entry.pattern).copied() else { return };
+        let Some(row) = self.rows.get_mut(number) else { return };
+        row.literal.retain(|other| *other != id);
+        row.made_at = None;
+        // A row in the eviction queue stays until its turn, so that the queue never names a row twice.
+        if row.literal.is_empty() && !row.evictable {
+            self.drop_row(number);
+        }
+    }
+
+    /// Who receives a message on `subject`. Wildcards in it are ordinary names.
+    #[inline]
+    pub(crate) fn matches(&mut self, subject: &[u8]) -> &Matches {
+        let known = match self.last.and_then(|last| self.rows.get(last).map(|row| (last, row))) {
+            Some((last, row)) if *row.subject == *subject => Some(last),
+            _ => self.by_subject.get(subject).copied(),
+        };
+        let number = match known {
+            Some(number) => number,
+            None if subject.len() > MAX_CACHED_SUBJECT => return self.matches_uncached(subject),
+            None => {
+                let number = self.add_row(subject);
+                self.make_evictable(number);
+                number
+            }
+        };
+        self.last = Some(number);
+        let Some(row) = self.rows.get_mut(number) else { return &self.uncached };
+        row.used = true;
+        let now = self.generations.read(row.watch);
+        if row.made_at == Some(now) {
+            return &row.matches;
+        }
+        self.found.clear();
+        self.wildcards.collect(subject, &mut self.found);
+        if self.found.len() > MAX_CACHED_MATCHES {
+            row.matches = Matches::default();
+            row.made_at = None;
+            self.uncached.fill(&self.entries, row.literal.iter().chain(&self.found));
+            return &self.uncached;
+        }
+        row.matches.fill(&self.entries, row.literal.iter().chain(&self.found));
+        row.made_at = Some(now);
+        &row.matches
+    }
+
+    fn matches_uncached(&mut self, subject: &[u8]) -> &Matches {
+        self.found.clear();
+        self.wildcards.collect(subject, &mut self.found);
+        self.uncached.fill(&self.entries, self.found.iter());
+        &self.uncached
+    }
+
+    fn add_row(&mut self, subject: &[u8]) -> u32 {
+        let row = self.rows.insert(Row {
+            subject: subject.into(),
+            literal: Vec::new(),
+            watch: self.generations.watch(subject),
+            made_at: None,
+            matches: Matches::default(),
+            used: false,
+            evictable: false,
+        });
+        self.by_subject.insert(subject.into(), row);
+        row
+    }
+
+    fn drop_row(&mut self, number: u32) {
+        if let Some(row) = self.rows.remove(number) {
+            self.by_subject.remove(&row.subject);
+            if self.last == Some(number) {
+                self.last = None;
+            }
+        }
+    }
+
+    /// Registers a row that only caches, and makes room: second chance for rows that were used since.
+    fn make_evictable(&mut self, number: u32) {
+        if let Some(row) = self.rows.get_mut(number) {
+            row.evictable = true;
+        }
+        self.clock.push_back(number);
+        while self.clock.len() > MAX_CACHED_ROWS {
+            let Some(oldest) = self.clock.pop_front() else { return };
+            let Some(row) = self.rows.get_mut(oldest) else { continue };
+            if !row.literal.is_empty() {
+                // It has become a real subject; its last UNSUB will remove it.
+                row.evictable = false;
+            } else if row.used && oldest != number {
+                row.used = false;
+                self.clock.push_back(oldest);
+            } else if oldest == number {
+                self.clock.push_back(oldest);
+            } else {
+                self.drop_row(oldest);
+            }
+        }
+    }
+}
+
+impl Matches {
+    fn fill<'a>(&mut self, entries: &[Option<Entry>], ids: impl Iterator<Item = &'a SubId>) {
+        self.plain.clear();
+        self.groups.clear();
+        for id in ids {
+            if let Some(Some(entry)) = entries.get(*id as usize) {
+                self.add(*id, entry.queue.as_deref());
+            }
+        }
+    }
+
+    fn add(&mut self, id: SubId, queue: Option<&[u8]>) {
+        let Some(queue) = queue else { return self.plain.push(id) };
+        match self.groups.iter_mut().find(|group| *group.name == *queue) {
+            Some(group) => group.members.push(id),
+            None => self.groups.push(Group { name: queue.into(), members: vec![id] }),
+        }
+    }
+}

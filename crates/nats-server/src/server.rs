@@ -1,0 +1,100 @@
+//! Starting and stopping, and the handle that the embedder holds.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use mio::{Poll, Waker};
+
+use crate::error::Error;
+use crate::hub::{Hub, LocalLimits, lock};
+use crate::local::LocalClient;
+use crate::options::Options;
+use crate::reactor::{Reactor, WAKER};
+use crate::stats::Stats;
+
+/// A running server. Dropping it shuts it down.
+pub struct Server {
+    addr: SocketAddr,
+    hub: Arc<Hub>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Opens the listening socket and starts the server's thread. When this returns, clients can connect.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for settings that cannot work, [`Error::Listen`] if the address is taken or not ours,
+    /// [`Error::Start`] if the system gives no event queue or thread.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let address = || format!("{}:{}", options.host, options.port);
+        let listener = TcpListener::bind((options.host.as_str(), options.port))
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|source| Error::Listen { address: address(), source })?;
+        let addr = listener.local_addr().map_err(|source| Error::Listen { address: address(), source })?;
+        let poll = Poll::new().map_err(Error::Start)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
+        let limits = LocalLimits {
+            max_payload: options.max_payload,
+            // Room for the verb, the sid, a reply of the same length and the sizes is the client's business; half a line
+            // is what a subject can have with a reply beside it.
+            max_subject: options.max_control_line / 2,
+            max_pending: options.max_pending,
+            max_msgs: options.local_max_pending_msgs,
+        };
+        let hub = Arc::new(Hub::new(waker, limits));
+        let reactor =
+            Reactor::new(poll, listener, addr.port(), options, hub.clone()).map_err(Error::Start)?;
+        let thread = std::thread::Builder::new()
+            .name("nats-server".to_owned())
+            .spawn(move || reactor.run())
+            .map_err(Error::Start)?;
+        Ok(Self { addr, hub, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The address really listened on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A new in-process client.
+    pub fn local_client(&self, name: &str) -> LocalClient {
+        LocalClient::new(self.hub.clone(), name)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.hub.stats.snapshot()
+    }
+
+    /// Replaces the addresses announced to clients, and tells those connected that understand it.
+    pub fn set_connect_urls(&self, urls: Vec<String>) {
+        self.hub.set_connect_urls(urls);
+    }
+
+    /// Sends what is queued (as far as sockets accept it at once), closes all connections and ends the thread. Local
+    /// subscriptions end with [`SubscriptionEnd::Closed`](crate::SubscriptionEnd::Closed). Further calls do nothing.
+    pub fn shutdown(&self) {
+        self.hub.stop();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("NATS server: the loop thread had panicked");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}

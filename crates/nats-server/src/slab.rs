@@ -1,0 +1,75 @@
+//! A table of slots addressed by small numbers, reused after removal.
+//!
+//! It never hands out the same number twice while the first holder is in it; it does not protect against an old
+//! number that is used after its slot was given to somebody else, so owners must forget numbers when they remove.
+
+/// Values by number; numbers are dense, so they serve as poll tokens and as cheap references.
+pub(crate) struct Slab<T> {
+    slots: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Stores `value` and returns its number.
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        if let Some(key) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(key as usize)
+        {
+            *slot = Some(value);
+            return key;
+        }
+        self.slots.push(Some(value));
+        (self.slots.len() - 1) as u32
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: u32) -> Option<&T> {
+        self.slots.get(key as usize).and_then(Option::as_ref)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        self.slots.get_mut(key as usize).and_then(Option::as_mut)
+    }
+
+    /// Takes the value out and frees its number.
+    pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
+        let value = self.slots.get_mut(key as usize).and_then(Option::take)?;
+        self.free.push(key);
+        Some(value)
+    }
+
+    /// How many values are stored.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The numbers in use, in order.
+    pub(crate) fn keys(&self) -> Vec<u32> {
+        self.slots.iter().enumerate().filter(|(_, slot)| slot.is_some()).map(|(key, _)| key as u32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_reused() {
+        let mut slab = Slab::default();
+        let a = slab.insert("a");
+        let b = slab.insert("b");
+        assert_eq!(slab.remove(a), Some("a"));
+        assert_eq!(slab.remove(a), None);
+        assert_eq!(slab.insert("c"), a);
+        assert_eq!(slab.get(b), Some(&"b"));
+        assert_eq!((slab.len(), slab.keys()), (2, vec![a, b]));
+    }
+}
