@@ -1,1 +1,11 @@
 //! The compute node: a pure core that queues and the shell that runs.
+//!
+//! Below the core: [`executor`] runs one execution from its inputs to its published results with the help of
+//! [`engines`], [`sources`], [`publishers`] and [`logs`]; [`system`] tells what the machine has.
+
+pub mod engines;
+pub mod executor;
+pub mod logs;
+pub mod publishers;
+pub mod sources;
+pub mod system;

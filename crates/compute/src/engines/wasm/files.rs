@@ -1,0 +1,244 @@
+//! What a guest sees as files: inputs at their targets, result folders at their names and paths, and `/`.
+//!
+//! A module path among the inputs is found here too. Host folders that were allowed are presented as they are; single
+//! files lie in a private folder of the execution, because WASI can present folders only. `/` itself is that private
+//! folder, read-only.
+
+use super::error;
+use crate::engines::EngineRequest;
+use crate::sources::{Mount, MountData};
+use bacalhau_model::Error;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use wasmtime_wasi::FsPerms;
+
+/// Bytes of a module at most.
+const MAX_MODULE: u64 = 512 << 20;
+
+/// A folder to open for the guest.
+#[derive(Debug)]
+pub(super) struct Presented {
+    pub(super) guest_path: String,
+    pub(super) host_path: PathBuf,
+    pub(super) permissions: FsPerms,
+}
+
+/// A module found among the inputs.
+pub(super) struct ModuleSource {
+    /// Its path inside the task.
+    pub(super) path: String,
+    pub(super) bytes: Bytes,
+}
+
+/// Finds a module by its path inside the task: an input, a file in an input folder, or a folder with one `.wasm`.
+pub(super) fn find_module(mounts: &[Mount], path: &str) -> Result<ModuleSource, Error> {
+    let missing = || {
+        let targets: Vec<&str> = mounts.iter().map(|m| m.target.as_str()).collect();
+        let hint = format!(
+            "Inputs are at: {}",
+            if targets.is_empty() { "(none)".to_owned() } else { targets.join(", ") }
+        );
+        error(format!("module not found \"{path}\"")).hint(hint)
+    };
+    if let Some(mount) = mounts.iter().find(|m| m.target == path && m.is_file()) {
+        return read_module(path.to_owned(), &mount.data);
+    }
+    let mut candidates: Vec<(String, MountData)> = Vec::new();
+    for mount in mounts {
+        match &mount.data {
+            MountData::Folder(folder) => {
+                let Some(inner) = below(path, &mount.target) else { continue };
+                // Links inside an input must not lead out of it.
+                let (Ok(base), Ok(real)) = (folder.canonicalize(), folder.join(inner).canonicalize()) else {
+                    continue;
+                };
+                if !real.starts_with(&base) {
+                    continue;
+                }
+                if real.is_file() {
+                    return read_module(path.to_owned(), &MountData::File(real));
+                }
+                for entry in fs::read_dir(&real).into_iter().flatten().flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    if name.ends_with(".wasm") && entry.file_type().is_ok_and(|t| t.is_file()) {
+                        candidates.push((join(path, &name), MountData::File(entry.path())));
+                    }
+                }
+            }
+            data => {
+                let inside =
+                    below(&mount.target, path).is_some_and(|name| !name.is_empty() && !name.contains('/'));
+                if inside && mount.target.ends_with(".wasm") {
+                    candidates.push((mount.target.clone(), data.clone()));
+                }
+            }
+        }
+    }
+    match candidates.as_slice() {
+        [] => Err(missing()),
+        [(path, data)] => read_module(path.clone(), data),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(path, _)| path.as_str()).collect();
+            Err(error(format!("folder \"{path}\" holds more than one .wasm file: {}", names.join(", ")))
+                .hint("Name one of them"))
+        }
+    }
+}
+
+fn read_module(path: String, data: &MountData) -> Result<ModuleSource, Error> {
+    let host_path = match data {
+        MountData::Bytes(bytes) => return Ok(ModuleSource { path, bytes: bytes.clone() }),
+        MountData::File(host_path) | MountData::Folder(host_path) => host_path,
+    };
+    let explain = |e: io::Error| error(format!("cannot read module \"{path}\": {e}"));
+    let file = File::open(host_path).map_err(explain)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_MODULE + 1).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() as u64 > MAX_MODULE {
+        return Err(error(format!("module \"{path}\" is larger than {MAX_MODULE} bytes")));
+    }
+    Ok(ModuleSource { path, bytes: Bytes::from(bytes) })
+}
+
+/// The rest of `path` below `folder` (empty for the folder itself); `None` when it is elsewhere.
+fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'))?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    format!("{}/{name}", folder.trim_end_matches('/'))
+}
+
+fn parent(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((parent, _)) => parent,
+    }
+}
+
+/// Lays out the private folder and lists what to open, `/` first.
+pub(super) fn present(request: &EngineRequest) -> Result<Vec<Presented>, Error> {
+    let explain =
+        |what: &str, e: io::Error| error(format!("cannot present {what} to the module: {e}")).retryable();
+    let root = request.work.create("root").map_err(|e| explain("/", e))?;
+    let mut view = View { root, folders: BTreeMap::new() };
+    view.folders.insert("/".to_owned(), (view.root.clone(), FsPerms::ReadOnly));
+
+    for mount in request.mounts.iter().filter(|m| !m.is_file()) {
+        if let MountData::Folder(folder) = &mount.data {
+            view.add(&mount.target, folder, mount.read_only).map_err(|e| explain(&mount.target, e))?;
+        }
+    }
+    let files: Vec<&Mount> = request.mounts.iter().filter(|m| m.is_file()).collect();
+    // Presenting a file writable makes its whole private folder writable, and everything below it.
+    let any_writable = files.iter().any(|m| !m.read_only && parent(&m.target) != "/");
+    for mount in files {
+        view.place(mount, any_writable, request.work.path()).map_err(|e| explain(&mount.target, e))?;
+    }
+    for result in &request.results {
+        if view.is_taken(&result.path) {
+            let message =
+                format!("result path '{}' is also the target of an input or of another result", result.path);
+            return Err(error(message).hint("Give inputs and results different paths"));
+        }
+        view.add(&result.path, &result.host_path, false).map_err(|e| explain(&result.path, e))?;
+    }
+    // Bacalhau 1.9 shows a result folder at `/<Name>` only; here that is a second name where it is free.
+    for result in &request.results {
+        let by_name = join("/", &result.name);
+        if !view.is_taken(&by_name) {
+            view.add(&by_name, &result.host_path, false).map_err(|e| explain(&by_name, e))?;
+        }
+    }
+    let open = |(guest_path, (host_path, permissions))| Presented { guest_path, host_path, permissions };
+    Ok(view.folders.into_iter().map(open).collect())
+}
+
+struct View {
+    root: PathBuf,
+    /// Guest path to host folder; sorted, so `/` comes first.
+    folders: BTreeMap<String, (PathBuf, FsPerms)>,
+}
+
+impl View {
+    fn is_taken(&self, path: &str) -> bool {
+        self.folders.contains_key(path) || fs::symlink_metadata(self.in_root(path)).is_ok_and(|m| !m.is_dir())
+    }
+
+    fn in_root(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Presents a folder, and an empty one of the same name where listings of `/` look.
+    fn add(&mut self, path: &str, host: &Path, read_only: bool) -> io::Result<()> {
+        create_folder(&self.in_root(path))?;
+        let permissions = if read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        self.folders.insert(path.to_owned(), (host.to_path_buf(), permissions));
+        Ok(())
+    }
+
+    /// Puts a file where the guest looks for it: in the private folder, or in a private input folder around it.
+    fn place(&mut self, mount: &Mount, any_writable: bool, private: &Path) -> io::Result<()> {
+        let around = self.folders.iter().filter(|(path, _)| path.as_str() != "/");
+        let around = around.filter_map(|(path, (host, _))| Some((host.clone(), below(&mount.target, path)?)));
+        let mut host = self.in_root(&mount.target);
+        let mut inside_input = false;
+        if let Some((folder, name)) = around.min_by_key(|(_, name)| name.len())
+            && !folder.starts_with(&self.root)
+        {
+            if !folder.starts_with(private) {
+                return Err(io::Error::other(
+                    "it lies inside an input that is a folder of the host; give it another target",
+                ));
+            }
+            host = folder.join(name);
+            inside_input = true;
+        }
+        if let Some(folder) = host.parent() {
+            create_folder(folder)?;
+        }
+        // A read-only file of the host must not be reachable through a writable folder.
+        let may_link = !mount.read_only || !(any_writable || inside_input);
+        put_file(mount, &host, may_link)?;
+        let folder = parent(&mount.target);
+        if !inside_input && folder != "/" {
+            let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+            let entry = self.folders.entry(folder.to_owned());
+            let entry =
+                entry.or_insert_with(|| (host.parent().unwrap_or(Path::new("/")).to_path_buf(), permissions));
+            if permissions == FsPerms::ReadWrite {
+                entry.1 = FsPerms::ReadWrite;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put_file(mount: &Mount, path: &Path, may_link: bool) -> io::Result<()> {
+    let source = match &mount.data {
+        MountData::Bytes(bytes) => return File::create_new(path)?.write_all(bytes),
+        MountData::File(source) | MountData::Folder(source) => source,
+    };
+    if may_link && fs::hard_link(source, path).is_ok() {
+        return Ok(());
+    }
+    if may_link && !mount.read_only {
+        return Err(io::Error::other(format!(
+            "{} must be writable, but is on another file system than the node's data folder: give its folder as the input",
+            source.display()
+        )));
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::Error::other("there is another file at its target"));
+    }
+    fs::copy(source, path).map(|_| ())
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

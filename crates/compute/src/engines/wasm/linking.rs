@@ -1,0 +1,222 @@
+//! Finds the modules a guest is made of, links them and calls its entrypoint.
+//!
+//! A module that is imported from is looked for, in this order: among the ImportModules (by target path, by the
+//! name inside the module, by file name with or without `.wasm`), as WASI, and as a path among the inputs.
+
+use super::error;
+use super::files::{self, ModuleSource};
+use super::guest::Guest;
+use super::modules::{ModuleCache, Prepared};
+use super::params::Params;
+use crate::sources::{Mount, normalise_guest_path};
+use bacalhau_model::Error;
+use std::collections::HashMap;
+use std::sync::Arc;
+use wasmtime::{Instance, Linker, Store, Val};
+
+/// The one WASI version offered.
+pub(super) const WASI: &str = "wasi_snapshot_preview1";
+
+/// Modules of one guest at most.
+const MAX_MODULES: usize = 100;
+
+/// What can go wrong once the guest's code may have run.
+pub(super) enum Trouble {
+    /// The modules do not fit together.
+    Setup(Error),
+    /// The guest's code ended other than by returning: exit or trap.
+    Guest(wasmtime::Error),
+}
+
+/// A module to instantiate and the names others import it by.
+struct Step {
+    path: String,
+    prepared: Arc<Prepared>,
+    names: Vec<String>,
+}
+
+/// The modules of one guest in the order in which they can be instantiated, and the entry module.
+pub(super) struct Plan {
+    steps: Vec<Step>,
+    entry: Arc<Prepared>,
+}
+
+struct Planner<'a> {
+    mounts: &'a [Mount],
+    modules: &'a ModuleCache,
+    listed: Vec<(String, Arc<Prepared>)>,
+    steps: Vec<Step>,
+    /// Import name to the position of its step.
+    known: HashMap<String, usize>,
+    /// Paths being looked at, to see circles.
+    open: Vec<String>,
+}
+
+impl Plan {
+    /// Loads and orders all modules. Blocks while they are compiled.
+    pub(super) fn make(params: &Params, mounts: &[Mount], modules: &ModuleCache) -> Result<Plan, Error> {
+        let entry = load(&params.entry_module, mounts, modules)?.1;
+        if entry.imports.is_empty() && params.import_modules.is_empty() {
+            return Ok(Plan { steps: Vec::new(), entry });
+        }
+        let mut planner = Planner {
+            mounts,
+            modules,
+            listed: Vec::new(),
+            steps: Vec::new(),
+            known: HashMap::new(),
+            open: Vec::new(),
+        };
+        for path in &params.import_modules {
+            planner.listed.push(load(path, mounts, modules)?);
+        }
+        for (path, prepared) in planner.listed.clone() {
+            planner.add(&path.clone(), path, prepared)?;
+        }
+        for name in &entry.imports {
+            planner.resolve(name)?;
+        }
+        Ok(Plan { steps: planner.steps, entry })
+    }
+
+    /// True when any of the modules can ask for files.
+    pub(super) fn uses_files(&self) -> bool {
+        self.entry.uses_files || self.steps.iter().any(|step| step.prepared.uses_files)
+    }
+
+    /// Instantiates all modules and calls the entrypoint. A normal return is exit code 0.
+    pub(super) async fn call(
+        &self,
+        wasi: &Linker<Guest>,
+        store: &mut Store<Guest>,
+        entrypoint: &str,
+    ) -> Result<i64, Trouble> {
+        let instance = self.instantiate(wasi, store).await?;
+        let Some(function) = instance.get_func(&mut *store, entrypoint) else {
+            return Err(Trouble::Setup(self.no_entrypoint(entrypoint)));
+        };
+        let signature = function.ty(&*store);
+        if signature.params().len() > 0 {
+            let message =
+                format!("the entrypoint '{entrypoint}' takes parameters; it must be a function without any");
+            return Err(Trouble::Setup(error(message)));
+        }
+        let mut results = vec![Val::I32(0); signature.results().len()];
+        function.call_async(store, &[], &mut results).await.map_err(Trouble::Guest)?;
+        Ok(0)
+    }
+
+    async fn instantiate(&self, wasi: &Linker<Guest>, store: &mut Store<Guest>) -> Result<Instance, Trouble> {
+        if let (Some(ready), true) = (&self.entry.ready, self.steps.is_empty()) {
+            return ready.instantiate_async(store).await.map_err(Trouble::Guest);
+        }
+        let mut linker = wasi.clone();
+        for step in &self.steps {
+            let instance = linker.instantiate_async(&mut *store, &step.prepared.module).await;
+            let instance = instance.map_err(|e| link_trouble(&step.path, e))?;
+            for name in &step.names {
+                linker.instance(&mut *store, name, instance).map_err(|e| link_trouble(&step.path, e))?;
+            }
+        }
+        let instance = linker.instantiate_async(store, &self.entry.module).await;
+        instance.map_err(|e| link_trouble("the entry module", e))
+    }
+
+    fn no_entrypoint(&self, entrypoint: &str) -> Error {
+        let functions: Vec<&str> = self
+            .entry
+            .module
+            .exports()
+            .filter(|e| e.ty().func().is_some())
+            .map(|e| e.name())
+            .take(10)
+            .collect();
+        let hint = if functions.is_empty() {
+            "The module exports no functions".to_owned()
+        } else {
+            format!("The module exports: {}", functions.join(", "))
+        };
+        error(format!("unable to find the entrypoint '{entrypoint}' in the WASM module")).hint(hint)
+    }
+}
+
+/// A missing or mistyped import is a mistake of the job; anything else comes from the guest's code.
+fn link_trouble(what: &str, cause: wasmtime::Error) -> Trouble {
+    let from_code = cause.is::<wasmtime::Trap>() || cause.is::<wasmtime_wasi::I32Exit>();
+    if from_code {
+        Trouble::Guest(cause)
+    } else {
+        Trouble::Setup(error(format!("cannot link {what}: {cause:#}")))
+    }
+}
+
+fn load(path: &str, mounts: &[Mount], modules: &ModuleCache) -> Result<(String, Arc<Prepared>), Error> {
+    let ModuleSource { path, bytes } = files::find_module(mounts, path)?;
+    let prepared = modules.get(&path, &bytes)?;
+    Ok((path, prepared))
+}
+
+impl Planner<'_> {
+    /// Makes sure that imports from `name` can be satisfied.
+    fn resolve(&mut self, name: &str) -> Result<(), Error> {
+        if self.known.contains_key(name) {
+            return Ok(());
+        }
+        let (path, prepared) = match self.listed.iter().find(|(path, module)| answers_to(path, module, name))
+        {
+            Some((path, module)) => (path.clone(), Arc::clone(module)),
+            None => self.among_inputs(name)?,
+        };
+        self.add(name, path, prepared)
+    }
+
+    fn among_inputs(&self, name: &str) -> Result<(String, Arc<Prepared>), Error> {
+        let unknown = || {
+            error(format!("unknown module \"{name}\"")).hint(
+                "Add an input with that module, and its Target to ImportModules; of WASI only preview 1 is offered",
+            )
+        };
+        let path = normalise_guest_path(name).map_err(|_| unknown())?;
+        let source = files::find_module(self.mounts, &path).map_err(|_| unknown())?;
+        let prepared = self.modules.get(&source.path, &source.bytes)?;
+        Ok((source.path, prepared))
+    }
+
+    fn add(&mut self, name: &str, path: String, prepared: Arc<Prepared>) -> Result<(), Error> {
+        if let Some(position) = self.steps.iter().position(|step| step.path == path) {
+            if let Some(step) = self.steps.get_mut(position)
+                && !step.names.iter().any(|n| n == name)
+            {
+                step.names.push(name.to_owned());
+            }
+            self.known.insert(name.to_owned(), position);
+            return Ok(());
+        }
+        if self.open.contains(&path) {
+            return Err(error(format!(
+                "modules import each other in a circle: {} -> {path}",
+                self.open.join(" -> ")
+            )));
+        }
+        if self.steps.len() + self.open.len() >= MAX_MODULES {
+            return Err(error(format!("the job links more than {MAX_MODULES} modules")));
+        }
+        self.open.push(path.clone());
+        for import in &prepared.imports {
+            self.resolve(import)?;
+        }
+        self.open.pop();
+        self.known.insert(name.to_owned(), self.steps.len());
+        self.steps.push(Step { path, prepared, names: vec![name.to_owned()] });
+        Ok(())
+    }
+}
+
+fn answers_to(path: &str, module: &Prepared, name: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    path == name
+        || path.trim_start_matches('/') == name
+        || module.module.name() == Some(name)
+        || file == name
+        || file.strip_suffix(".wasm") == Some(name)
+}

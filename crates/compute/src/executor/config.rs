@@ -1,0 +1,69 @@
+//! Settings of the executor: plain data, whatever they are read from.
+
+use crate::engines::wasm::WasmConfig;
+use crate::logs;
+use crate::publishers::LocalPublisherConfig;
+use crate::sources::DownloadLimits;
+use std::path::PathBuf;
+
+/// Settings of an [`super::Executor`].
+#[derive(Clone, Debug)]
+pub struct ExecutorConfig {
+    /// The node's own folder (`<DataDir>/compute`); everything it writes is below.
+    pub data_folder: PathBuf,
+    /// `Compute.AllowListedLocalPaths`: `<glob>[:ro|:rw]`.
+    pub allow_listed_local_paths: Vec<String>,
+    /// `Compute.Env.AllowList`: globs of the node's variables that jobs may read.
+    pub env_allow_list: Vec<String>,
+    /// `Engines.Disabled`.
+    pub disabled_engines: Vec<String>,
+    /// `InputSources.Disabled`.
+    pub disabled_sources: Vec<String>,
+    /// `Publishers.Disabled`.
+    pub disabled_publishers: Vec<String>,
+    /// Bounds of downloads.
+    pub downloads: DownloadLimits,
+    /// The `local` publisher.
+    pub local_publisher: LocalPublisherConfig,
+    /// Bytes of output kept per execution.
+    pub log_limit: u64,
+}
+
+impl ExecutorConfig {
+    /// Defaults of Bacalhau 1.9 for a node with this folder.
+    pub fn new(data_folder: impl Into<PathBuf>) -> ExecutorConfig {
+        ExecutorConfig {
+            data_folder: data_folder.into(),
+            allow_listed_local_paths: Vec::new(),
+            env_allow_list: Vec::new(),
+            disabled_engines: Vec::new(),
+            disabled_sources: Vec::new(),
+            disabled_publishers: Vec::new(),
+            downloads: DownloadLimits::default(),
+            local_publisher: LocalPublisherConfig::default(),
+            log_limit: logs::DEFAULT_LIMIT,
+        }
+    }
+
+    /// Folders and logs of executions.
+    pub(super) fn executions_folder(&self) -> PathBuf {
+        self.data_folder.join("executions")
+    }
+
+    /// The private folder of one execution. The ID has been checked when its log was opened.
+    pub(super) fn work_folder(&self, execution_id: &str) -> PathBuf {
+        self.executions_folder().join(execution_id)
+    }
+
+    /// Archives of the `local` publisher.
+    pub(super) fn published_folder(&self) -> PathBuf {
+        self.data_folder.join("results").join("local-publisher")
+    }
+
+    pub(super) fn wasm(&self) -> WasmConfig {
+        WasmConfig {
+            cache_folder: Some(self.data_folder.join("cache").join("wasm")),
+            ..WasmConfig::default()
+        }
+    }
+}

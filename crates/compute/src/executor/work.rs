@@ -1,0 +1,154 @@
+//! The private folder of one execution: created when first needed, removed when the last user lets go.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Sub-folder with prepared inputs.
+const INPUTS: &str = "inputs";
+
+/// Sub-folder in which an engine lays out what the task sees.
+const ROOT: &str = "root";
+
+/// Folder of one execution. An execution that needs no files never has it.
+#[derive(Debug)]
+pub struct WorkFolder {
+    path: PathBuf,
+    /// Something was created; until then no system call is made for it.
+    used: AtomicBool,
+}
+
+impl WorkFolder {
+    pub(super) fn new(path: PathBuf) -> WorkFolder {
+        WorkFolder { path, used: AtomicBool::new(false) }
+    }
+
+    /// Where it is or would be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates a sub-folder with all folders on the way, accessible to this user only.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn create(&self, name: &str) -> io::Result<PathBuf> {
+        self.used.store(true, Ordering::Release);
+        let path = self.path.join(name);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
+    }
+
+    /// Removes inputs and what was laid out for the engine; results stay.
+    pub(super) async fn remove_inputs(self: &Arc<Self>) {
+        if !self.used.load(Ordering::Acquire) {
+            return;
+        }
+        let work = Arc::clone(self);
+        // The outcome of a panic in there is what a failed removal is: the folder's end tries again.
+        let _ = tokio::task::spawn_blocking(move || {
+            for name in [ROOT, INPUTS] {
+                remove(&work.path.join(name));
+            }
+        })
+        .await;
+    }
+
+    /// Lets go of the folder and waits for its removal, unless somebody else still holds it.
+    pub(super) async fn discard(self: Arc<Self>) {
+        if self.used.load(Ordering::Acquire) {
+            let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+        }
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if self.used.load(Ordering::Acquire) {
+            remove(&self.path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove a folder; it is tried again at the next start");
+        }
+        _ => {}
+    }
+}
+
+/// A sub-folder that exists once somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct LazyFolder {
+    work: Arc<WorkFolder>,
+    name: String,
+}
+
+impl LazyFolder {
+    /// The folder of the n-th input.
+    pub(super) fn input(work: &Arc<WorkFolder>, number: usize) -> LazyFolder {
+        LazyFolder { work: Arc::clone(work), name: format!("{INPUTS}/{number}") }
+    }
+
+    /// Creates it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn create(&self) -> io::Result<PathBuf> {
+        self.work.create(&self.name)
+    }
+}
+
+/// Removes the folders below `executions` whose names are not in `keep`. Files (logs) stay.
+pub(super) fn sweep(executions: &Path, keep: &HashSet<String>) -> io::Result<usize> {
+    let entries = match fs::read_dir(executions) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let is_kept = entry.file_name().to_str().is_some_and(|name| keep.contains(name));
+        if !is_kept && entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove(&entry.path());
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exists_only_while_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("executions/e-1");
+        let work = Arc::new(WorkFolder::new(path.clone()));
+        assert!(!dir.path().join("executions").exists());
+        let input = LazyFolder::input(&work, 3).create().unwrap();
+        assert!(input.is_dir() && input.ends_with("e-1/inputs/3"));
+        drop(work);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn sweeping_keeps_what_is_known_and_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["e-1/inputs", "e-2/results"] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("e-3.log"), "x").unwrap();
+        let keep = HashSet::from(["e-2".to_owned()]);
+        assert_eq!(sweep(dir.path(), &keep).unwrap(), 1);
+        assert!(!dir.path().join("e-1").exists());
+        assert!(dir.path().join("e-2/results").exists() && dir.path().join("e-3.log").exists());
+        assert_eq!(sweep(&dir.path().join("missing"), &keep).unwrap(), 0);
+    }
+}

@@ -1,0 +1,117 @@
+//! Packs a folder of results into a tar.gz, streaming, and puts it in place in one step. Blocks.
+//!
+//! Names inside are relative and sorted. Links are kept when they stay inside the folder and left out otherwise;
+//! devices and pipes are left out.
+
+use flate2::{Compression, write::GzEncoder};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use tar::{Builder, EntryType, Header, HeaderMode};
+
+/// A file that is removed unless it is put in its place.
+struct Temporary(Option<PathBuf>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // Nothing to do about a failure; a later archive of the same name replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Packs `folder` into `target`. The target appears complete and synced to disk, or not at all.
+pub(super) fn pack(folder: &Path, target: &Path) -> io::Result<()> {
+    let parent = target.parent().ok_or_else(|| io::Error::other("an archive needs a folder"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    let path = target.with_extension("gz.part");
+    let mut temporary = Temporary(Some(path.clone()));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let mut builder = Builder::new(GzEncoder::new(BufWriter::new(file), Compression::fast()));
+    builder.mode(HeaderMode::Deterministic);
+    builder.follow_symlinks(false);
+    append_folder(&mut builder, folder, Path::new(""))?;
+    let file = builder.into_inner()?.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    fs::rename(&path, target)?;
+    temporary.0 = None;
+    File::open(parent)?.sync_all()
+}
+
+fn append_folder<W: io::Write>(builder: &mut Builder<W>, folder: &Path, name: &Path) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, name) = (entry.path(), name.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            builder.append_dir(&name, &path)?;
+            append_folder(builder, &path, &name)?;
+        } else if kind.is_file() {
+            builder.append_file(&name, &mut File::open(&path)?)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path)?;
+            if stays_inside(&name, &target) {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(EntryType::Symlink);
+                header.set_size(0);
+                header.set_mode(0o777);
+                builder.append_link(&mut header, &name, &target)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True when the link `name` to `target` stays inside the archive, judged by the names alone.
+fn stays_inside(name: &Path, target: &Path) -> bool {
+    let mut depth = name.components().count().saturating_sub(1);
+    target.components().all(|component| match component {
+        Component::Normal(_) => {
+            depth += 1;
+            true
+        }
+        Component::CurDir => true,
+        Component::ParentDir if depth > 0 => {
+            depth -= 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn packs_what_is_there_and_leaves_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = dir.path().join("results");
+        fs::create_dir_all(results.join("out/deep")).unwrap();
+        fs::write(results.join("stdout"), "hello").unwrap();
+        fs::write(results.join("out/deep/x"), vec![7u8; 100_000]).unwrap();
+        symlink("deep/x", results.join("out/inside")).unwrap();
+        symlink("../../../etc/passwd", results.join("out/outside")).unwrap();
+        let target = dir.path().join("published/e-1.tar.gz");
+        pack(&results, &target).unwrap();
+
+        let mut archive = tar::Archive::new(GzDecoder::new(File::open(&target).unwrap()));
+        let names: Vec<String> =
+            archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        assert_eq!(names, ["out", "out/deep", "out/deep/x", "out/inside", "stdout"]);
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("p/e.tar.gz");
+        assert!(pack(&dir.path().join("missing"), &target).is_err());
+        assert_eq!(fs::read_dir(dir.path().join("p")).unwrap().count(), 0);
+    }
+}
