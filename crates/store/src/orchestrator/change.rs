@@ -1,0 +1,78 @@
+//! What the orchestrator's core wants stored, and what it gets back at the start.
+
+use bacalhau_model::{Execution, Job, JobHistory, NodeState};
+use std::sync::Arc;
+
+/// A message about an execution that its node has not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PendingMessage {
+    /// Would you run this?
+    AskForBid,
+    /// Run it.
+    BidAccepted,
+    /// Stop it.
+    CancelExecution,
+}
+
+impl PendingMessage {
+    /// Number in the database.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            PendingMessage::AskForBid => 1,
+            PendingMessage::BidAccepted => 2,
+            PendingMessage::CancelExecution => 3,
+        }
+    }
+
+    /// From the number in the database.
+    pub(super) fn from_number(number: i64) -> Option<PendingMessage> {
+        match number {
+            1 => Some(PendingMessage::AskForBid),
+            2 => Some(PendingMessage::BidAccepted),
+            3 => Some(PendingMessage::CancelExecution),
+            _ => None,
+        }
+    }
+}
+
+/// One change. Changes of a batch are applied in order, all or none.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Creates or updates a version of a job and makes it the latest. The spec of a version is written once.
+    PutJob(Arc<Job>),
+    /// Creates or updates an execution. Its job is not stored with it.
+    PutExecution {
+        /// The record.
+        execution: Execution,
+        /// What its node has not acknowledged.
+        pending: Option<PendingMessage>,
+    },
+    /// Adds a line to the history of its job.
+    AppendHistory(JobHistory),
+    /// Creates or updates a node.
+    PutNode(NodeState),
+    /// Forgets a node.
+    DeleteNode(String),
+    /// Deletes a job with all its versions, executions and history.
+    DeleteJob(String),
+}
+
+/// A job with its place in the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredJob {
+    /// Latest version.
+    pub job: Job,
+    /// Number of the next line of its history.
+    pub next_history_seq: u64,
+}
+
+/// What a starting orchestrator has to know.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Jobs that are not final.
+    pub jobs: Vec<StoredJob>,
+    /// All executions of these jobs, and others whose node has not acknowledged a message.
+    pub executions: Vec<(Execution, Option<PendingMessage>)>,
+    /// All nodes.
+    pub nodes: Vec<NodeState>,
+}
