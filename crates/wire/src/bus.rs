@@ -109,15 +109,15 @@ pub trait Bus: Send + Sync {
 
     /// A subject of its own for answers that come outside [`Bus::request`].
     fn new_inbox(&self) -> String {
-        format!("_INBOX.{}", crate::inbox::nuid())
+        format!("_INBOX.{}.{}", crate::inbox::nuid(), crate::inbox::token8())
     }
 
     /// Most that one message may have, headers and body, bytes.
     fn max_payload(&self) -> usize;
 }
 
-/// What arrives on a subject. It ends when it is dropped, and [`Subscription::next`] returns `None` once the bus is
-/// closed or the reader was so slow that messages were lost.
+/// What arrives on a subject, until it is dropped. [`Subscription::next`] returns `None` once the bus is closed. A
+/// reader that is so slow that messages are lost finds that in the log; on the embedded bus its subscription ends.
 pub struct Subscription(BoxStream<'static, BusMessage>);
 
 impl Subscription {

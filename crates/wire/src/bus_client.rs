@@ -23,6 +23,8 @@ use tracing::instrument::WithSubscriber;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The connection counts as lost when three of these pass without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Messages that may wait in one subscription; more are dropped, with a warning.
+const MOST_WAITING: usize = 16_384;
 /// IP addresses of one host that are tried.
 const MOST_IPS: usize = 8;
 
@@ -91,6 +93,7 @@ impl ClientBus {
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
+            .subscription_capacity(MOST_WAITING)
             .max_reconnects(1)
             .ignore_discovered_servers()
             .event_callback(move |event| note(event, Arc::clone(&lost_sender)));

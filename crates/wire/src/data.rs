@@ -1,5 +1,6 @@
 //! Messages about executions as NATS messages: subject, headers, envelope, delivery number, acknowledgement.
 
+use crate::bus::BusMessage;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::headers::Headers;
 use crate::messages::{Family, NodeMessage, OrchestratorMessage};
@@ -83,6 +84,26 @@ pub fn from_node(payload: &[u8]) -> Result<Incoming<NodeMessage>, EnvelopeError>
     read(payload)
 }
 
+/// A report as it arrived at the orchestrator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The node, by the subject that the server let it publish to. Whether the execution is one of its own is for the
+    /// orchestrator to check; whatever else the message says about its sender does not count.
+    pub node_id: String,
+    /// What it says.
+    pub incoming: Incoming<NodeMessage>,
+    /// Where the acknowledgement goes.
+    pub reply: Option<String>,
+}
+
+/// Reads a message from [`subjects::ALL_REPORTS`]. The error is for the log, as with [`from_orchestrator`].
+pub fn read_report(message: &BusMessage) -> Result<Report, String> {
+    let BusMessage { subject, reply, payload, .. } = message;
+    let node_id = subjects::node_of(subject).ok_or_else(|| format!("subject {subject:?} names no node"))?;
+    let incoming = from_node(payload).map_err(|e| format!("report of node {node_id}: {e}"))?;
+    Ok(Report { node_id: node_id.to_owned(), incoming, reply: reply.clone() })
+}
+
 fn read<F: Family>(payload: &[u8]) -> Result<Incoming<F>, EnvelopeError> {
     let envelope = Envelope::decode(payload)?;
     let seq = envelope.metadata.seq();
@@ -116,6 +137,32 @@ const MAX_ACK: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::bid_accepted;
+
+    #[test]
+    fn a_report_is_from_the_node_of_its_subject() {
+        let execution = bacalhau_model::Execution { id: "e-1".into(), ..Default::default() };
+        let report = crate::messages::bid_result(&execution, true, None);
+        let out = to_orchestrator("liar", 7, 0, &report).unwrap();
+        let mut message = BusMessage {
+            subject: subjects::reports("n-1"),
+            reply: None,
+            status: None,
+            headers: out.headers,
+            payload: out.payload,
+        };
+        let read = read_report(&message).unwrap();
+        assert_eq!((read.node_id.as_str(), read.incoming.seq), ("n-1", 7));
+        assert_eq!(read.incoming.message, report);
+        message.payload = to_node("n-1", 1, 0, &bid_accepted("e-1")).unwrap().payload;
+        let error = read_report(&message).unwrap_err();
+        assert!(
+            error.contains("report of node n-1: message type \"BidAccepted\" is not expected"),
+            "{error}"
+        );
+        message.subject = "x".into();
+        assert!(read_report(&message).is_err());
+    }
 
     #[test]
     fn only_an_empty_object_acknowledges() {

@@ -124,11 +124,9 @@ proptest! {
                     let under_way: BTreeSet<u32> = attempts.iter().map(|a| a.key).filter(|k| !acked.contains(k)).collect();
                     prop_assert!(under_way.len() <= PATIENCE.window, "window exceeded");
                 },
-                Step::Ack(n) => if let Some(attempt) = attempts.get(n) {
-                    if let Some(key) = outbox.acked(attempt.seq) {
-                        prop_assert_eq!(key, attempt.key);
-                        prop_assert!(acked.insert(key), "acknowledged twice");
-                    }
+                Step::Ack(n) => if let Some(key) = attempts.get(n).and_then(|attempt| outbox.acked(attempt.seq)) {
+                    prop_assert_eq!(key, attempts[n].key);
+                    prop_assert!(acked.insert(key), "acknowledged twice");
                 },
                 Step::Fail(n) => if let Some(attempt) = attempts.get(n) { outbox.failed(attempt.seq, now); },
                 Step::Reset => outbox.reset(now),

@@ -6,6 +6,11 @@
 //!
 //! Nothing here decides what a message means for a job: that is for the cores of orchestrator and compute node.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "the house error has 128 bytes, exactly the lint's limit, and errors are not on any hot path"
+)]
+
 pub mod address;
 pub mod bus;
 pub mod bus_client;
@@ -21,6 +26,7 @@ pub mod logs;
 pub mod messages;
 pub mod metadata;
 mod pool;
+pub mod postman;
 mod requests;
 pub mod subjects;
 #[cfg(test)]

@@ -35,7 +35,8 @@ impl Postman {
         tokio::spawn(async move {
             while let Some(frame) = waiting.recv().await {
                 let reply_to = frame.reply_to.as_deref();
-                if let Err(error) = bus.publish(&frame.subject, reply_to, &frame.headers, frame.payload).await {
+                if let Err(error) = bus.publish(&frame.subject, reply_to, &frame.headers, frame.payload).await
+                {
                     // Messages are sent again when no acknowledgement comes, requests by those who asked.
                     tracing::debug!(subject = frame.subject, %error, "publishing failed");
                 }

@@ -33,6 +33,9 @@ struct OpenFrame {
     stream_id: String,
     heart_beat_request_sub: String,
     body: String,
+    /// Not known to Bacalhau 1.9, which ignores it: see [`Opening::flow_control`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flow_control: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +105,9 @@ pub(super) struct Opening {
     pub(super) keep_alive: String,
     pub(super) node_id: String,
     pub(super) request: LogRequest,
+    /// The consumer answers frames that have a reply subject once they were read, so that a node never sends much
+    /// more than is read. Without it a node sends as fast as it can.
+    pub(super) flow_control: bool,
     consumer_id: String,
 }
 
@@ -142,6 +148,7 @@ impl Opening {
             keep_alive: format!("_HEARTBEAT._SINBOX.{nuid}"),
             node_id: node_id.to_owned(),
             request,
+            flow_control: true,
         }
     }
 
@@ -157,6 +164,7 @@ impl Opening {
             stream_id: self.stream_id.clone(),
             heart_beat_request_sub: self.keep_alive.clone(),
             body: STANDARD.encode(to_json(&body)),
+            flow_control: self.flow_control,
         })
     }
 
@@ -172,6 +180,7 @@ impl Opening {
             keep_alive: frame.heart_beat_request_sub,
             node_id: body.node_id,
             request: LogRequest { execution_id: body.execution_id, follow: body.follow, tail: body.tail },
+            flow_control: frame.flow_control,
         })
     }
 }

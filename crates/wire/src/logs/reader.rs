@@ -1,12 +1,17 @@
 //! One open stream on the orchestrator: from the shared inbox to whoever reads.
 //!
-//! The inbox must never wait for a slow reader, so frames are queued here, bounded in number and bytes. When the
-//! queue is full the stream ends with an error that says so: output is never dropped in silence.
+//! The inbox must never wait for a slow reader, so frames are queued here, bounded in number and bytes. Nodes wait for
+//! the answers to some of their frames and so do not run ahead of the reader. Those of Bacalhau 1.9 do not wait: when
+//! the queue is full the stream ends with an error that says so. Output is never dropped in silence.
 
 use super::LogLine;
 use super::frames::{Frame, NORMAL};
+use crate::bus::Bus;
+use crate::data::ACK;
+use crate::headers::Headers;
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
+use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,7 +22,7 @@ const MOST_FRAMES: usize = 16_384;
 /// Bytes that may wait for a reader.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// Lines handed over ahead of the reader.
-const AHEAD: usize = 64;
+pub(super) const AHEAD: usize = 64;
 /// How long a node may take to show that it serves the stream. Nodes of Bacalhau 1.9 wait up to 65 s for the output
 /// to begin.
 const FIRST_SIGN: Duration = Duration::from_secs(90);
@@ -27,8 +32,8 @@ const NEXT_SIGN: Duration = Duration::from_secs(35);
 /// What the inbox tells a stream.
 #[derive(Debug)]
 pub(super) enum Sign {
-    /// A frame arrived.
-    Frame(Frame),
+    /// A frame arrived; the subject is answered once it was read.
+    Frame(Frame, Option<String>),
     /// The node says that it serves the stream.
     Alive,
 }
@@ -64,10 +69,10 @@ pub(super) fn stream(node_id: &str) -> (Feed, Reader) {
 
 impl Feed {
     /// Hands a frame over. `false` when the stream is over and the feed must be dropped.
-    pub(super) fn frame(&self, frame: Frame) -> bool {
+    pub(super) fn frame(&self, frame: Frame, reply: Option<String>) -> bool {
         let size = size_of(&frame);
         let waiting = self.shared.bytes.fetch_add(size, Ordering::Relaxed);
-        if waiting > MOST_BYTES || self.queue.try_send(Sign::Frame(frame)).is_err() {
+        if waiting > MOST_BYTES || self.queue.try_send(Sign::Frame(frame, reply)).is_err() {
             self.end(
                 Error::new(
                     code::RESOURCE_EXHAUSTED,
@@ -99,8 +104,9 @@ fn size_of(frame: &Frame) -> usize {
 }
 
 impl Reader {
-    /// Reads until the stream closes, fails, falls silent or nobody wants it. `give` takes the lines.
-    pub(super) async fn run(mut self, give: mpsc::Sender<Result<LogLine, Error>>) {
+    /// Reads until the stream closes, fails, falls silent or nobody wants it. `give` takes the lines; `bus` carries
+    /// the answers to frames that want one.
+    pub(super) async fn run(mut self, give: mpsc::Sender<Result<LogLine, Error>>, bus: &dyn Bus) {
         let mut patience = FIRST_SIGN;
         loop {
             let sign = tokio::select! {
@@ -110,12 +116,15 @@ impl Reader {
             patience = NEXT_SIGN;
             let last = match sign {
                 Ok(Some(Sign::Alive)) => continue,
-                Ok(Some(Sign::Frame(frame))) => {
+                Ok(Some(Sign::Frame(frame, reply))) => {
                     self.shared.bytes.fetch_sub(size_of(&frame), Ordering::Relaxed);
                     match frame {
                         Frame::Line(line) => {
                             if give.send(Ok(line)).await.is_err() {
                                 return;
+                            }
+                            if let Some(reply) = reply {
+                                was_read(bus, &reply).await;
                             }
                             continue;
                         }
@@ -150,22 +159,25 @@ impl Reader {
     }
 }
 
-/// The reader's channel: lines are handed over a few ahead.
-pub(super) fn channel() -> (mpsc::Sender<Result<LogLine, Error>>, mpsc::Receiver<Result<LogLine, Error>>) {
-    mpsc::channel(AHEAD)
+/// Tells the node that it may go on. When that fails the bus is broken, and the stream ends by that.
+async fn was_read(bus: &dyn Bus, reply: &str) {
+    if let Err(error) = bus.publish(reply, None, &Headers::NONE, Bytes::from_static(ACK)).await {
+        tracing::warn!("log stream: answering a frame: {error}");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::MemoryBus;
 
     fn line(text: &str) -> Frame {
         Frame::Line(LogLine { stream: 1, line: text.to_owned() })
     }
 
     async fn read_all(reader: Reader) -> (usize, Option<Error>) {
-        let (give, mut take) = channel();
-        tokio::spawn(reader.run(give));
+        let (give, mut take) = mpsc::channel(AHEAD);
+        tokio::spawn(async move { reader.run(give, &MemoryBus::new()).await });
         let (mut lines, mut error) = (0, None);
         while let Some(item) = take.recv().await {
             match item {
@@ -179,8 +191,8 @@ mod tests {
     #[tokio::test]
     async fn a_normal_close_just_ends() {
         let (feed, reader) = stream("n-1");
-        assert!(feed.frame(line("a")) && feed.frame(line("b")));
-        feed.frame(Frame::Close { code: NORMAL, text: String::new() });
+        assert!(feed.frame(line("a"), None) && feed.frame(line("b"), None));
+        feed.frame(Frame::Close { code: NORMAL, text: String::new() }, None);
         assert_eq!(read_all(reader).await, (2, None));
     }
 
@@ -194,7 +206,7 @@ mod tests {
             ),
         ] {
             let (feed, reader) = stream("n-1");
-            feed.frame(frame);
+            feed.frame(frame, None);
             assert_eq!(read_all(reader).await.1.unwrap().message, says);
         }
     }
@@ -203,7 +215,7 @@ mod tests {
     async fn a_slow_reader_gets_what_was_queued_and_is_told() {
         let (feed, reader) = stream("n-1");
         let big = "x".repeat(1024 * 1024);
-        let fitting = (0..100).take_while(|_| feed.frame(line(&big))).count();
+        let fitting = (0..100).take_while(|_| feed.frame(line(&big), None)).count();
         assert_eq!(fitting, 17);
         drop(feed);
         let (lines, error) = read_all(reader).await;

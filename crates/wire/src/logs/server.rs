@@ -3,7 +3,7 @@
 use super::frames::{self, AliveResponse, Opening};
 use super::keep_alive::{Book, StreamKey};
 use super::{LogLine, LogRequest};
-use crate::bus::{BoxFuture, Bus, BusError, BusMessage, Subscription};
+use crate::bus::{BoxFuture, Bus, BusError, BusMessage, NO_RESPONDERS, Subscription};
 use crate::headers::Headers;
 use crate::subjects;
 use bacalhau_model::Error;
@@ -22,6 +22,8 @@ const MOST_STREAMS: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a consumer may take to answer one.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Bytes of frames between two marks. Twice as much may be on its way to the reader.
+const BETWEEN_MARKS: usize = 512 * 1024;
 /// Pause before a frame is offered again to a bus that was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -128,7 +130,8 @@ impl Serving {
         }
         for stream in self.book.drain() {
             stream.task.abort();
-            send(&*self.bus, &stream.reply, frames::close(frames::GOING_AWAY, "the node shuts down")).await;
+            send(&*self.bus, &stream.reply, None, frames::close(frames::GOING_AWAY, "the node shuts down"))
+                .await;
         }
     }
 
@@ -149,16 +152,16 @@ impl Serving {
             Ok(opening) => opening,
             Err(e) => {
                 let text = format!("log request cannot be read: {e}");
-                return send(&*self.bus, &reply, frames::close(frames::BAD_REQUEST, &text)).await;
+                return send(&*self.bus, &reply, None, frames::close(frames::BAD_REQUEST, &text)).await;
             }
         };
         if self.book.len() >= MOST_STREAMS {
             let text = format!("the node serves {MOST_STREAMS} log streams already; try again later");
-            return send(&*self.bus, &reply, frames::close(frames::INTERNAL, &text)).await;
+            return send(&*self.bus, &reply, None, frames::close(frames::INTERNAL, &text)).await;
         }
-        let serving = serve(Arc::clone(&self.bus), Arc::clone(&self.source), opening.request, reply.clone());
+        let key = StreamKey { consumer: opening.keep_alive.clone(), stream_id: opening.stream_id.clone() };
+        let serving = serve(Arc::clone(&self.bus), Arc::clone(&self.source), opening, reply.clone());
         let task = self.streams.spawn(serving);
-        let key = StreamKey { consumer: opening.keep_alive, stream_id: opening.stream_id };
         self.keys.insert(task.id(), key.clone());
         let replaced = self.book.insert(key, Active { reply, task });
         self.abort(replaced.into_iter().collect());
@@ -182,34 +185,76 @@ impl Serving {
 }
 
 /// Serves one stream to its end.
-async fn serve(bus: Arc<dyn Bus>, source: Arc<dyn LogSource>, request: LogRequest, reply: String) {
-    let mut lines = match source.open(request).await {
-        Ok(lines) => lines,
-        Err(error) => return fail(&*bus, &reply, &error).await,
-    };
-    while let Some(item) = lines.next().await {
-        match item {
-            Ok(line) => {
-                for piece in frames::pieces(&line.line) {
-                    send(&*bus, &reply, frames::line(line.stream, piece)).await;
-                }
-            }
-            Err(error) => return fail(&*bus, &reply, &error).await,
-        }
+async fn serve(bus: Arc<dyn Bus>, source: Arc<dyn LogSource>, opening: Opening, reply: String) {
+    let mut outlet = Outlet { bus: &*bus, reply: &reply, sent: 0, marks: None };
+    if let Err(error) = outlet.run(&*source, opening).await {
+        outlet.send(None, frames::error(&error.message)).await;
     }
-    send(&*bus, &reply, frames::close(frames::NORMAL, "")).await;
+    outlet.send(None, frames::close(frames::NORMAL, "")).await;
 }
 
-async fn fail(bus: &dyn Bus, reply: &str, error: &Error) {
-    send(bus, reply, frames::error(&error.message)).await;
-    send(bus, reply, frames::close(frames::NORMAL, "")).await;
+/// Where the frames of one stream go.
+struct Outlet<'a> {
+    bus: &'a dyn Bus,
+    reply: &'a str,
+    /// Bytes since the last mark.
+    sent: usize,
+    marks: Option<Marks>,
+}
+
+/// Flow control: some frames are marks, which the reader answers. At most one mark is unanswered.
+struct Marks {
+    inbox: String,
+    answers: Subscription,
+    unanswered: bool,
+}
+
+impl Outlet<'_> {
+    async fn run(&mut self, source: &dyn LogSource, opening: Opening) -> Result<(), Error> {
+        if opening.flow_control {
+            let inbox = self.bus.new_inbox();
+            let answers = self.bus.subscribe(&inbox).await;
+            let answers = answers.map_err(|e| Error::plain(format!("log stream: {e}")))?;
+            self.marks = Some(Marks { inbox, answers, unanswered: false });
+        }
+        let mut lines = source.open(opening.request).await?;
+        while let Some(line) = lines.next().await {
+            let line = line?;
+            for piece in frames::pieces(&line.line) {
+                let frame = frames::line(line.stream, piece);
+                self.sent += frame.len();
+                let mark = if self.sent > BETWEEN_MARKS { self.mark().await? } else { None };
+                self.send(mark.as_deref(), frame).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The subject on which the next mark is answered, once the last one was. A reader that takes a break makes this
+    /// wait; one that is gone is noticed by the keep-alive, or here when nobody answers for it.
+    async fn mark(&mut self) -> Result<Option<String>, Error> {
+        self.sent = 0;
+        let Some(marks) = &mut self.marks else { return Ok(None) };
+        if marks.unanswered {
+            let answer = marks.answers.next().await;
+            if answer.is_none_or(|answer| answer.status == Some(NO_RESPONDERS)) {
+                return Err(Error::plain("log stream: its reader is gone"));
+            }
+        }
+        marks.unanswered = true;
+        Ok(Some(marks.inbox.clone()))
+    }
+
+    async fn send(&mut self, mark: Option<&str>, frame: Vec<u8>) {
+        send(self.bus, self.reply, mark, frame).await;
+    }
 }
 
 /// Publishes a frame, waiting while the bus is busy. What else goes wrong ends the connection and the stream with it.
-async fn send(bus: &dyn Bus, reply: &str, frame: Vec<u8>) {
+async fn send(bus: &dyn Bus, to: &str, mark: Option<&str>, frame: Vec<u8>) {
     let frame = bytes::Bytes::from(frame);
     loop {
-        match bus.publish(reply, None, &Headers::NONE, frame.clone()).await {
+        match bus.publish(to, mark, &Headers::NONE, frame.clone()).await {
             Err(BusError::Busy(_)) => tokio::time::sleep(BUSY_PAUSE).await,
             Err(error) => return tracing::debug!("log stream: {error}"),
             Ok(()) => return,

@@ -5,6 +5,7 @@ use crate::logs::LogStreams;
 use crate::testing::MemoryBus;
 use futures_util::stream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -12,6 +13,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// Prints numbered lines; an execution named `fails` fails, one named `follows` goes on until told to end.
 #[derive(Default)]
 struct Printer {
+    printed: Arc<AtomicUsize>,
     following: Mutex<Vec<mpsc::Sender<Result<LogLine, Error>>>>,
 }
 
@@ -33,6 +35,14 @@ impl LogSource for Printer {
             "fails" => Err(Error::plain("no such execution")),
             "breaks" => Ok(stream::iter([Ok(line("a")), Err(Error::plain("disk"))]).boxed()),
             "long" => Ok(stream::iter([Ok(line(&"é".repeat(100_000)))]).boxed()),
+            "endless" => {
+                let printed = Arc::clone(&self.printed);
+                let line = move |()| {
+                    printed.fetch_add(1, Ordering::Relaxed);
+                    line(&"x".repeat(10_000))
+                };
+                Ok(stream::repeat(()).map(line).map(Ok).boxed())
+            }
             "follows" => {
                 let (sender, mut lines) = mpsc::channel(8);
                 sender.try_send(Ok(line("first"))).unwrap();
@@ -103,6 +113,27 @@ async fn streams_run_side_by_side_and_stay_open_while_wanted() {
     assert_eq!((world.streams.open_streams(), world.printer.following()), (1, 1));
     world.printer.following.lock().unwrap().clear();
     assert!(second.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_does_not_run_ahead_of_the_reader() {
+    let world = world().await;
+    let mut lines = world.open("endless").await;
+    let printed = || world.printer.printed.load(Ordering::Relaxed);
+    tokio::time::sleep(LONG).await;
+    let ahead = printed();
+    // Two marks' worth of frames and the few lines before the reader.
+    assert!((50..200).contains(&ahead), "{ahead}");
+    for _ in 0..1000 {
+        assert!(lines.recv().await.unwrap().is_ok());
+    }
+    tokio::time::sleep(LONG).await;
+    assert!((1000 + ahead / 2..1000 + ahead * 2).contains(&printed()), "{}", printed());
+    drop(lines);
+    tokio::time::sleep(2 * KEEP_ALIVE).await;
+    assert_eq!(world.streams.open_streams(), 0);
+    let (before, _) = (printed(), tokio::time::sleep(LONG).await);
+    assert_eq!(printed(), before);
 }
 
 #[tokio::test(start_paused = true)]

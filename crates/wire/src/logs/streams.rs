@@ -58,9 +58,9 @@ impl LogStreams {
         self.inner.bus.publish(&subject, Some(&reply), &Headers::NONE, body.into()).await.map_err(|e| {
             Error::new(code::SERVICE_UNAVAILABLE, format!("asking node {node_id} for logs: {e}")).retryable()
         })?;
-        let (give, take) = reader::channel();
+        let (give, take) = mpsc::channel(reader::AHEAD);
         tokio::spawn(async move {
-            reader.run(give).await;
+            reader.run(give, &*guard.inner.bus).await;
             drop(guard);
         });
         Ok(take)
@@ -109,8 +109,8 @@ impl Inner {
     }
 
     /// Hands a frame to its stream. Frames of streams that ended are nobody's.
-    fn frame(&self, message: &BusMessage) {
-        let Some(stream_id) = message.subject.rsplit('.').next() else { return };
+    fn frame(&self, message: BusMessage) {
+        let stream_id = message.subject.rsplit('.').next().unwrap_or_default();
         let mut open = self.lock();
         let Some(feed) = open.get(stream_id) else { return };
         let goes_on = if message.status == Some(NO_RESPONDERS) {
@@ -120,7 +120,7 @@ impl Inner {
             match frames::decode(&message.payload) {
                 Ok(frame) => {
                     let is_last = matches!(frame, Frame::Close { .. });
-                    feed.frame(frame) && !is_last
+                    feed.frame(frame, message.reply) && !is_last
                 }
                 Err(e) => {
                     feed.end(Error::plain(format!(
@@ -177,7 +177,7 @@ async fn dispatch(inner: Arc<Inner>, mut frames: Subscription, mut keep_alives: 
     loop {
         tokio::select! {
             frame = frames.next() => match frame {
-                Some(message) => inner.frame(&message),
+                Some(message) => inner.frame(message),
                 None => break,
             },
             question = keep_alives.next() => match question {

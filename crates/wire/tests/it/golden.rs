@@ -111,6 +111,69 @@ fn every_recorded_acknowledgement_is_one() {
     }
 }
 
+/// Calls `f` with copies of a payload in each of which one value, at any depth, is replaced.
+fn each_replaced(payload: &Value, with: &Value, f: &mut dyn FnMut(Value)) {
+    fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => map.iter().for_each(|(k, v)| {
+                let at = format!("{at}/{}", k.replace('~', "~0").replace('/', "~1"));
+                places(v, &at, all);
+                all.push(at);
+            }),
+            Value::Array(list) => list.iter().enumerate().for_each(|(n, v)| {
+                places(v, &format!("{at}/{n}"), all);
+                all.push(format!("{at}/{n}"));
+            }),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    places(payload, "", &mut all);
+    for place in all {
+        let mut copy = payload.clone();
+        *copy.pointer_mut(&place).unwrap() = with.clone();
+        f(copy);
+    }
+}
+
+fn decode(metadata: &Metadata, payload: Value) -> Result<(), envelope::EnvelopeError> {
+    let envelope = Envelope { metadata: metadata.clone(), payload };
+    match envelope.message_type() {
+        kind if kind.starts_with("transport.") && kind.ends_with("Response") => {
+            ControlResponse::from_envelope(envelope).map(drop)
+        }
+        kind if kind.starts_with("transport.") => ControlRequest::from_envelope(envelope).map(drop),
+        "BidResult" | "RunResult" | "ComputeError" => NodeMessage::from_envelope(envelope).map(drop),
+        _ => OrchestratorMessage::from_envelope(envelope).map(drop),
+    }
+}
+
+/// Go prints `null` for whatever is unset, so a reader accepts it everywhere; and wrong types are errors that name the
+/// message, never a crash.
+#[test]
+fn nulls_are_accepted_and_wrong_types_are_errors_in_words() {
+    let (mut nulls, mut errors) = (0, 0);
+    for line in lines().filter(|line| line["frame_body"].is_string()) {
+        let body: Value = serde_json::from_str(line["frame_body"].as_str().unwrap()).unwrap();
+        let pairs: BTreeMap<String, String> = serde_json::from_value(body["metadata"].clone()).unwrap();
+        let metadata = Metadata::from(pairs);
+        each_replaced(&body["payload"], &Value::Null, &mut |payload| {
+            // A null among texts, in a list or a map, is the one thing that no sender prints.
+            match decode(&metadata, payload) {
+                Err(e) => assert!(e.to_string().ends_with("expected string, found null"), "{e}"),
+                Ok(()) => nulls += 1,
+            }
+        });
+        each_replaced(&body["payload"], &serde_json::json!([{"x": [1.5]}]), &mut |payload| {
+            if let Err(e) = decode(&metadata, payload) {
+                assert!(e.to_string().contains(metadata.message_type().unwrap()), "{e}");
+                errors += 1;
+            }
+        });
+    }
+    assert!(nulls > 500 && errors > 500, "{nulls} {errors}");
+}
+
 /// Nodes of 1.9 first try the old protocol. It is not served; its subjects must not be taken for current ones.
 #[test]
 fn the_old_probe_is_not_for_us() {
