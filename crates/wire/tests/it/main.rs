@@ -17,3 +17,4 @@ mod connect;
 mod golden;
 mod logs;
 mod servers;
+mod tls;

@@ -8,6 +8,7 @@ use bacalhau_wire::connect::{ConnectOptions, Connected, Connector};
 use bacalhau_wire::headers::Headers;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +45,15 @@ pub(crate) struct TestServer {
     program: Program,
 }
 
+/// The original's binary, silent.
+fn original() -> Command {
+    let mut command = Command::new(std::env::var_os("NATS_SERVER_BIN").unwrap());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -79,7 +87,7 @@ impl TestServer {
                 .unwrap(),
             ),
             Kind::Original => {
-                let mut command = Command::new(std::env::var_os("NATS_SERVER_BIN").unwrap());
+                let mut command = original();
                 command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--cluster_name", "test"]);
                 command.args(["--cluster", &format!("nats://127.0.0.1:{cluster}")]);
                 if !token.is_empty() {
@@ -88,7 +96,7 @@ impl TestServer {
                 if let Some(other) = announce {
                     command.args(["--routes", &format!("nats://127.0.0.1:{}", other.cluster)]);
                 }
-                Program::Original(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+                Program::Original(command.spawn().unwrap())
             }
         };
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
@@ -99,6 +107,18 @@ impl TestServer {
             std::thread::yield_now();
         }
         TestServer { addr, cluster, program }
+    }
+
+    /// The original with a configuration file, which must make it listen on this port. It may not greet first.
+    pub(crate) fn configured(port: u16, file: &Path) -> TestServer {
+        let program = Program::Original(original().arg("-c").arg(file).spawn().unwrap());
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let begin = Instant::now();
+        while TcpStream::connect(addr).is_err() {
+            assert!(begin.elapsed() < DEADLINE, "server on {addr} is not ready");
+            std::thread::yield_now();
+        }
+        TestServer { addr, cluster: 0, program }
     }
 
     /// A bus for the orchestrator's side: in process where that is possible.
