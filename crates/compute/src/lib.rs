@@ -3,9 +3,14 @@
 //! Below the core: [`executor`] runs one execution from its inputs to its published results with the help of
 //! [`engines`], [`sources`], [`publishers`] and [`logs`]; [`system`] tells what the machine has.
 
+
+pub mod core;
 pub mod engines;
 pub mod executor;
 pub mod logs;
 pub mod publishers;
+mod shell;
 pub mod sources;
 pub mod system;
+
+pub use shell::{ComputeNode, Ended, Load, Options, Way, start};

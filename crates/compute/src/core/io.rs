@@ -85,7 +85,7 @@ pub enum Effect<T> {
     Probe(Arc<Execution>),
     /// Run it; answered by [`Input::Finished`].
     Run(Arc<Execution>),
-    /// End a run; answered by [`Input::Finished`].
+    /// End a run, answered by [`Input::Finished`]; or note that one will never start, which needs no answer.
     Cancel(String),
     /// Deliver a report; built from [`super::Core::message`] when it is sent.
     Report {

@@ -201,8 +201,8 @@ impl Core {
             out.effects.push(Effect::Cancel(id.to_owned()));
         } else {
             self.queue.withdraw(id);
-            out.changes.push(slot.change());
             out.changes.push(Change::Forget(id.to_owned()));
+            out.effects.push(Effect::Cancel(id.to_owned()));
             self.slots.remove(id);
         }
     }

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Connected(Link),
     Disconnected,
     Load(oneshot::Sender<Load>),
+    /// Whether the execution may still print something.
+    MayPrint { execution_id: String, answer: oneshot::Sender<bool> },
 }
 
 /// The way to the orchestrator.
@@ -139,7 +141,7 @@ impl Driver {
                 }
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
-                        return self.drain(&mut committed).await;
+                        break;
                     }
                     let commands = std::mem::take(&mut waiting);
                     self.step_batch(commands);
@@ -152,10 +154,13 @@ impl Driver {
                         self.hand_over(out);
                     }
                 }
-                _ = shutdown.wait_for(|stop| *stop) => return self.drain(&mut committed).await,
+                () = asked_to_stop(&mut shutdown) => break,
             }
             self.deliver();
         }
+        // Runs that end from now on have nobody to tell.
+        drop(commands);
+        self.drain(&mut committed).await
     }
 
     /// Ends what runs and waits for what is on its way to the disk.
@@ -229,6 +234,12 @@ impl Driver {
             }
             Command::Disconnected => {
                 self.link = None;
+                return None;
+            }
+            Command::MayPrint { execution_id, answer } => {
+                let slot = self.core.slot(&execution_id);
+                // A caller that went away needs no answer.
+                let _ = answer.send(slot.is_some_and(|s| !s.state().is_terminal()));
                 return None;
             }
             Command::Load(answer) => {
@@ -327,4 +338,10 @@ impl Driver {
 fn store_failed(error: &StoreError) -> Error {
     Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be written, stopping: {error}"))
         .hint("Free space or repair the disk, then start the node again; everything acknowledged is on disk")
+}
+
+/// Completes when a stop is asked for, or nobody is left who could.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across other awaits, so it ends here.
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }

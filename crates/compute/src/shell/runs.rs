@@ -52,17 +52,18 @@ impl Runs {
                 Ok(done) => {
                     Ok(Finished { run_output: done.run_output, published_result: done.published_result })
                 }
-                Err(failure) => Err(Failed { topic: failure.topic.to_string(), error: failure.error }),
+                Err(failure) => Err(Failed { topic: failure.topic.to_string(), error: *failure.error }),
             };
             // An error means that the driver is gone and nobody wants to know.
             let _ = commands.send(Command::Finished { execution_id: id, result: Box::new(result) }).await;
         });
     }
 
-    /// Ends a run; its end is reported as usual.
+    /// Ends a run; its end is reported as usual. Whoever waits for the output of one that never started stops waiting.
     pub(super) fn cancel(&mut self, execution_id: &str) {
-        if let Some(cancel) = self.cancels.get(execution_id) {
-            cancel.cancel();
+        match self.cancels.get(execution_id) {
+            Some(cancel) => cancel.cancel(),
+            None => self.executor.logs().end(execution_id),
         }
     }
 

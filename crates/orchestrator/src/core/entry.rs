@@ -1,7 +1,7 @@
 //! What the core keeps in memory of one job that is not finished.
 
 use super::partitions::Unplaced;
-use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
 use bacalhau_model::Resources;
 use bacalhau_store::orchestrator::PendingMessage;
@@ -152,10 +152,5 @@ impl JobEntry {
 
     fn seconds(&self, of: impl Fn(&bacalhau_model::Timeouts) -> i64) -> i64 {
         self.job.task().map_or(0, |task| of(&task.timeouts)).max(0).saturating_mul(super::settings::SECOND)
-    }
-
-    /// True when some live execution was told to run.
-    pub fn is_running(&self) -> bool {
-        self.live.values().any(|l| l.execution.desired_state.state_type == DesiredState::Running)
     }
 }

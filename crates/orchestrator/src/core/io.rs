@@ -4,7 +4,7 @@
 
 use bacalhau_model::{Error, Job, NodeInfo, NodeState, Resources};
 use bacalhau_store::orchestrator::{Change, PendingMessage, StoredJob};
-use bacalhau_wire::messages::{NodeMessage, NodeMessageKind};
+use bacalhau_wire::messages::NodeMessage;
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -220,9 +220,4 @@ impl<T> Output<T> {
     pub(crate) fn reply(&mut self, token: T, reply: Reply) {
         self.effects.push(Effect::Reply(token, reply));
     }
-}
-
-/// The kind of a report, for log lines.
-pub fn kind_of(message: &NodeMessage) -> NodeMessageKind {
-    message.kind()
 }

@@ -491,7 +491,6 @@ fn a_restart_restores_the_same_state() {
         jobs: vec![StoredJob { job: w.job("j"), next_history_seq: w.history().len() as u64 + 1 }],
         executions: w.executions().into_iter().map(|e| (e, None)).collect(),
         nodes: w.core.nodes().cloned().collect(),
-        sequences: Default::default(),
     };
     let live: Vec<String> = w.core.live_executions().map(|(_, e)| e.id.clone()).collect();
     w.core = Core::new(Settings::default(), 8);

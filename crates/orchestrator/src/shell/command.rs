@@ -15,6 +15,8 @@ pub(super) enum Command {
     Census { answer: oneshot::Sender<Census> },
     Control { request: Box<ControlRequest>, reply_to: String },
     Report { node_id: String, message: Box<NodeMessage>, seq: u64, reply_to: Option<String> },
+    /// A control request that makes no sense: its sender gets the error.
+    Refuse { reply_to: String, error: Error },
     /// A report that cannot be read: it is acknowledged, so that its sender does not repeat it for ever.
     Unreadable { reply_to: Option<String> },
     /// A node answered a message: it has it, or why not.

@@ -75,7 +75,7 @@ impl Driver {
                 }
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
-                        return self.drain(&mut committed).await;
+                        break;
                     }
                     let inputs: Vec<_> = waiting.drain(..).filter_map(|c| self.input(c)).collect();
                     self.step_batch(inputs.into_iter());
@@ -85,11 +85,14 @@ impl Driver {
                         self.step_batch(std::iter::once(Input::Tick));
                     }
                 }
-                _ = shutdown.wait_for(|stop| *stop) => return self.drain(&mut committed).await,
+                () = asked_to_stop(&mut shutdown) => break,
             }
             let now = self.now();
             self.post.deliver(now, &self.core);
         }
+        // Callers that still wait learn that this is the end.
+        drop(commands);
+        self.drain(&mut committed).await
     }
 
     /// Waits for what is on its way to the disk.
@@ -158,6 +161,11 @@ impl Driver {
             Command::Control { request, reply_to } => control_input(*request, reply_to),
             Command::Report { node_id, message, seq, reply_to } => {
                 Input::Report { node_id, message: *message, seq, token: Token::Report { reply_to } }
+            }
+            Command::Refuse { reply_to, error } => {
+                let now = self.now();
+                self.post.control(now, reply_to, Err(error));
+                return None;
             }
             Command::Unreadable { reply_to } => {
                 reply_to.into_iter().for_each(|reply_to| self.post.acknowledge(reply_to));
@@ -311,4 +319,10 @@ fn read_failed(error: &StoreError) -> Error {
 fn store_failed(error: &StoreError) -> Error {
     Error::new(code::INTERNAL_ERROR, format!("the job store cannot be written, stopping: {error}"))
         .hint("Free space or repair the disk, then start the orchestrator again; everything acknowledged is on disk")
+}
+
+/// Completes when a stop is asked for, or nobody is left who could.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across other awaits, so it ends here.
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }

@@ -37,23 +37,17 @@ async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMes
 }
 
 fn control_request(message: BusMessage) -> Option<Command> {
-    let Some(reply_to) = message.reply.clone() else {
-        tracing::warn!(subject = %message.subject, "control request without a reply subject dropped");
-        return None;
-    };
-    match control::decode_request(&message) {
-        Ok((_, request)) => {
-            Some(Command::Control { request: Box::new(request), reply_to: reply_to.to_string() })
-        }
+    match control::read_request(&message) {
+        Ok(asked) => Some(Command::Control { request: Box::new(asked.request), reply_to: asked.reply }),
         Err(error) => {
             tracing::warn!(subject = %message.subject, %error, "control request refused");
-            None
+            message.reply.map(|reply_to| Command::Refuse { reply_to, error })
         }
     }
 }
 
 fn report(message: BusMessage) -> Option<Command> {
-    let reply_to = message.reply.as_ref().map(ToString::to_string);
+    let reply_to = message.reply.clone();
     let node_id = subjects::node_of(&message.subject)?.to_owned();
     match data::from_node(&message.payload) {
         Ok(incoming) => {

@@ -12,7 +12,7 @@ use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
 use bacalhau_model::{Connection, Error, Job, Membership, NodeInfo, NodeState, Time};
-use bacalhau_store::orchestrator::{Change, Reader};
+use bacalhau_store::orchestrator::Reader;
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::postman::Postman;
 use bacalhau_wire::logs::{LogLine, LogRequest, LogStreams};

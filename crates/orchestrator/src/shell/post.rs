@@ -103,7 +103,7 @@ impl Post {
 
     /// Answers a control request. When that gets lost the node asks again.
     pub(super) fn control(&self, now: i64, reply_to: String, response: Result<ControlResponse, Error>) {
-        match control::encode_response(&reply_to, now, &response) {
+        match control::answer(&reply_to, &response, now) {
             Ok(outgoing) => {
                 if let Err(full) = self.postman.post(outgoing, None) {
                     tracing::warn!(%full, "an answer was dropped");

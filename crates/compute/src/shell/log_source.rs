@@ -1,0 +1,58 @@
+//! The logs of this node for the log streams of the wire.
+
+use super::driver::Command;
+use crate::executor::Executor;
+use crate::logs::{LogStart, ReadOptions};
+use bacalhau_model::Error;
+use bacalhau_model::error::code;
+use bacalhau_wire::bus::BoxFuture;
+use bacalhau_wire::logs::{LogLine, LogLines, LogRequest, LogSource};
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+
+/// Output of executions that run, ran or will run.
+pub(super) struct Logs {
+    executor: Executor,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Logs {
+    pub(super) fn new(executor: Executor, commands: mpsc::Sender<Command>) -> Logs {
+        Logs { executor, commands }
+    }
+
+    async fn may_print(&self, execution_id: &str) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::MayPrint { execution_id: execution_id.to_owned(), answer };
+        self.commands.send(command).await.is_ok() && answered.await.unwrap_or(false)
+    }
+
+    async fn lines(&self, request: LogRequest) -> Result<LogLines, Error> {
+        let start = if request.tail { LogStart::Now } else { LogStart::Beginning };
+        let options = ReadOptions { start, follow: request.follow };
+        let logs = self.executor.logs();
+        let mut reader = logs.read(&request.execution_id, options)?;
+        if reader.is_none() && self.may_print(&request.execution_id).await {
+            logs.expect(&request.execution_id);
+            reader = logs.read(&request.execution_id, options)?;
+        }
+        let Some(reader) = reader else {
+            // Over, and it printed nothing: an empty stream says just that.
+            return Ok(futures_util::stream::empty().boxed());
+        };
+        let lines = reader.into_stream().map(|chunk| {
+            let chunk = chunk.map_err(|e| Error::new(code::INTERNAL_ERROR, format!("the log cannot be read: {e}")))?;
+            Ok(LogLine {
+                stream: chunk.stream.number(),
+                line: String::from_utf8_lossy(&chunk.bytes).into_owned(),
+            })
+        });
+        Ok(lines.boxed())
+    }
+}
+
+impl LogSource for Logs {
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogLines, Error>> {
+        Box::pin(self.lines(request))
+    }
+}
