@@ -193,3 +193,39 @@ async fn many_at_once() {
         assert_eq!(printed, expected);
     }
 }
+
+#[tokio::test]
+async fn waiting_works_for_clocks_and_streams() {
+    // Two subscriptions: a clock an hour away and standard output, which is ready at once. Then 20 ms alone.
+    // Exits with the number of events of both calls, the kind of the first and whether the clock went on.
+    let module = r#"(module
+      (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 3600000000000))
+        (i32.store8 (i32.const 56) (i32.const 2)) (i32.store (i32.const 64) (i32.const 1))
+        (if (call $poll (i32.const 0) (i32.const 256) (i32.const 2) (i32.const 512)) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 266)) (i32.const 2)) (then unreachable))
+        (drop (call $time (i32.const 1) (i64.const 1) (i32.const 600)))
+        (i64.store (i32.const 24) (i64.const 20000000))
+        (if (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 516)) (then unreachable))
+        (drop (call $time (i32.const 1) (i64.const 1) (i32.const 608)))
+        (if (i64.lt_u (i64.sub (i64.load (i32.const 608)) (i64.load (i32.const 600))) (i64.const 20000000))
+          (then unreachable))
+        (if (i32.ne (call $poll (i32.const 65530) (i32.const 0) (i32.const 1) (i32.const 0)) (i32.const 21))
+          (then unreachable))
+        (call $exit (i32.add (i32.load (i32.const 512)) (i32.load (i32.const 516))))))"#;
+    assert_eq!(Node::new().await.run(wasm(module).execution()).await.unwrap().run_output.exit_code, 2);
+}
+
+#[tokio::test]
+async fn a_module_is_compiled_while_others_wait_and_can_be_abandoned() {
+    // Cancelled before it starts: nothing is run, and the next one is not disturbed.
+    let node = Node::new().await;
+    let (cancel, task) = node.start(wasm(SPIN).execution());
+    cancel.cancel();
+    assert!(in_time(task).await.unwrap().unwrap_err().is_cancelled());
+    assert_eq!(node.run(wasm(&hello("next")).execution()).await.unwrap().run_output.stdout, "next");
+}

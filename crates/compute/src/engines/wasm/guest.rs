@@ -2,11 +2,13 @@
 
 use super::limits::Limits;
 use super::params::Params;
+use super::poll::Monotonic;
 use super::stdio::Output;
 use super::{error, files};
 use crate::engines::EngineRequest;
 use crate::logs::LogStream;
 use bacalhau_model::Error;
+use std::time::Instant;
 use wasmtime::{Engine, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -18,6 +20,7 @@ const SHOWN_FRAMES: usize = 5;
 pub(super) struct Guest {
     pub(super) wasi: WasiP1Ctx,
     pub(super) limits: Limits,
+    pub(super) clock: Monotonic,
 }
 
 /// Sets up arguments, environment, streams and, if the module can use them, files.
@@ -28,21 +31,21 @@ pub(super) fn prepare(
     uses_files: bool,
 ) -> Result<Guest, Error> {
     let mut wasi = WasiCtxBuilder::new();
+    let clock = Monotonic(Instant::now());
+    wasi.monotonic_clock(clock);
+    // Each guest has a thread of its own, so its file operations may block it.
+    wasi.allow_blocking_current_thread(true);
     wasi.arg("").args(&params.arguments).envs(&request.env);
     wasi.stdout(Output { log: request.log.clone(), stream: LogStream::Stdout });
     wasi.stderr(Output { log: request.log.clone(), stream: LogStream::Stderr });
     if uses_files {
-        // Each guest has a thread of its own, so operations on these folders may block it. Only they: the context
-        // itself would otherwise also sleep that way, and a sleeping thread cannot be told to stop.
-        wasi.allow_blocking_current_thread(true);
         for folder in files::present(request)? {
             wasi.preopened_dir(&folder.host_path, &folder.guest_path, folder.permissions).map_err(|e| {
                 error(format!("cannot present {} to the module: {e:#}", folder.guest_path)).retryable()
             })?;
         }
-        wasi.allow_blocking_current_thread(false);
     }
-    Ok(Guest { wasi: wasi.build_p1(), limits: Limits::new(memory_limit) })
+    Ok(Guest { wasi: wasi.build_p1(), limits: Limits::new(memory_limit), clock })
 }
 
 /// A store that enforces the limits and yields with every tick.

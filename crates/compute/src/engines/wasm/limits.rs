@@ -22,7 +22,7 @@ const FREE_TABLE_ELEMENTS: u64 = 1 << 20;
 /// More than 4 GiB.
 pub(super) fn memory_limit(requested: u64) -> Result<u64, Error> {
     if requested > MAX_MEMORY {
-        let gigabytes = |bytes: u64| format!("{}.{:02}", bytes >> 30, (bytes % (1 << 30)) * 100 >> 30);
+        let gigabytes = |bytes: u64| format!("{}.{:02}", bytes >> 30, ((bytes % (1 << 30)) * 100) >> 30);
         let message = format!(
             "requested memory exceeds the wasm limit - {} GB > {} GB",
             gigabytes(requested),

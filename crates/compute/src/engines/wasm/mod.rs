@@ -9,6 +9,7 @@ mod limits;
 mod linking;
 mod modules;
 mod params;
+mod poll;
 mod stdio;
 mod ticker;
 
@@ -29,11 +30,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{Cache, CacheConfig, Config, Linker};
+use wasmtime::{Cache, CacheConfig, Caller, Config, Linker};
 use wasmtime_wasi::I32Exit;
 
 /// Component named in errors.
 const COMPONENT: &str = "WASM";
+
+/// Time a guest's thread has to answer when it is to stop; it does so within milliseconds unless a file operation
+/// of the host hangs. The execution then ends without it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -100,8 +105,7 @@ impl Engine for WasmEngine {
                 result = thread => result.unwrap_or_else(|panic| {
                     Err(EngineError::not_started(error(format!("the WASM runtime broke down: {panic}"))))
                 }),
-                // Compiling cannot be interrupted: it goes on by itself and leaves its result in the cache.
-                reason = stop.before_the_guest_runs() => Err(reason),
+                reason = stop.without_the_guest() => Err(reason),
             }
         })
     }
@@ -137,11 +141,12 @@ impl Stop {
         }
     }
 
-    /// The same while the guest has not begun; afterwards its thread is the one that answers.
-    async fn before_the_guest_runs(&self) -> EngineError {
+    /// The same for a thread that does not answer: while it compiles, which cannot be interrupted (it goes on by
+    /// itself and leaves its result in the cache), or when the host's file system hangs under the guest.
+    async fn without_the_guest(&self) -> EngineError {
         let reason = self.reached().await;
         if self.begun.load(Ordering::Acquire) {
-            std::future::pending::<()>().await;
+            tokio::time::sleep(GRACE).await;
         }
         reason
     }
@@ -243,6 +248,14 @@ fn wasi_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap(linking::WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> {
         Err(I32Exit(code).into())
     })?;
+    // wasmtime's own would sleep where it cannot be stopped.
+    linker.func_wrap_async(
+        linking::WASI,
+        "poll_oneoff",
+        |caller: Caller<'_, Guest>, (list, events, count, written): (u32, u32, u32, u32)| {
+            Box::new(poll::poll_oneoff(caller, list, events, count, written))
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(linker)
 }
