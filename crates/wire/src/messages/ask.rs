@@ -7,14 +7,17 @@ use super::ask_for_bid;
 use crate::data;
 use crate::subjects::MAX_NODE_ID;
 use bacalhau_model::error::code;
-use bacalhau_model::{ComputeState, Error, Execution, Job, NetworkType, RunCommandResult, SpecConfig, State};
+use bacalhau_model::{
+    AllocatedResources, ComputeState, Error, Execution, Job, NetworkType, RunCommandResult, SpecConfig, State,
+};
 use std::sync::Arc;
 
 /// Room for what differs between the copy that is measured and the one that is sent: other IDs and numbers.
 const MARGIN: usize = 1024;
 
 /// The execution as it may be sent: network type `Host` under its old name `Full`, no network section for the
-/// default, a state and a revision that a node accepts, a namespace, and none of an earlier run's output.
+/// default, a state and a revision that a node accepts, a namespace, and nothing that only the orchestrator needs and
+/// that would make the message longer than it was when the job was submitted.
 pub fn sanitized(mut execution: Execution) -> Execution {
     if execution.compute_state.state_type != ComputeState::BidAccepted {
         execution.compute_state = State::new(ComputeState::New);
@@ -22,9 +25,14 @@ pub fn sanitized(mut execution: Execution) -> Execution {
     execution.revision = 1;
     execution.run_output = RunCommandResult::default();
     execution.published_result = SpecConfig::default();
+    execution.allocated_resources = AllocatedResources::default();
     let Some(job) = &mut execution.job else { return execution };
     if execution.namespace.trim().is_empty() {
         execution.namespace.clone_from(&job.namespace);
+    }
+    if !(job.state.message.is_empty() && job.state.details.is_empty()) {
+        let state = job.state.state_type;
+        Arc::make_mut(job).state = State::new(state);
     }
     if needs_old_network_names(job) {
         for task in &mut Arc::make_mut(job).tasks {
@@ -75,7 +83,7 @@ pub fn check_fits(job: &Job, max_payload: usize) -> Result<(), Error> {
 mod tests {
     use super::*;
     use bacalhau_model::execution::DesiredState;
-    use bacalhau_model::{NetworkConfig, Task, json};
+    use bacalhau_model::{JobState, NetworkConfig, Resources, Task, json};
 
     fn execution(network: Option<NetworkType>) -> Execution {
         let network = network.map(|kind| NetworkConfig { r#type: kind, ..NetworkConfig::default() });
@@ -114,6 +122,18 @@ mod tests {
         assert_eq!(sent.desired_state.state_type, DesiredState::Running);
         assert!(Arc::ptr_eq(sent.job.as_ref().unwrap(), &before), "copied the job without need");
         assert!(json::to_string(&sent).unwrap().contains(r#""Meta":{}"#));
+    }
+
+    #[test]
+    fn what_the_orchestrator_notes_later_does_not_travel() {
+        let mut execution = execution(None);
+        let mut job = (**execution.job.as_ref().unwrap()).clone();
+        job.state = State::with_message(JobState::Queued, "x".repeat(5000));
+        execution.job = Some(Arc::new(job));
+        execution.allocated_resources.tasks.insert("main".into(), Resources::default());
+        let sent = sanitized(execution);
+        assert_eq!(sent.job.unwrap().state, State::new(JobState::Queued));
+        assert!(sent.allocated_resources.tasks.is_empty());
     }
 
     #[test]

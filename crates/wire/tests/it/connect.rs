@@ -142,6 +142,8 @@ async fn a_lost_connection_stays_lost_and_the_next_one_is_new() {
         assert!(matches!(first.bus.subscribe("x").await, Err(BusError::Closed)));
         second.bus.publish("x", None, &Headers::NONE, "new".into()).await.unwrap();
         assert_eq!(&within(messages.next()).await.unwrap().payload[..], b"new");
+        // The answers' inbox and "x", both of the new connection: the old one did not come back by itself.
+        assert_eq!(server.subscriptions().unwrap_or(2), 2);
         drop(server);
     }
 }

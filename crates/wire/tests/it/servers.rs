@@ -121,6 +121,14 @@ impl TestServer {
         TestServer { addr, cluster: 0, program }
     }
 
+    /// Subscriptions of all clients; the original is not asked.
+    pub(crate) fn subscriptions(&self) -> Option<u64> {
+        match &self.program {
+            Program::Embedded(server) => Some(server.stats().subscriptions),
+            Program::Original(_) => None,
+        }
+    }
+
     /// A bus for the orchestrator's side: in process where that is possible.
     pub(crate) async fn orchestrator(&self, token: &str) -> Arc<dyn Bus> {
         match &self.program {
