@@ -75,7 +75,7 @@ pub(crate) enum Op<'a> {
 pub(crate) struct Publish<'a> {
     pub(crate) subject: &'a [u8],
     pub(crate) reply: Option<&'a [u8]>,
-    /// The header block of HPUB (which may be empty).
+    /// The header block of HPUB; one of no bytes is none.
     pub(crate) headers: Option<&'a [u8]>,
     pub(crate) body: &'a [u8],
     /// The sizes as written by the client; they are passed on letter by letter.
@@ -112,14 +112,14 @@ enum Verb {
 /// Reads the operation at the start of `input`.
 #[inline]
 pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
+    if limits.connect_only && input.first().is_some_and(|first| !first.eq_ignore_ascii_case(&b'C')) {
+        return Step::Fail(Fault::NotAuthorized);
+    }
     let (verb, word) = match verb(input) {
         Ok(Some(found)) => found,
         Ok(None) => return Step::Need(0),
         Err(fault) => return Step::Fail(fault),
     };
-    if limits.connect_only && verb != Verb::Connect {
-        return Step::Fail(Fault::NotAuthorized);
-    }
     let rest = input.get(word..).unwrap_or_default();
     // These verbs are followed by a blank; the others take what comes.
     if matches!(verb, Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub | Verb::Err) {
@@ -314,6 +314,8 @@ fn publish<'a>(
     let (rest_from, _) = args.span(1);
     // Single blanks between the arguments and a plain CR LF behind them: then the receiver may see the same bytes.
     let mut plain = args.line.get(args.span(args.count - 1).1..) == Some(b"\r");
+    // Without a header block HPUB goes on as a plain message, which has one size less.
+    plain &= with_headers == (header_len > 0);
     for index in 2..args.count {
         let before = args.span(index - 1).1;
         plain &= args.line.get(before..args.span(index).0) == Some(b" ");
@@ -321,7 +323,7 @@ fn publish<'a>(
     let op = Publish {
         subject: args.get(0),
         reply: (sizes_from == 2).then(|| args.get(1)),
-        headers: with_headers.then_some(headers),
+        headers: (header_len > 0).then_some(headers),
         body,
         sizes,
         forward: if plain { input.get(word + rest_from..need) } else { None },

@@ -18,8 +18,9 @@ const MAX_BYTES: usize = 256 * 1024;
 
 /// What to do after a command.
 enum Next {
-    Go,
-    Pause(Congestion),
+    /// The next command, or a pause if a receiver is near its limit.
+    Go(Congestion),
+    /// The client is gone.
     Gone,
 }
 
@@ -81,10 +82,9 @@ impl Reactor {
                 bytes += message.size();
             }
             match self.run_command(key, command) {
-                Next::Go => {}
-                Next::Pause(Congestion::None) => {}
-                Next::Pause(Congestion::Socket) if !may_pause => {}
-                Next::Pause(_) => {
+                Next::Go(Congestion::None) => {}
+                Next::Go(Congestion::Socket) if !may_pause => {}
+                Next::Go(_) => {
                     if let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) {
                         local.paused_before = true;
                     }
@@ -112,21 +112,21 @@ impl Reactor {
                 if let (Some(reply), 0) = (outgoing.reply, outcome.delivered) {
                     self.fabric.no_responders(key, subject, reply);
                 }
-                Next::Pause(outcome.congestion)
+                Next::Go(outcome.congestion)
             }
             Command::Subscribe { sid, pattern, queue, receiver } => {
                 let id = self.fabric.subscribe(key, b"", &pattern, queue.as_deref(), Some(receiver));
                 if let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) {
                     local.subs.insert(sid, id);
                 }
-                Next::Go
+                Next::Go(Congestion::None)
             }
             Command::Unsubscribe { sid } => {
                 let local = self.fabric.peers.get_mut(key).and_then(Peer::local);
                 if let Some(id) = local.and_then(|local| local.subs.remove(&sid)) {
                     self.fabric.unsubscribe(id, None);
                 }
-                Next::Go
+                Next::Go(Congestion::None)
             }
             Command::Close => {
                 self.drop_local(key, SubscriptionEnd::Closed);

@@ -94,6 +94,11 @@ impl<'a> Session<'a> {
             return self.close(Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
         }
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
+        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
+        for id in std::mem::take(&mut conn.subs).into_values() {
+            self.reactor.fabric.unsubscribe(id, None);
+        }
+        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
         conn.behaviour = behaviour;
         conn.must_authenticate = false;
         conn.auth_deadline = None;

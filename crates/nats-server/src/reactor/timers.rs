@@ -34,7 +34,7 @@ impl Reactor {
     pub(super) fn run_timers(&mut self) {
         while let Some(Reverse((at, key))) = self.timers.peek().copied() {
             if at > self.fabric.now {
-                return;
+                break;
             }
             self.timers.pop();
             let Some(conn) = self.fabric.conn(key) else { continue };

@@ -94,13 +94,17 @@ impl Trie {
         }
     }
 
-    /// Appends every subscription whose pattern matches the literal `subject`.
+    /// Appends every subscription whose pattern matches the literal `subject`. A subject with an empty token matches
+    /// nothing: no subscription could name it.
     pub(crate) fn collect(&mut self, subject: &[u8], found: &mut Vec<SubId>) {
+        if subject.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+            return;
+        }
         self.pending.clear();
         self.pending.push((ROOT, 0));
         while let Some((at, start)) = self.pending.pop() {
             let Some(node) = self.nodes.get(at) else { continue };
-            // A start past the end means that all tokens have been used; an empty rest is still one (empty) token.
+            // A start past the end means that all tokens have been used.
             let Some(rest) = subject.get(start..) else {
                 found.extend_from_slice(&node.here);
                 continue;

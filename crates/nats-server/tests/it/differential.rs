@@ -1,0 +1,60 @@
+//! The same bytes to this server and to the reference server named by `NATS_SERVER_BIN`; both must say the same.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{Raw, eventually, server};
+use crate::wire::conversations;
+
+struct Reference {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Reference {
+    fn start(binary: &str) -> Self {
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Command::new(binary)
+            .args(["-a", "127.0.0.1", "-p", &addr.port().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("reference server listens", || TcpStream::connect(addr).is_ok());
+        Self { child, addr }
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a server says up to a final PONG, or to the end.
+fn listen(addr: SocketAddr, connect: &str, send: &[u8]) -> String {
+    let mut raw = Raw::connected(addr, connect);
+    raw.send(send);
+    raw.send("PING\r\n");
+    let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+    raw.to_end()
+}
+
+#[test]
+fn same_words_as_the_reference_server() {
+    let Ok(binary) = std::env::var("NATS_SERVER_BIN") else {
+        println!("skipped: NATS_SERVER_BIN names no reference server");
+        return;
+    };
+    let (ours, reference) = (server(), Reference::start(&binary));
+    for (connect, send, ..) in conversations() {
+        let expected = listen(reference.addr, connect, &send);
+        assert_eq!(
+            listen(ours.addr(), connect, &send),
+            expected,
+            "{connect} {:?}",
+            String::from_utf8_lossy(&send)
+        );
+    }
+}

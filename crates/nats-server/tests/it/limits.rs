@@ -1,0 +1,204 @@
+//! Limits, time, observers, and clients that behave badly.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bacalhau_nats_server::{CloseReason, ConnInfo, Events, Options, Server};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::{Raw, eventually, next, options, server};
+use crate::wire::PLAIN;
+
+#[test]
+fn too_many_connections_and_subscriptions() {
+    let server = Server::start(Options { max_connections: 2, max_subscriptions: 2, ..options() }).unwrap();
+    let mut one = Raw::connected(server.addr(), PLAIN);
+    let two = Raw::connected(server.addr(), PLAIN);
+    let mut three = Raw::open(server.addr());
+    let seen = three.to_end();
+    assert!(seen.starts_with("INFO ") && seen.ends_with("-ERR 'maximum connections exceeded'\r\n"), "{seen}");
+    drop((two, three));
+    eventually("room again", || server.stats().connections == 1);
+    one.send("SUB a 1\r\nSUB b 2\r\nSUB c 3\r\nUNSUB 1\r\nSUB d 4\r\nPING\r\n");
+    assert_eq!(one.until("PONG\r\n"), "-ERR 'maximum subscriptions exceeded'\r\nPONG\r\n");
+    eventually("counted", || server.stats().refused_connections == 1);
+}
+
+#[test]
+fn silence_before_login_ends() {
+    let options = Options { token: Some("t".into()), auth_timeout: Duration::from_millis(50), ..options() };
+    let server = Server::start(options).unwrap();
+    let mut raw = Raw::open(server.addr());
+    assert!(raw.to_end().ends_with("-ERR 'Authentication Timeout'\r\n"));
+    eventually("counted", || server.stats().auth_failures == 1);
+}
+
+#[test]
+fn who_does_not_answer_is_stale() {
+    let options = Options { ping_interval: Duration::from_millis(30), ping_max: 2, ..options() };
+    let server = Server::start(options).unwrap();
+    let mut dead = Raw::connected(server.addr(), PLAIN);
+    assert_eq!(dead.to_end(), "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+    let mut alive = Raw::connected(server.addr(), PLAIN);
+    for _ in 0..8 {
+        alive.until("PING\r\n");
+        alive.send("PONG\r\n");
+    }
+    eventually("counted", || server.stats().stale_connections == 1);
+}
+
+#[test]
+fn a_reader_that_is_stuck_is_dropped_and_nobody_else() {
+    let options = Options { max_pending: 1_000_000, max_payload: 65_536, ..options() };
+    let server = Server::start(options).unwrap();
+    let mut stuck = Raw::connected(server.addr(), PLAIN);
+    stuck.send("SUB flood 1\r\nPING\r\n");
+    stuck.until("PONG\r\n");
+    let mut healthy = Raw::connected(server.addr(), PLAIN);
+    healthy.send("SUB calm 1\r\nPING\r\n");
+    healthy.until("PONG\r\n");
+    let mut publisher = Raw::connected(server.addr(), PLAIN);
+    let message = [b"PUB flood 60000\r\n".as_slice(), &[b'x'; 60_000], b"\r\n"].concat();
+    // Until the sockets' buffers and then the server's limit are full.
+    while server.stats().slow_consumers == 0 {
+        publisher.stream.write_all(&message).unwrap();
+    }
+    publisher.send("PUB calm 2\r\nok\r\nPING\r\n");
+    publisher.until("PONG\r\n");
+    assert_eq!(healthy.until("ok\r\n"), "MSG calm 1 2\r\nok\r\n");
+    let stats = server.stats();
+    assert!(stats.stalls > 0, "the publisher was held back first");
+    assert_eq!((stats.slow_consumers, stats.connections), (1, 2));
+}
+
+#[test]
+fn a_socket_that_takes_nothing_meets_its_deadline() {
+    let options = Options { write_deadline: Duration::from_millis(100), ..options() };
+    let server = Server::start(options).unwrap();
+    let mut stuck = Raw::connected(server.addr(), PLAIN);
+    stuck.send("SUB flood 1\r\nPING\r\n");
+    stuck.until("PONG\r\n");
+    let client = server.local_client("p");
+    let payload = bytes::Bytes::from(vec![0u8; 1024 * 1024]);
+    // More than any socket buffer here takes, less than max_pending.
+    for _ in 0..24 {
+        client.publish("flood", None, None, payload.clone()).unwrap();
+    }
+    eventually("dropped", || server.stats().slow_consumers == 1 && server.stats().connections == 0);
+}
+
+#[test]
+fn a_fast_publisher_is_held_back_and_a_late_reader_gets_everything() {
+    let options = Options { max_pending: 16_000_000, max_payload: 100_000, ..options() };
+    let server = Server::start(options).unwrap();
+    let mut reader = Raw::connected(server.addr(), PLAIN);
+    reader.send("SUB flood 1\r\nPING\r\n");
+    reader.until("PONG\r\n");
+    let addr = server.addr();
+    let total = 500;
+    let publisher = std::thread::spawn(move || {
+        let mut publisher = Raw::connected(addr, PLAIN);
+        let message = [b"PUB flood 100000\r\n".as_slice(), &[b'x'; 100_000], b"\r\n"].concat();
+        for _ in 0..total {
+            publisher.stream.write_all(&message).unwrap();
+        }
+        publisher.send("PUB flood 3\r\nend\r\nPING\r\n");
+        publisher.until("PONG\r\n");
+    });
+    eventually("held back", || server.stats().stalls > 0);
+    let expected = total * ("MSG flood 1 100000\r\n".len() + 100_000 + 2) + "MSG flood 1 3\r\nend\r\n".len();
+    let mut seen = vec![0; expected];
+    reader.stream.read_exact(&mut seen).unwrap();
+    assert!(seen.ends_with(b"MSG flood 1 3\r\nend\r\n"));
+    publisher.join().unwrap();
+    assert_eq!(server.stats().slow_consumers, 0);
+}
+
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl Events for Log {
+    fn connected(&self, conn: &ConnInfo) {
+        self.0.lock().unwrap().push(format!("+{}", conn.name));
+    }
+
+    fn disconnected(&self, conn: &ConnInfo, reason: CloseReason) {
+        self.0.lock().unwrap().push(format!("-{} {reason}", conn.name));
+    }
+
+    fn auth_failed(&self, _: SocketAddr, reason: CloseReason) {
+        self.0.lock().unwrap().push(format!("!{reason}"));
+    }
+}
+
+#[test]
+fn observers_learn_at_once() {
+    let log = Arc::new(Log::default());
+    let options = Options { token: Some("t".into()), events: Some(log.clone()), ..options() };
+    let server = Server::start(options).unwrap();
+    let connect = |name: &str| format!(r#"{{"verbose":false,"auth_token":"t","name":"{name}"}}"#);
+    let first = Raw::connected(server.addr(), &connect("n-1"));
+    drop(first);
+    eventually("gone", || log.0.lock().unwrap().len() == 2);
+    let mut second = Raw::connected(server.addr(), &connect("n-2"));
+    second.send("BAD\r\n");
+    second.to_end();
+    let mut third = Raw::open(server.addr());
+    third.send("CONNECT {\"auth_token\":\"no\"}\r\n");
+    third.to_end();
+    let _fourth = Raw::connected(server.addr(), &connect("n-4"));
+    server.shutdown();
+    let expected = [
+        "+n-1",
+        "-n-1 Client Closed",
+        "+n-2",
+        "-n-2 Parse Error",
+        "!Authentication Failure",
+        "+n-4",
+        "-n-4 Server Shutdown",
+    ];
+    assert_eq!(*log.0.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_it() {
+    let server = server();
+    let again = Server::start(Options { port: server.addr().port(), ..options() });
+    let text = again.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains(&server.addr().to_string()), "{text}");
+}
+
+/// Hostile bytes end one connection; the others go on, and nothing of it stays.
+#[test]
+fn garbage_harms_only_its_sender() {
+    let server = server();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let client = server.local_client("witness");
+    let mut sub = client.subscribe("witness").unwrap();
+    let mut witness = Raw::connected(server.addr(), PLAIN);
+    let piece = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..60),
+        "(PUB|HPUB|SUB|UNSUB|CONNECT|INFO|-ERR|PING) [a-z.*> 0-9{}:\"-]{0,30}\r\n"
+            .prop_map(String::into_bytes),
+        Just(b"SUB > 1\r\n".to_vec()),
+        Just(b"PUB a.b r 3\r\nabc\r\n".to_vec()),
+    ];
+    let pieces = proptest::collection::vec(piece, 1..20);
+    let mut runner = TestRunner::new(Config { cases: 60, ..Config::default() });
+    let result = runner.run(&pieces, |pieces| {
+        let mut hostile = Raw::open(server.addr());
+        for piece in pieces {
+            hostile.send(piece);
+        }
+        drop(hostile);
+        Ok(())
+    });
+    result.unwrap();
+    eventually("all gone", || server.stats().connections == 1 && server.stats().subscriptions == 1);
+    witness.send("PUB witness 2\r\nok\r\nPING\r\n");
+    witness.until("PONG\r\n");
+    assert_eq!(&runtime.block_on(next(&mut sub)).payload[..], b"ok");
+}

@@ -1,0 +1,251 @@
+//! Conversations in exact bytes: what a client sends after CONNECT, what it sees, and whether it is cut off.
+
+use std::net::SocketAddr;
+
+use bacalhau_nats_server::{Options, Server, User};
+
+use crate::support::{Raw, eventually, options, server};
+
+/// What a conversation must look like: still open, or closed by the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    Open,
+    Closed,
+}
+use Then::{Closed, Open};
+
+pub(crate) const PLAIN: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+const VERBOSE: &str = r#"{"verbose":true,"pedantic":false}"#;
+const PEDANTIC: &str = r#"{"verbose":false,"pedantic":true}"#;
+const NO_ECHO: &str =
+    r#"{"verbose":false,"pedantic":false,"echo":false,"headers":true,"no_responders":true}"#;
+const OLD: &str = r#"{"verbose":false,"pedantic":false}"#;
+
+/// Plays one conversation. An open one is ended with a PING, whose PONG shows that nothing else came.
+fn play(addr: SocketAddr, connect: &str, send: &[u8]) -> (String, Then) {
+    let mut raw = Raw::connected(addr, connect);
+    raw.send(send);
+    raw.send("PING\r\n");
+    let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+    let seen = raw.to_end();
+    match seen.strip_suffix("PONG\r\n") {
+        Some(seen) => (seen.to_owned(), Open),
+        None => (seen, Closed),
+    }
+}
+
+/// Conversations and their results, for this server and for the comparison with another one.
+pub(crate) fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str, bool)> {
+    let rows: Vec<(&str, &[u8], &str, Then)> = vec![
+        (PLAIN, b"FOO bar\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"ping\nPINGxyz\r\n", "PONG\r\nPONG\r\n", Open),
+        (PLAIN, b"MSG foo 1 2\r\nhi\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"RS+ $G foo\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"PUB foo 2\r\nhiXX\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"PUB\r\n", "-ERR 'Unknown Protocol Operation'\r\n", Closed),
+        (PLAIN, b"SUB foo\r\n", "", Closed),
+        (PLAIN, b"SUB a b c d\r\n", "", Closed),
+        (PLAIN, b"UNSUB 1 2 3\r\n", "", Closed),
+        (PLAIN, b"PUB foo\r\n", "", Closed),
+        (PLAIN, b"PUB foo -1\r\n", "", Closed),
+        (PLAIN, b"PUB foo 99999999999999999999\r\n", "", Closed),
+        (PLAIN, b"PUB a b c 2\r\nhi\r\n", "", Closed),
+        (PLAIN, b"HPUB foo 20 12\r\n", "", Closed),
+        (PLAIN, b"HPUB foo 12\r\n", "", Closed),
+        (OLD, b"HPUB foo 12 12\r\nNATS/1.0\r\n\r\n\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"verbose\":}\r\n", "", Closed),
+        (PLAIN, b"-ERR 'x'\r\n", "", Closed),
+        (PLAIN, b"+OK\r\nINFO {}\r\nPONG\r\n", "", Open),
+        (PLAIN, b"INFO x\r\n", "", Closed),
+        (PLAIN, b"PUB foo 1048577\r\n", "-ERR 'Maximum Payload Violation'\r\n", Closed),
+        (PLAIN, b"HPUB foo 12 1048577\r\n", "-ERR 'Maximum Payload Violation'\r\n", Closed),
+        (PLAIN, b"CONNECT {\"protocol\":2}\r\n", "-ERR 'invalid client protocol'\r\n", Closed),
+        (PLAIN, b"CONNECT {\"account\":\"A\"}\r\n", "-ERR 'Authorization Violation'\r\n", Closed),
+        (
+            PLAIN,
+            b"CONNECT {\"headers\":false}\r\n",
+            "-ERR 'no responders requires headers support'\r\n",
+            Closed,
+        ),
+        (PLAIN, b"SUB foo..bar 1\r\n", "-ERR 'Invalid Subject'\r\n", Open),
+        (PLAIN, b"SUB foo.>.bar 1\r\n", "-ERR 'Invalid Subject'\r\n", Open),
+        (PEDANTIC, b"PUB foo.* 2\r\nhi\r\n", "-ERR 'Invalid Publish Subject'\r\n", Open),
+        (PEDANTIC, b"PUB foo* 2\r\nhi\r\n", "", Open),
+        (
+            PLAIN,
+            b"PUB $NRG.x 2\r\nhi\r\n",
+            "-ERR 'Permissions Violation for Publish to \"$NRG.x\"'\r\n",
+            Open,
+        ),
+        (
+            PLAIN,
+            b"PUB foo _R_.a 2\r\nhi\r\n",
+            "-ERR 'Permissions Violation for Publish with Reply of \"_R_.a\"'\r\n",
+            Open,
+        ),
+        (
+            PLAIN,
+            b"SUB foo _sys_ 1\r\n",
+            "-ERR 'Permissions Violation for Subscription to \"foo\" using queue \"_sys_\"'\r\n",
+            Open,
+        ),
+        (PLAIN, b"SUB foo 1\r\nPUB foo 0002\r\nhi\r\n", "MSG foo 1 0002\r\nhi\r\n", Open),
+        (PLAIN, b"SUB   foo \t 1\r\nPUB   foo  r  2\nhi\r\n", "MSG foo 1 r 2\r\nhi\r\n", Open),
+        (PLAIN, b"SUB a 1\r\nSUB b 1\r\nPUB a 1\r\nA\r\nPUB b 1\r\nB\r\n", "MSG a 1 1\r\nA\r\n", Open),
+        (NO_ECHO, b"SUB foo 1\r\nPUB foo 2\r\nhi\r\n", "", Open),
+        (
+            PLAIN,
+            b"SUB inbox 7\r\nPUB nobody inbox 2\r\nhi\r\n",
+            "HMSG inbox 7 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n",
+            Open,
+        ),
+        (
+            NO_ECHO,
+            b"SUB svc 1\r\nSUB inbox 7\r\nPUB svc inbox 2\r\nhi\r\n",
+            "HMSG inbox 7 35 35\r\nNATS/1.0 503\r\nNats-Subject: svc\r\n\r\n\r\n",
+            Open,
+        ),
+        (PLAIN, b"PUB nobody inbox 2\r\nhi\r\n", "", Open),
+        (
+            PLAIN,
+            b"SUB foo 1\r\nUNSUB 1 2\r\nPUB foo 1\r\na\r\nPUB foo 1\r\nb\r\nPUB foo 1\r\nc\r\n",
+            "MSG foo 1 1\r\na\r\nMSG foo 1 1\r\nb\r\n",
+            Open,
+        ),
+        (
+            PLAIN,
+            b"SUB foo 1\r\nPUB foo 1\r\na\r\nPUB foo 1\r\nb\r\nUNSUB 1 2\r\nPUB foo 1\r\nc\r\n",
+            "MSG foo 1 1\r\na\r\nMSG foo 1 1\r\nb\r\n",
+            Open,
+        ),
+        (
+            PLAIN,
+            b"SUB foo 1\r\nHPUB foo rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n",
+            "HMSG foo 1 rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n",
+            Open,
+        ),
+        (PLAIN, b"SUB foo 1\r\nHPUB foo 0 2\r\nhi\r\n", "MSG foo 1 2\r\nhi\r\n", Open),
+        (
+            VERBOSE,
+            b"SUB foo 1\r\nPUB foo 2\r\nhi\r\nUNSUB 1\r\n",
+            "+OK\r\n+OK\r\nMSG foo 1 2\r\nhi\r\n+OK\r\n",
+            Open,
+        ),
+        (VERBOSE, b"SUB foo.*.>.x 1\r\nUNSUB 9\r\n", "-ERR 'Invalid Subject'\r\n+OK\r\n", Open),
+        (PLAIN, b"SUB foo 1\r\nCONNECT {\"verbose\":true}\r\nPUB foo 1\r\nx\r\n", "+OK\r\n+OK\r\n", Open),
+        (PLAIN, b"SUB a.> 1\r\nSUB *.* 2\r\nPUB a. 1\r\nx\r\nPUB a..b 1\r\nz\r\n", "", Open),
+        (PLAIN, b"SUB a.* 1\r\nSUB a.b 2\r\nPUB a.* 1\r\nx\r\n", "MSG a.* 1 1\r\nx\r\n", Open),
+    ];
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|(connect, send, seen, then)| (connect, send.to_vec(), seen, then == Open))
+        .collect();
+    let long = |line: String| line.into_bytes();
+    let control_line = "-ERR 'maximum control line exceeded'\r\n";
+    rows.push((PLAIN, long(format!("SUB {} 1\r\n", "a".repeat(4100))), control_line, false));
+    rows.push((PLAIN, long(format!("SUB {}", "a".repeat(9000))), control_line, false));
+    rows.push((PLAIN, long(format!("SUB {} 1\r\n", "a".repeat(4090))), "", true));
+    rows.push((
+        PLAIN,
+        long(format!("CONNECT {{\"name\":\"{}\"}}\r\n", "n".repeat(5000))),
+        control_line,
+        false,
+    ));
+    rows
+}
+
+#[test]
+fn every_row_of_the_table() {
+    let server = server();
+    for (connect, send, seen, open) in conversations() {
+        let expected = (seen.to_owned(), if open { Open } else { Closed });
+        assert_eq!(
+            play(server.addr(), connect, &send),
+            expected,
+            "{connect} {:?}",
+            String::from_utf8_lossy(&send)
+        );
+    }
+    eventually("closed connections leave no interest behind", || server.stats().subscriptions == 0);
+}
+
+#[test]
+fn any_split_of_a_conversation_gives_the_same() {
+    let server = server();
+    let send = b"SUB foo 1\r\nHPUB foo rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\nPUB foo 3\r\nabc\r\n";
+    let mut raw = Raw::connected(server.addr(), PLAIN);
+    for byte in send {
+        raw.send([*byte]);
+    }
+    assert_eq!(
+        raw.until("abc\r\n"),
+        "HMSG foo 1 rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\nMSG foo 1 3\r\nabc\r\n"
+    );
+}
+
+#[test]
+fn headers_are_cut_off_for_a_client_without() {
+    let server = server();
+    let mut old = Raw::connected(server.addr(), OLD);
+    old.send("SUB foo 9\r\nPING\r\n");
+    old.until("PONG\r\n");
+    let mut new = Raw::connected(server.addr(), PLAIN);
+    new.send("HPUB foo r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    assert_eq!(old.until("hi\r\n"), "MSG foo 9 r 2\r\nhi\r\n");
+}
+
+#[test]
+fn info_comes_first_and_again_after_the_first_ping() {
+    let server = Server::start(Options { connect_urls: vec!["one:1".into()], ..options() }).unwrap();
+    let mut raw = Raw::open(server.addr());
+    let first = raw.until("\r\n");
+    assert!(
+        first.starts_with("INFO {") && first.ends_with("} \r\n") && first.contains(r#""one:1""#),
+        "{first}"
+    );
+    raw.send("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    assert_eq!(raw.until("\r\n"), "PONG\r\n");
+    assert!(raw.until("\r\n").contains(r#""connect_info":true"#));
+    let mut zero = Raw::connected(server.addr(), OLD);
+    server.set_connect_urls(vec!["two:2".into()]);
+    let pushed = raw.until("\r\n");
+    assert!(pushed.starts_with("INFO ") && pushed.contains(r#""connect_urls":["two:2"]"#), "{pushed}");
+    zero.send("PING\r\n");
+    assert_eq!(zero.until("\r\n"), "PONG\r\n", "no INFO for a client that cannot read it");
+    assert!(Raw::open(server.addr()).until("\r\n").contains(r#"["two:2"]"#));
+}
+
+#[test]
+fn before_connect_the_defaults_hold() {
+    let server = server();
+    let mut raw = Raw::open(server.addr());
+    raw.until("\r\n");
+    raw.send("SUB foo 1\r\nPUB foo 2\r\nhi\r\nPUB foo.* 1\r\nx\r\nPING\r\n");
+    let expected = "+OK\r\n+OK\r\nMSG foo 1 2\r\nhi\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nPONG\r\n";
+    assert_eq!(raw.until("PONG\r\n"), expected);
+}
+
+#[test]
+fn credentials() {
+    let token = Server::start(Options { token: Some("s3cr".into()), ..options() }).unwrap();
+    let users = vec![User { name: "u".into(), password: "p".into() }];
+    let user = Server::start(Options { users, ..options() }).unwrap();
+    let refused = "-ERR 'Authorization Violation'\r\n";
+    let try_with = |addr, send: &str| {
+        let mut raw = Raw::open(addr);
+        assert!(raw.until("\r\n").contains(r#""auth_required":true"#));
+        raw.send(send);
+        raw.to_end()
+    };
+    for (server, good) in [(&token, r#""auth_token":"s3cr""#), (&user, r#""user":"u","pass":"p""#)] {
+        let mut raw = Raw::connected(server.addr(), &format!("{{\"verbose\":false,{good}}}"));
+        raw.send("CONNECT {\"auth_token\":\"other\",\"pass\":\"other\"}\r\n");
+        assert_eq!(raw.to_end(), refused, "a second login is checked like the first");
+        for bad in ["PING\r\n", "SUB a 1\r\n", "CONNECT {}\r\n", "\r\n", "CONNECT {\"auth_token\":\"x\"}\r\n"]
+        {
+            assert_eq!(try_with(server.addr(), bad), refused, "{bad:?}");
+        }
+        eventually("counted", || server.stats().auth_failures == 6);
+    }
+}
