@@ -8,7 +8,7 @@ pub mod wasm;
 use crate::executor::WorkFolder;
 use crate::logs::LogWriter;
 use crate::sources::Mount;
-use bacalhau_model::{Error, Execution, Task, error::code};
+use bacalhau_model::{Error, Execution, SpecConfig, Task, error::code};
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ pub trait Engine: Send + Sync {
 /// Everything an engine needs for one execution.
 #[derive(Debug)]
 pub struct EngineRequest {
-    /// The execution, with its job.
+    /// The execution.
     pub execution: Arc<Execution>,
-    /// The task.
-    pub task: Task,
+    /// The engine's parameters.
+    pub engine: SpecConfig,
     /// Inputs.
     pub mounts: Vec<Mount>,
     /// Folders for results.

@@ -205,7 +205,7 @@ impl Executor {
         let timeout = time_limit(execution, task);
         let request = EngineRequest {
             execution: Arc::clone(execution),
-            task: task.clone(),
+            engine: task.engine.clone(),
             mounts,
             results,
             env,

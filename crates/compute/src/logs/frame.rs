@@ -82,6 +82,18 @@ pub fn split_frame(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     Some((header, payload, rest))
 }
 
+/// How many bytes remain when a UTF-8 character that is incomplete at the end is left out. Bytes that can never become
+/// a character count as whole.
+pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
+    let start = bytes.len().saturating_sub(3);
+    let tail = bytes.get(start..).unwrap_or_default();
+    let incomplete = (0..tail.len()).find(|&at| {
+        let rest = tail.get(at..).unwrap_or_default();
+        std::str::from_utf8(rest).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+    });
+    incomplete.map_or(bytes.len(), |at| start + at)
+}
+
 /// Now, in nanoseconds since 1970.
 pub(crate) fn now_nanos() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -112,6 +124,15 @@ mod tests {
                 read += 1;
             }
             prop_assert!(cut > 0 || read == frames.len());
+        }
+
+        #[test]
+        fn only_incomplete_characters_are_left_out(text in ".{0,20}", cut in 0usize..4) {
+            let bytes = text.as_bytes();
+            let cut = &bytes[..bytes.len().saturating_sub(cut)];
+            let whole = whole_characters(cut);
+            prop_assert!(std::str::from_utf8(&cut[..whole]).is_ok() && cut.len() - whole < 4);
+            prop_assert_eq!(whole_characters(bytes), bytes.len());
         }
 
         #[test]

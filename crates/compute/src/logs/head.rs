@@ -1,5 +1,6 @@
 //! The first bytes of a stream, kept for the execution record. Pure.
 
+use super::frame;
 use bacalhau_model::RunCommandResult;
 
 const LIMIT: usize = RunCommandResult::INLINE_LIMIT;
@@ -27,7 +28,8 @@ impl Head {
     /// The text, at most the limit long, and whether there was more. A character that the limit cuts in two is left
     /// out; bytes that are no UTF-8 become replacement characters.
     pub(crate) fn text(&self) -> (String, bool) {
-        let bytes = if self.truncated { without_cut_character(&self.bytes) } else { &self.bytes };
+        let length = if self.truncated { frame::whole_characters(&self.bytes) } else { self.bytes.len() };
+        let bytes = self.bytes.get(..length).unwrap_or(&self.bytes);
         let mut text = String::from_utf8_lossy(bytes).into_owned();
         let mut truncated = self.truncated;
         if text.len() > LIMIT {
@@ -36,27 +38,6 @@ impl Head {
             truncated = true;
         }
         (text, truncated)
-    }
-}
-
-/// Drops an incomplete character at the end, if the rest of it may have been cut off.
-fn without_cut_character(bytes: &[u8]) -> &[u8] {
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => bytes.get(..error.valid_up_to()).unwrap_or(bytes),
-        // Invalid bytes further ahead hide the end: look at the last character's bytes alone.
-        Err(_) => {
-            let tail = bytes.len().saturating_sub(3);
-            (tail..bytes.len())
-                .find(|&start| {
-                    let rest = bytes.get(start..).unwrap_or_default();
-                    rest.first().is_some_and(|b| *b >= 0xC0)
-                        && std::str::from_utf8(rest)
-                            .is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
-                })
-                .and_then(|start| bytes.get(..start))
-                .unwrap_or(bytes)
-        }
-        Ok(_) => bytes,
     }
 }
 

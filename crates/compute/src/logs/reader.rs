@@ -64,6 +64,8 @@ pub struct LogReader {
     options: ReadOptions,
     position: Option<Position>,
     ready: VecDeque<LogChunk>,
+    /// Bytes of a character whose rest has not been read yet, held back per stream.
+    held: Vec<LogChunk>,
     /// For a reader that does not follow: where it ends.
     stop_at: Option<u64>,
 }
@@ -74,17 +76,28 @@ impl LogReader {
         progress: Option<watch::Receiver<Progress>>,
         options: ReadOptions,
     ) -> LogReader {
-        LogReader { path, progress, options, position: None, ready: VecDeque::new(), stop_at: None }
+        LogReader {
+            path,
+            progress,
+            options,
+            position: None,
+            ready: VecDeque::new(),
+            held: Vec::new(),
+            stop_at: None,
+        }
     }
 
-    /// The next bytes; `None` at the end. Safe to cancel: nothing is lost.
+    /// The next bytes; `None` at the end. Safe to cancel: nothing is lost. A character that was printed in one piece
+    /// is never split between two chunks.
     ///
     /// # Errors
     /// The file cannot be read.
     pub async fn next(&mut self) -> Result<Option<LogChunk>, Error> {
         loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Ok(Some(chunk));
+            while let Some(chunk) = self.ready.pop_front() {
+                if let Some(chunk) = self.whole_characters(chunk) {
+                    return Ok(Some(chunk));
+                }
             }
             let progress = self.progress_now();
             let limit = self.stop_at.unwrap_or(progress.length);
@@ -92,9 +105,9 @@ impl LogReader {
                 continue;
             }
             if !self.options.follow || progress.ended {
-                return Ok(None);
+                return Ok(self.held.pop());
             }
-            let Some(receiver) = &mut self.progress else { return Ok(None) };
+            let Some(receiver) = &mut self.progress else { return Ok(self.held.pop()) };
             if receiver.changed().await.is_err() {
                 self.progress = None;
             }
@@ -107,6 +120,19 @@ impl LogReader {
             self,
             |mut reader| async move { Ok(reader.next().await?.map(|chunk| (chunk, reader))) },
         )
+    }
+
+    /// Puts what was held back in front of a chunk and holds back what is incomplete at its end.
+    fn whole_characters(&mut self, mut chunk: LogChunk) -> Option<LogChunk> {
+        if let Some(position) = self.held.iter().position(|held| held.stream == chunk.stream) {
+            let held = self.held.swap_remove(position);
+            chunk.bytes = [held.bytes, chunk.bytes].concat().into();
+        }
+        let whole = frame::whole_characters(&chunk.bytes);
+        if whole < chunk.bytes.len() {
+            self.held.push(LogChunk { bytes: chunk.bytes.split_off(whole), ..chunk.clone() });
+        }
+        (!chunk.bytes.is_empty()).then_some(chunk)
     }
 
     fn progress_now(&mut self) -> Progress {

@@ -22,11 +22,26 @@ impl Drop for Temporary {
     }
 }
 
+/// Ends the names of archives that are not complete yet.
+const PART: &str = "part";
+
+/// Removes what a crash left half written in a folder of archives.
+pub(super) fn remove_parts(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == PART)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot remove a half-written archive");
+        }
+    }
+}
+
 /// Packs `folder` into `target`. The target appears complete and synced to disk, or not at all.
 pub(super) fn pack(folder: &Path, target: &Path) -> io::Result<()> {
     let parent = target.parent().ok_or_else(|| io::Error::other("an archive needs a folder"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    let path = target.with_extension("gz.part");
+    let path = target.with_added_extension(PART);
     let mut temporary = Temporary(Some(path.clone()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     let mut builder = Builder::new(GzEncoder::new(BufWriter::new(file), Compression::fast()));
@@ -104,6 +119,8 @@ mod tests {
         let names: Vec<String> =
             archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
         assert_eq!(names, ["out", "out/deep", "out/deep/x", "out/inside", "stdout"]);
+        fs::write(dir.path().join("published/e-2.tar.gz.part"), "torn").unwrap();
+        remove_parts(target.parent().unwrap());
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
     }
 

@@ -74,6 +74,7 @@ impl LocalPublisher {
     pub async fn start(config: &LocalPublisherConfig, folder: PathBuf) -> io::Result<LocalPublisher> {
         let listener = TcpListener::bind(config.bind_address()).await?;
         let port = listener.local_addr()?.port();
+        archive::remove_parts(&folder);
         let stop = CancellationToken::new();
         tokio::spawn(server::serve(listener, folder.clone(), stop.clone()));
         let base_url = format!("http://{}:{port}", config.url_host());

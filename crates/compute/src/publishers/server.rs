@@ -1,6 +1,6 @@
 //! Serves published archives over HTTP: `GET /<name>.tar.gz` of files that exist, and nothing else.
 //!
-//! No listing, no folders, no names that lead elsewhere. Slow clients and too many of them are cut off.
+//! No listing, no folders, no names that lead elsewhere. Too many clients wait their turn; none holds its place for ever.
 
 use crate::logs::is_safe_name;
 use axum::Router;
@@ -24,6 +24,9 @@ const MAX_CLIENTS: usize = 256;
 
 /// A client must send its request within this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection is closed after this time, whatever it does; enough for a large result over a slow line.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
 /// Bytes read from disk at once.
 const CHUNK: usize = 64 * 1024;
@@ -57,7 +60,7 @@ pub(super) async fn serve(listener: TcpListener, folder: PathBuf, stop: Cancella
             tokio::select! {
                 () = stop.cancelled() => {}
                 // A client that goes away is its own affair.
-                _ = connection => {}
+                _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection) => {}
             }
             drop(permit);
         });

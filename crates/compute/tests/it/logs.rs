@@ -164,3 +164,23 @@ async fn old_logs_go_and_running_ones_stay() {
     store.remove("e-3").unwrap();
     assert!(store.read("e-3", ALL).unwrap().is_none());
 }
+
+#[tokio::test]
+async fn characters_arrive_whole() {
+    let (_dir, store) = store();
+    let writer = store.open("e-1").unwrap();
+    let mut reader = store.read("e-1", FOLLOW).unwrap().unwrap();
+    let euro = "€".as_bytes();
+    writer.write(LogStream::Stdout, &euro[..1]);
+    writer.write(LogStream::Stderr, b"x");
+    writer.write(LogStream::Stdout, &euro[1..]);
+    writer.write(LogStream::Stdout, &euro[..2]);
+    writer.finish();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = in_time(reader.next()).await.unwrap() {
+        chunks.push((chunk.stream, chunk.bytes.to_vec()));
+    }
+    let expected =
+        [(LogStream::Stderr, &b"x"[..]), (LogStream::Stdout, euro), (LogStream::Stdout, &euro[..2])];
+    assert_eq!(chunks, expected.map(|(stream, bytes)| (stream, bytes.to_vec())));
+}

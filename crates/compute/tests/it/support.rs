@@ -234,12 +234,15 @@ pub(crate) fn hello(text: &str) -> String {
 pub(crate) const SPIN: &str =
     r#"(module (memory (export "memory") 1) (func (export "_start") (loop $again (br $again))))"#;
 
-/// Sleeps for an hour.
+/// Prints "z", then sleeps for an hour.
 pub(crate) const SLEEP: &str = r#"(module
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
+  (data (i32.const 512) "z")
   (func (export "_start")
-    (i32.store8 (i32.const 8) (i32.const 0))
+    (i32.store (i32.const 600) (i32.const 512)) (i32.store (i32.const 604) (i32.const 1))
+    (drop (call $write (i32.const 1) (i32.const 600) (i32.const 1) (i32.const 608)))
     (i32.store (i32.const 16) (i32.const 1))
     (i64.store (i32.const 24) (i64.const 3600000000000))
     (drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 256)))))"#;

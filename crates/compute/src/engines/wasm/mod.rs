@@ -95,7 +95,7 @@ impl Engine for WasmEngine {
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
         Box::pin(async move {
-            let params = Params::read(&request.task.engine).map_err(EngineError::not_started)?;
+            let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
             let runtime = self.runtime().map_err(EngineError::not_started)?;
             let stop = Stop::new(&request);
             let (thread_stop, handle) = (stop.clone(), Handle::current());

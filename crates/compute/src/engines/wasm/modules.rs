@@ -145,3 +145,51 @@ impl Prepared {
 fn can_reach_files(function: &str) -> bool {
     function.starts_with("path_") || function.starts_with("fd_prestat_") || function == "fd_readdir"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(max_bytes: usize) -> ModuleCache {
+        let engine = wasmtime::Engine::default();
+        let linker = Linker::new(&engine);
+        ModuleCache::new(engine, linker, max_bytes)
+    }
+
+    fn module(number: u32) -> Vec<u8> {
+        wat::parse_str(format!("(module (func (export \"f\") (result i32) (i32.const {number})))")).unwrap()
+    }
+
+    #[test]
+    fn all_callers_get_the_one_that_was_compiled() {
+        let cache = cache(1 << 30);
+        let bytes = module(1);
+        let prepared: Vec<Arc<Prepared>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| cache.get("m", &bytes).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(prepared.iter().all(|p| Arc::ptr_eq(p, &prepared[0])));
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first() {
+        let one = cache(0).get("m", &module(0)).unwrap().code_bytes();
+        let cache = cache(3 * one);
+        let kept = cache.get("m", &module(0)).unwrap();
+        for number in 1..20 {
+            cache.get("m", &module(number)).unwrap();
+            assert!(Arc::ptr_eq(&kept, &cache.get("m", &module(0)).unwrap()));
+        }
+        let entries = cache.entries.lock().unwrap();
+        assert!(entries.bytes <= 3 * one && entries.by_digest.len() <= 3);
+        assert_eq!(entries.bytes, entries.by_digest.values().map(|e| e.bytes).sum::<usize>());
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_not_kept() {
+        let cache = cache(1 << 30);
+        let error = cache.get("/m.wasm", b"nonsense").err().unwrap();
+        assert!(error.message.starts_with("failed to load module \"/m.wasm\": "), "{error}");
+        assert!(cache.entries.lock().unwrap().by_digest.is_empty());
+    }
+}
