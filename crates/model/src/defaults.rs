@@ -98,7 +98,9 @@ fn modernize_wasm(engine: &mut SpecConfig, inputs: &mut Vec<InputSource>) {
             input.target = target;
         }
         *value = Value::String(input.target.clone());
-        inputs.push(input);
+        if !inputs.contains(&input) {
+            inputs.push(input);
+        }
     };
     if let Some(entry) = key_of(engine, "EntryModule").and_then(|key| engine.params.get_mut(&key)) {
         moved(entry, ENTRY.to_owned());

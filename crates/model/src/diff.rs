@@ -4,18 +4,21 @@ use crate::job::{Job, meta};
 use crate::state::State;
 
 /// True when a submission would change nothing: identity, state, version, times and the system's own metadata do not
-/// count.
+/// count, nor do case and blanks in resources.
 pub fn same_spec(a: &Job, b: &Job) -> bool {
-    a.r#type == b.r#type && comparable(a) == comparable(b)
+    let (a, b) = (comparable(a), comparable(b));
+    // As text too, because 1.0 and 1 are the same number to users and to what is stored.
+    a == b || matches!((crate::json::to_string(&a), crate::json::to_string(&b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Lines with `+` and `-` and a little around them; empty when nothing differs.
+/// Lines of indented JSON with `+` and `-`, and a little around them; empty when nothing differs.
 pub fn diff(old: &Job, new: &Job) -> String {
     if same_spec(old, new) {
         return String::new();
     }
     let lines = |job: &Job| -> Vec<String> {
-        let text = crate::json::to_string_pretty(&comparable(job)).unwrap_or_default();
+        // Not `crate::json`: this is for people, who want to read `a < b` as they wrote it.
+        let text = serde_json::to_string_pretty(&comparable(job)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     };
     render(&lines(old), &lines(new))
@@ -32,16 +35,28 @@ fn comparable(job: &Job) -> Job {
     job
 }
 
-/// Longest texts that are compared line by line; longer ones are shown whole.
+/// Most differing lines that are aligned one by one; the work and the memory grow with their square. Longer ones are
+/// shown whole.
 const MOST_LINES: usize = 2_000;
 /// Unchanged lines shown around a change.
 const CONTEXT: usize = 2;
 
-/// A line diff by longest common subsequence.
+/// A line diff by longest common subsequence, after what is equal at both ends is set aside.
 fn render(old: &[String], new: &[String]) -> String {
+    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let (before, old) = old.split_at_checked(head).unwrap_or_default();
+    let new = new.get(head..).unwrap_or_default();
+    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (old, after) = old.split_at_checked(old.len() - tail).unwrap_or_default();
+    let new = new.get(..new.len() - tail).unwrap_or_default();
+
+    let keep = |lines: &[String]| lines.iter().map(|l| format!("  {l}\n")).collect::<String>();
+    let last = before.get(before.len().saturating_sub(CONTEXT)..).unwrap_or_default();
+    let first = after.get(..CONTEXT.min(after.len())).unwrap_or_default();
+    let around = |changes: String| keep(last) + &changes + &keep(first);
     if old.len() > MOST_LINES || new.len() > MOST_LINES {
         let lines = old.iter().map(|l| format!("- {l}\n")).chain(new.iter().map(|l| format!("+ {l}\n")));
-        return lines.collect();
+        return around(lines.collect());
     }
     let marked = align(old, new);
     let near = |at: usize| {
@@ -49,7 +64,7 @@ fn render(old: &[String], new: &[String]) -> String {
         marked.iter().skip(from).take(at - from + CONTEXT + 1).any(|(mark, _)| *mark != ' ')
     };
     let shown = marked.iter().enumerate().filter(|(at, _)| near(*at));
-    shown.map(|(_, (mark, line))| format!("{mark} {line}\n")).collect()
+    around(shown.map(|(_, (mark, line))| format!("{mark} {line}\n")).collect())
 }
 
 /// Every line of both texts once, marked as kept, removed or added.
@@ -124,6 +139,37 @@ mod tests {
         let text = diff(&job(), &other);
         assert!(text.contains("-   \"Count\": 1,\n+   \"Count\": 2,\n"), "{text}");
         assert!(text.lines().count() <= 2 + 2 * CONTEXT, "{text}");
+    }
+
+    #[test]
+    fn lines_are_for_people() {
+        let mut other = job();
+        other.meta.insert("why".into(), "a < b && c".into());
+        assert!(diff(&job(), &other).contains(r#"+     "why": "a < b && c""#));
+    }
+
+    #[test]
+    fn whole_floats_are_integers() {
+        let with = |number: serde_json::Value| {
+            let mut job = job();
+            job.tasks[0].engine = crate::SpecConfig::new("wasm").with("N", number);
+            job
+        };
+        assert!(same_spec(&with(1.0.into()), &with(1.into())));
+        assert!(!same_spec(&with(1.5.into()), &with(1.into())));
+    }
+
+    #[test]
+    fn small_changes_of_huge_jobs_stay_small() {
+        let mut old = job();
+        for number in 0..3 * MOST_LINES {
+            old.meta.insert(format!("k{number:05}"), "v".into());
+        }
+        let mut new = old.clone();
+        new.meta.insert("k01000".into(), "w".into());
+        let text = diff(&old, &new);
+        assert!(text.contains("+     \"k01000\": \"w\",\n"), "{text}");
+        assert!(text.lines().count() <= 2 + 2 * CONTEXT, "{}", text.lines().count());
     }
 
     proptest! {

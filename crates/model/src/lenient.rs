@@ -7,9 +7,14 @@
 //! It is a serde deserializer over [`serde_json::Value`], so every `#[derive(Deserialize)]` struct gets these rules
 //! without a line of its own. `#[serde(flatten)]` is not supported.
 
+mod unknown;
+
+pub use unknown::{MOST_UNKNOWN_FIELDS, UnknownField};
+
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
+use unknown::{Notes, Step};
 
 /// Why a value could not be decoded and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +57,17 @@ impl de::Error for DecodeError {
 
 /// Decodes a value.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, DecodeError> {
-    T::deserialize(Lenient(value))
+    T::deserialize(Lenient { value, notes: None })
+}
+
+/// Decodes a value and tells which keys were ignored, in the order in which they were met. At most
+/// [`MOST_UNKNOWN_FIELDS`] are told.
+pub fn from_value_with_unknown<T: DeserializeOwned>(
+    value: Value,
+) -> Result<(T, Vec<UnknownField>), DecodeError> {
+    let notes = Notes::default();
+    let decoded = T::deserialize(Lenient { value, notes: Some(&notes) })?;
+    Ok((decoded, notes.into_unknown()))
 }
 
 /// Decodes JSON text; bytes after the first value are ignored, as Go does.
@@ -90,16 +105,19 @@ fn at(field: &str, mut error: DecodeError) -> DecodeError {
     error
 }
 
-struct Lenient(Value);
+struct Lenient<'n> {
+    value: Value,
+    notes: Option<&'n Notes>,
+}
 
 macro_rules! integer {
     ($method:ident, $visit:ident, $as:ident, $type:ty, $name:literal) => {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-            match self.0.$as().map(<$type>::try_from) {
+            match self.value.$as().map(<$type>::try_from) {
                 Some(Ok(number)) => visitor.$visit(number),
-                _ => match &self.0 {
+                _ => match &self.value {
                     Value::Number(n) => {
-                        Err(DecodeError { found: format!("number {n}"), ..mismatch($name, &self.0) })
+                        Err(DecodeError { found: format!("number {n}"), ..mismatch($name, &self.value) })
                     }
                     other => Err(mismatch($name, other)),
                 },
@@ -108,16 +126,16 @@ macro_rules! integer {
     };
 }
 
-impl<'de> de::Deserializer<'de> for Lenient {
+impl<'de> de::Deserializer<'de> for Lenient<'_> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
+        match self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(b) => visitor.visit_bool(b),
             Value::String(s) => visitor.visit_string(s),
-            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            Value::Object(map) => visitor.visit_map(Entries::keep(map)),
+            Value::Array(items) => visitor.visit_seq(Items::new(items, self.notes)),
+            Value::Object(map) => visitor.visit_map(Entries::keep(map, self.notes)),
             Value::Number(n) => match (n.as_u64(), n.as_i64(), n.as_f64()) {
                 (Some(u), _, _) => visitor.visit_u64(u),
                 (_, Some(i), _) => visitor.visit_i64(i),
@@ -133,31 +151,31 @@ impl<'de> de::Deserializer<'de> for Lenient {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        match self.0 {
-            Value::Object(map) => visitor.visit_map(Entries::of_struct(map, fields)),
-            Value::Null => visitor.visit_map(Entries::keep(Map::new())),
+        match self.value {
+            Value::Object(map) => visitor.visit_map(Entries::of_struct(map, fields, self.notes)),
+            Value::Null => visitor.visit_map(Entries::keep(Map::new(), self.notes)),
             other => Err(mismatch("object", &other)),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
-            Value::Object(map) => visitor.visit_map(Entries::keep(map)),
-            Value::Null => visitor.visit_map(Entries::keep(Map::new())),
+        match self.value {
+            Value::Object(map) => visitor.visit_map(Entries::keep(map, self.notes)),
+            Value::Null => visitor.visit_map(Entries::keep(Map::new(), self.notes)),
             other => Err(mismatch("object", &other)),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
-            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            Value::Null => visitor.visit_seq(Items(Vec::new().into_iter())),
+        match self.value {
+            Value::Array(items) => visitor.visit_seq(Items::new(items, self.notes)),
+            Value::Null => visitor.visit_seq(Items::new(Vec::new(), self.notes)),
             other => Err(mismatch("array", &other)),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
+        match self.value {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -177,21 +195,21 @@ impl<'de> de::Deserializer<'de> for Lenient {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        match self.0 {
+        match self.value {
             Value::String(text) => visitor.visit_enum(text.into_deserializer()),
             other => Err(mismatch("string", &other)),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
+        match self.value {
             Value::Bool(b) => visitor.visit_bool(b),
             other => Err(mismatch("bool", &other)),
         }
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0 {
+        match self.value {
             Value::String(s) => visitor.visit_string(s),
             other => Err(mismatch("string", &other)),
         }
@@ -202,9 +220,9 @@ impl<'de> de::Deserializer<'de> for Lenient {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.0.as_f64() {
+        match self.value.as_f64() {
             Some(number) => visitor.visit_f64(number),
-            None => Err(mismatch("float64", &self.0)),
+            None => Err(mismatch("float64", &self.value)),
         }
     }
 
@@ -220,57 +238,80 @@ impl<'de> de::Deserializer<'de> for Lenient {
     }
 }
 
-impl<'de> IntoDeserializer<'de, DecodeError> for Lenient {
+impl<'de> IntoDeserializer<'de, DecodeError> for Lenient<'_> {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
     }
 }
 
-struct Items(std::vec::IntoIter<Value>);
+struct Items<'n> {
+    items: std::iter::Enumerate<std::vec::IntoIter<Value>>,
+    notes: Option<&'n Notes>,
+}
 
-impl<'de> de::SeqAccess<'de> for Items {
+impl<'n> Items<'n> {
+    fn new(items: Vec<Value>, notes: Option<&'n Notes>) -> Items<'n> {
+        Items { items: items.into_iter().enumerate(), notes }
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = DecodeError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, DecodeError> {
-        self.0.next().map(|value| seed.deserialize(Lenient(value))).transpose()
+        let notes = self.notes;
+        let Some((position, value)) = self.items.next() else { return Ok(None) };
+        Notes::within(notes, || Step::Item(position), || seed.deserialize(Lenient { value, notes })).map(Some)
     }
 }
 
-struct Entries {
+struct Entries<'n> {
     entries: std::vec::IntoIter<(String, Value)>,
     current: Option<(String, Value)>,
+    notes: Option<&'n Notes>,
 }
 
-impl Entries {
-    fn keep(map: Map<String, Value>) -> Entries {
-        Entries { entries: map.into_iter().collect::<Vec<_>>().into_iter(), current: None }
+impl<'n> Entries<'n> {
+    fn keep(map: Map<String, Value>, notes: Option<&'n Notes>) -> Entries<'n> {
+        let entries = map.into_iter().collect::<Vec<_>>().into_iter();
+        Entries { entries, current: None, notes }
     }
 
     /// Gives every key the spelling the struct knows, drops nulls and keeps the last of equal keys.
-    fn of_struct(map: Map<String, Value>, fields: &'static [&'static str]) -> Entries {
+    fn of_struct(
+        map: Map<String, Value>,
+        fields: &'static [&'static str],
+        notes: Option<&'n Notes>,
+    ) -> Entries<'n> {
         let mut entries: Vec<(String, Value)> = Vec::with_capacity(map.len());
-        for (key, value) in map.into_iter().filter(|(_, value)| !value.is_null()) {
+        for (key, value) in map {
             let Some(field) = fields
                 .iter()
                 .find(|f| **f == key)
                 .or_else(|| fields.iter().find(|f| f.eq_ignore_ascii_case(&key)))
             else {
+                if let Some(notes) = notes {
+                    notes.ignored(&key, fields);
+                }
                 continue;
             };
+            if value.is_null() {
+                continue;
+            }
             match entries.iter_mut().find(|(known, _)| known == field) {
                 Some(entry) => entry.1 = value,
                 None => entries.push(((*field).to_owned(), value)),
             }
         }
-        Entries { entries: entries.into_iter(), current: None }
+        Entries { entries: entries.into_iter(), current: None, notes }
     }
 }
 
-impl<'de> de::MapAccess<'de> for Entries {
+impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = DecodeError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, DecodeError> {
@@ -282,10 +323,12 @@ impl<'de> de::MapAccess<'de> for Entries {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
-        match self.current.take() {
-            Some((key, value)) => seed.deserialize(Lenient(value)).map_err(|e| at(&key, e)),
-            None => Err(de::Error::custom("value asked for before its key")),
-        }
+        let notes = self.notes;
+        let Some((key, value)) = self.current.take() else {
+            return Err(de::Error::custom("value asked for before its key"));
+        };
+        let decode = || seed.deserialize(Lenient { value, notes });
+        Notes::within(notes, || Step::Field(key.clone()), decode).map_err(|e| at(&key, e))
     }
 }
 
@@ -332,6 +375,20 @@ mod tests {
         let error = from_value::<Outer>(json!({"Count": 1.5})).unwrap_err();
         assert_eq!(error.to_string(), "field 'Count': expected int, found number 1.5");
         assert!(from_value::<Outer>(json!([])).is_err());
+    }
+
+    #[test]
+    fn ignored_keys_are_told() {
+        let value = json!({"inner": {"nam": "a", "Env": {"anything": "x"}}, "counts": null});
+        let (outer, unknown): (Outer, _) = from_value_with_unknown(value.clone()).unwrap();
+        assert_eq!(outer, from_value(value).unwrap());
+        let told: Vec<String> = unknown.iter().map(|u| format!("{}|{}", u.path, u.key)).collect();
+        assert_eq!(told, ["|counts", "Inner|nam"]);
+        assert_eq!(unknown[1].known, ["Name", "Env", "List"]);
+
+        let many: Map<String, Value> = (0..200).map(|n| (format!("x{n}"), json!(n))).collect();
+        let (_, unknown): (Outer, _) = from_value_with_unknown(Value::Object(many)).unwrap();
+        assert_eq!(unknown.len(), MOST_UNKNOWN_FIELDS);
     }
 
     #[test]

@@ -37,3 +37,61 @@ fn trim(text: &mut String) {
         *text = text.trim().to_owned();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::NetworkType;
+    use crate::task::{InputSource, Task};
+    use crate::{ResourcesConfig, SpecConfig};
+
+    fn job(r#type: &str) -> Job {
+        let input =
+            InputSource { source: SpecConfig::new(" s3 "), target: "/in".into(), ..Default::default() };
+        let task = Task {
+            name: "main".into(),
+            engine: SpecConfig::new(" Docker\n"),
+            publisher: SpecConfig::new("local "),
+            input_sources: vec![input],
+            resources: ResourcesConfig { cpu: "500 M".into(), memory: "1\nGB".into(), ..Default::default() },
+            ..Task::default()
+        };
+        Job { id: "x".into(), r#type: r#type.into(), count: 3, tasks: vec![task], ..Job::default() }
+    }
+
+    #[test]
+    fn what_every_stored_job_has() {
+        let mut job = job("batch");
+        normalize(&mut job);
+        assert_eq!((job.namespace.as_str(), job.name.as_str(), job.count), ("default", "x", 3));
+        let task = &job.tasks[0];
+        assert_eq!((task.engine.r#type.as_str(), task.publisher.r#type.as_str()), ("Docker", "local"));
+        assert_eq!(task.input_sources[0].source.r#type, "s3");
+        assert_eq!((task.resources.cpu.as_str(), task.resources.memory.as_str()), ("500m", "1gb"));
+        assert_eq!(crate::json::to_string(&task.network).unwrap(), r#"{"Type":"Default"}"#);
+
+        let again = job.clone();
+        normalize(&mut job);
+        assert_eq!(job, again, "a second time changes nothing");
+    }
+
+    #[test]
+    fn what_was_chosen_stays() {
+        let mut job = job("batch");
+        (job.name, job.namespace, job.count) = ("n".into(), "team".into(), 0);
+        let domains = vec![" Example.COM".to_owned()];
+        job.tasks[0].network = Some(NetworkConfig { r#type: NetworkType::Http, domains, ports: Vec::new() });
+        normalize(&mut job);
+        assert_eq!((job.name.as_str(), job.namespace.as_str(), job.count), ("n", "team", 0));
+        assert_eq!(job.tasks[0].network().domains, ["example.com"]);
+    }
+
+    #[test]
+    fn jobs_on_all_nodes_have_no_count() {
+        for (kind, count) in [("ops", 0), ("daemon", 0), ("service", 3)] {
+            let mut job = job(kind);
+            normalize(&mut job);
+            assert_eq!(job.count, count, "{kind}");
+        }
+    }
+}

@@ -1,7 +1,17 @@
 //! Paging tokens: opaque to clients, but of the same form as Bacalhau 1.9's.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// As forgiving as the decoder of Bacalhau 1.9: spare bits at the end do not count.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// `SortBy:Reverse:Limit:Offset` as base64url without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,27 +30,22 @@ impl PagingToken {
     /// As text.
     pub fn encode(&self) -> String {
         let reverse = if self.reverse { 'Y' } else { 'N' };
-        URL_SAFE_NO_PAD.encode(format!("{}:{reverse}:{}:{}", self.sort_by, self.limit, self.offset))
+        BASE64.encode(format!("{}:{reverse}:{}:{}", self.sort_by, self.limit, self.offset))
     }
 
-    /// From text. The error says what is wrong with it.
+    /// From text.
+    ///
+    /// # Errors
+    /// What is wrong with it, in Bacalhau 1.9's words.
     pub fn decode(text: &str) -> Result<PagingToken, String> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|_| format!("failed to decode paging token: invalid paging token: {text}"))?;
-        let plain = String::from_utf8(bytes)
-            .map_err(|_| format!("failed to decode paging token: invalid paging token: {text}"))?;
+        let wrong = |what: &str| format!("{what}: invalid paging token: {text}");
+        let bytes = BASE64.decode(text).map_err(|_| wrong("failed to decode paging token"))?;
+        let plain = String::from_utf8_lossy(&bytes);
         let parts: Vec<&str> = plain.split(':').collect();
         let [sort_by, reverse, limit, offset] = parts.as_slice() else {
-            return Err(format!(
-                "failed to decode paging token: invalid number of parts in token: {}",
-                parts.len()
-            ));
+            return Err(wrong("invalid number of parts"));
         };
-        let number = |text: &str| {
-            text.parse::<u32>()
-                .map_err(|_| format!("failed to decode paging token: malformed token: {plain:?}"))
-        };
+        let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong("malformed token"));
         Ok(PagingToken {
             sort_by: (*sort_by).to_owned(),
             reverse: *reverse == "Y",
@@ -53,6 +58,16 @@ impl PagingToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn refusals_name_the_token() {
+        let why = |text: &str| PagingToken::decode(text).unwrap_err();
+        // Recorded from Bacalhau 1.9: three characters leave spare bits, which its decoder ignores.
+        assert_eq!(why("zzz"), "invalid number of parts: invalid paging token: zzz");
+        assert_eq!(why("!"), "failed to decode paging token: invalid paging token: !");
+        assert_eq!(why("OjpYOlg"), "malformed token: invalid paging token: OjpYOlg");
+    }
 
     #[test]
     fn the_known_examples() {
@@ -70,8 +85,18 @@ mod tests {
             assert_eq!(known.encode(), text);
             assert_eq!(PagingToken::decode(text), Ok(known));
         }
-        assert!(PagingToken::decode("!").unwrap_err().contains("invalid paging token: !"));
-        assert!(PagingToken::decode("YQ").unwrap_err().contains("number of parts"));
-        assert!(PagingToken::decode("OjpYOlg").unwrap_err().contains("malformed token"));
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_come_back(sort_by in "[a-z_]{0,12}", reverse: bool, limit: u32, offset: u32) {
+            let token = PagingToken { sort_by, reverse, limit, offset };
+            prop_assert_eq!(PagingToken::decode(&token.encode()), Ok(token));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = PagingToken::decode(&text);
+        }
     }
 }

@@ -21,9 +21,6 @@ pub fn sanitize(job: &mut Job) -> Vec<String> {
     let one_shot = job.job_type().filter(|t| matches!(t, JobType::Batch | JobType::Ops));
     if let Some(kind) = one_shot.filter(|_| !job.id.is_empty()) {
         warnings.push(format!("job ID is ignored when submitting a {} job", kind.as_str()));
-        if job.name == job.id {
-            job.name.clear();
-        }
         job.id.clear();
     }
     if job.tasks.len() > 1 {
@@ -76,5 +73,16 @@ mod tests {
         );
         assert_eq!((job.id.as_str(), job.tasks.len(), job.meta.len()), ("", 1, 1));
         assert!(sanitize(&mut job).is_empty());
+    }
+
+    #[test]
+    fn an_unnamed_job_sent_back_keeps_its_name() {
+        // Its name is its ID. Clients read a job, change it and send it: that must stay an update of the same job.
+        let mut job = Job { id: "j-1".into(), name: "j-1".into(), r#type: "batch".into(), ..Job::default() };
+        sanitize(&mut job);
+        assert_eq!((job.id.as_str(), job.name.as_str()), ("", "j-1"));
+        let mut job = Job { id: "mine".into(), r#type: "service".into(), ..Job::default() };
+        assert!(sanitize(&mut job).is_empty());
+        assert_eq!(job.id, "mine");
     }
 }

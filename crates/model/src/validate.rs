@@ -23,13 +23,10 @@ pub fn submission(job: &Job) -> Result<(), Vec<String>> {
     if job.count < 0 {
         errors.push("job count must be >= 0".to_owned());
     }
-    for (what, text) in [("Name", &job.name), ("ID", &job.id), ("Namespace", &job.namespace)] {
+    for (what, text) in [("Name", &job.name), ("Namespace", &job.namespace)] {
         if text.contains('\0') {
             errors.push(format!("job {what} contains a null character"));
         }
-    }
-    if job.id.chars().any(char::is_whitespace) {
-        errors.push("job ID contains a space".to_owned());
     }
     for (number, constraint) in (1..).zip(&job.constraints) {
         if let Err(why) = constraint.validate() {
@@ -48,9 +45,18 @@ pub fn submission(job: &Job) -> Result<(), Vec<String>> {
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Checks what only makes sense once defaults are filled in.
+/// Checks what only makes sense once defaults are filled in and the ID is settled.
 pub fn complete(job: &Job) -> Result<(), Vec<String>> {
     let mut errors = Vec::new();
+    if job.id.is_empty() {
+        errors.push("missing job ID".to_owned());
+    }
+    if job.id.contains('\0') {
+        errors.push("job ID contains a null character".to_owned());
+    }
+    if job.id.chars().any(char::is_whitespace) {
+        errors.push("job ID contains a space".to_owned());
+    }
     if let Some(task) = job.task() {
         if !task.result_paths.is_empty() && task.publisher.is_empty() {
             errors.push(format!(
@@ -89,7 +95,7 @@ fn task_problems(task: &Task) -> Vec<String> {
             errors.push(format!("invalid timeouts: invalid {what} timeout value: {}", seconds(value)));
         }
     }
-    if let Err(why) = task.resources.normalized().parse() {
+    if let Err(why) = task.resources.parse() {
         errors.push(format!("invalid resources: {why}"));
     }
     errors.extend(input_problems(task));
@@ -99,8 +105,10 @@ fn task_problems(task: &Task) -> Vec<String> {
     errors
 }
 
-fn spec_problem(spec: &SpecConfig) -> Option<String> {
-    spec.is_empty().then(|| "missing spec type".to_owned())
+/// A section that is absent decodes to an empty one, and "nil" is what Bacalhau 1.9 calls it.
+fn spec_problem(spec: &SpecConfig) -> Option<&'static str> {
+    let problem = if *spec == SpecConfig::default() { "nil spec config" } else { "missing spec type" };
+    spec.is_empty().then_some(problem)
 }
 
 fn input_problems(task: &Task) -> Vec<String> {
@@ -109,16 +117,10 @@ fn input_problems(task: &Task) -> Vec<String> {
         if input.target.trim().is_empty() {
             errors.push("invalid input sources: input source is missing a target".to_owned());
         } else if !targets.insert(&input.target) {
-            errors.push(format!(
-                "invalid input sources: input source with target '{}' already exists",
-                input.target
-            ));
+            errors.push(format!("input source with target '{}' already exists", input.target));
         }
         if !input.alias.is_empty() && !aliases.insert(&input.alias) {
-            errors.push(format!(
-                "invalid input sources: input source with alias '{}' already exists",
-                input.alias
-            ));
+            errors.push(format!("input source with alias '{}' already exists", input.alias));
         }
         let problem = spec_problem(&input.source);
         errors.extend(problem.map(|why| format!("invalid input sources: invalid input source: {why}")));
@@ -134,12 +136,12 @@ fn result_problems(task: &Task) -> Vec<String> {
         } else if !result.path.starts_with('/') {
             errors.push(format!("invalid output: result path `{}` must be absolute", result.path));
         } else if !paths.insert(&result.path) {
-            errors.push(format!("invalid output: result path '{}' already exists", result.path));
+            errors.push(format!("result path '{}' already exists", result.path));
         }
         if result.name.is_empty() {
             errors.push("invalid output: missing name".to_owned());
         } else if !names.insert(&result.name) {
-            errors.push(format!("invalid output: result path with name '{}' already exists", result.name));
+            errors.push(format!("result path with name '{}' already exists", result.name));
         }
     }
     errors

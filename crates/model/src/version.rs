@@ -18,8 +18,16 @@ pub fn this_build() -> BuildVersion {
         build_date: option_env!("BACALHAU_BUILD_DATE")
             .and_then(|text| Time::parse(text).ok())
             .unwrap_or(Time::from_unix_nanos(0)),
-        goos: std::env::consts::OS.to_owned(),
+        goos: goos(std::env::consts::OS).to_owned(),
         goarch: goarch(std::env::consts::ARCH).to_owned(),
+    }
+}
+
+/// Go's word for an operating system.
+fn goos(os: &str) -> &str {
+    match os {
+        "macos" => "darwin",
+        other => other,
     }
 }
 
@@ -79,6 +87,14 @@ mod tests {
         for text in ["", "foo", "1.x", "1.2.3.4", "v"] {
             assert_eq!(SemVer::parse(text), None, "{text}");
         }
-        assert_eq!(this_build().major, "1");
+        let build = this_build();
+        assert_eq!(
+            (build.major.as_str(), build.minor.as_str(), build.git_version.as_str()),
+            ("1", "9", "v1.9.3")
+        );
+        assert_eq!(
+            (goos("macos"), goos("linux"), goarch("x86_64"), goarch("aarch64")),
+            ("darwin", "linux", "amd64", "arm64")
+        );
     }
 }

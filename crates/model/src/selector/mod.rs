@@ -1,6 +1,7 @@
 //! Label selectors: which nodes may run a job, which jobs a listing shows. Kubernetes' rules.
 
 mod parse;
+mod syntax;
 
 pub use parse::parse;
 
@@ -82,7 +83,8 @@ impl Requirement {
             "notin" | "!=" => !listed,
             "gt" => compare(i64::gt),
             "lt" => compare(i64::lt),
-            _ => listed,
+            "in" | "=" | "==" => listed,
+            _ => false,
         }
     }
 
@@ -139,6 +141,13 @@ mod tests {
         let favour =
             Requirement { key: "favour_env".into(), operator: "=".into(), values: vec!["prod".into()] };
         assert!(favour.is_favour() && favour.matches_favour(&labels) && !favour.matches(&labels));
+    }
+
+    #[test]
+    fn an_unknown_operator_matches_nothing() {
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let odd = Requirement { key: "a".into(), operator: "zzz".into(), values: vec!["b".into()] };
+        assert!(!odd.matches(&labels));
     }
 
     #[test]

@@ -1,25 +1,38 @@
 //! Label selectors as text: `region in (a,b),env=prod,gpu,!arm,mem>4` (the selector language of Kubernetes).
 
-use super::Requirement;
+use super::{Requirement, syntax};
 
-/// The requirements of a selector, all of which must hold.
+/// Starts every refusal.
+const PREFIX: &str = "unable to parse requirement";
+
+/// The requirements of a selector, all of which must hold, in the order of their keys. Empty text has none.
 ///
 /// # Errors
 /// What is wrong and where.
 pub fn parse(text: &str) -> Result<Vec<Requirement>, String> {
+    requirements(text).map_err(|why| format!("{PREFIX}: {why}"))
+}
+
+fn requirements(text: &str) -> Result<Vec<Requirement>, String> {
     let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable() };
     let mut requirements = Vec::new();
     if parser.tokens.peek().is_none() {
         return Ok(requirements);
     }
     loop {
-        requirements.push(parser.requirement()?);
+        let requirement = parser.requirement()?;
+        syntax::key(&requirement.key)?;
+        requirement.values.iter().try_for_each(|value| syntax::value(&requirement.key, value))?;
+        requirements.push(requirement);
         match parser.tokens.next() {
-            None => return Ok(requirements),
             Some(Token::Comma) => {}
             Some(other) => return Err(format!("found '{}', expected: ',' or the end", other.text())),
+            None => break,
         }
     }
+    // Jobs keep constraints in this order, so that the same selector written differently is no change.
+    requirements.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(requirements)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,36 +134,31 @@ impl Parser {
                 }
                 Ok(make(operator, vec![value]))
             }
-            Some(other) => {
-                Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt or ','", other.text()))
-            }
+            Some(other) => Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.text())),
         }
     }
 
+    /// `(a,b)`, sorted, each once. A value may be empty, as in `(,b)` and `()`.
     fn set(&mut self) -> Result<Vec<String>, String> {
         if self.tokens.next() != Some(Token::Open) {
             return Err("expected: '(' with values".to_owned());
         }
         let mut values = Vec::new();
         loop {
-            match self.tokens.next() {
-                Some(Token::Word(word)) => values.push(word),
-                Some(Token::Close) if values.is_empty() => {
-                    return Err("expected: values between ( and )".to_owned());
-                }
-                Some(other) => return Err(format!("found '{}', expected: a value", other.text())),
-                None => return Err("expected: ')'".to_owned()),
-            }
+            values.push(match self.tokens.next_if(|t| matches!(t, Token::Word(_))) {
+                Some(Token::Word(word)) => word,
+                _ => String::new(),
+            });
             match self.tokens.next() {
                 Some(Token::Comma) => {}
-                Some(Token::Close) => {
-                    values.sort();
-                    values.dedup();
-                    return Ok(values);
-                }
-                _ => return Err("expected: ',' or ')'".to_owned()),
+                Some(Token::Close) => break,
+                Some(other) => return Err(format!("found '{}', expected: ',' or ')'", other.text())),
+                None => return Err("found the end, expected: ',' or ')'".to_owned()),
             }
         }
+        values.sort();
+        values.dedup();
+        Ok(values)
     }
 }
 
@@ -168,16 +176,45 @@ mod tests {
         };
         assert_eq!(
             show("region in (b, a),env=prod,x==1, y != 2 ,gpu,!arm,mem>4,z<9,t notin (q)"),
-            "region|in|a b ; env|=|prod ; x|==|1 ; y|!=|2 ; gpu|exists| ; arm|!| ; mem|gt|4 ; z|lt|9 ; t|notin|q"
+            "arm|!| ; env|=|prod ; gpu|exists| ; mem|gt|4 ; region|in|a b ; t|notin|q ; x|==|1 ; y|!=|2 ; z|lt|9"
         );
         assert_eq!(show("  "), "");
         assert_eq!(show("a="), "a|=|");
     }
 
     #[test]
+    fn refusals_say_what_was_found() {
+        // Recorded from Bacalhau 1.9.
+        assert_eq!(
+            parse("a b").unwrap_err(),
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+        );
+        for text in
+            ["-a", "a-", "a=-b", "x_/y", "a/b/c", "a=b c", "a in (ok,no/pe)", "A.b/", "/a", "é=1", "mem>-4"]
+        {
+            assert!(parse(text).unwrap_err().starts_with("unable to parse requirement: "), "{text}");
+        }
+        assert!(parse(&"a".repeat(63)).is_ok() && parse(&"a".repeat(64)).is_err());
+        assert!(parse(&format!("a={}", "b".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn corners_of_the_language() {
+        let show = |text: &str| {
+            let parsed = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            parsed.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(show("b=1,a=2,b!=3"), "a=2,b=1,b!=3", "sorted by key, as Bacalhau 1.9 stores them");
+        assert_eq!(show("a in ()"), "a in ()");
+        assert_eq!(show("a in (,b)"), "a in (,b)");
+        assert_eq!(show("in in (in,notin)"), "in in (in,notin)");
+        assert_eq!(show("example.com/a_b.c=D-e_f"), "example.com/a_b.c=D-e_f");
+    }
+
+    #[test]
     fn refusals() {
         for text in
-            ["a in", "a in ()", "a in (b", "a b", ",", "a,", "mem>x", "=b", "a in (b c)", "(", "a=b c"]
+            ["a in", "a in b", "a in (b", "a b", ",", "a,", "!", "mem>x", "=b", "a in (b c)", "(", "a=b c"]
         {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -50,6 +50,8 @@ fn port_problem(port: &PortMapping, network: NetworkType) -> Option<String> {
     }
     match port.r#static {
         0 | 1024..=65535 => {}
+        negative if negative < 0 => return Some(format!("invalid static port {negative}")),
+        negative if negative < 0 => return Some(format!("invalid static port {negative}")),
         1..1024 => {
             return Some(format!("static port {} is in privileged port range (1-1023)", port.r#static));
         }
@@ -72,7 +74,7 @@ fn is_domain(text: &str) -> bool {
     let label = |l: &str| {
         !l.is_empty()
             && l.len() <= 63
-            && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && l.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
             && !l.starts_with('-')
             && !l.ends_with('-')
     };

@@ -41,7 +41,11 @@ fn jobs() {
 
 #[test]
 fn tasks() {
-    assert_eq!(of_task(|t| t.engine.r#type.clear()), "invalid engine: missing spec type");
+    assert_eq!(of_task(|t| t.engine = SpecConfig::default()), "invalid engine: nil spec config");
+    assert_eq!(
+        of_task(|t| t.engine = SpecConfig::new(" ").with("a", 1)),
+        "invalid engine: missing spec type"
+    );
     assert_eq!(
         of_task(|t| t.timeouts.queue_timeout = -3),
         "invalid timeouts: invalid queue timeout value: -3s"
@@ -102,23 +106,79 @@ fn networks() {
         of_task(|t| t.network = Some(NetworkConfig { r#type, domains, ports }))
     };
     use NetworkType::{Bridge, Default, Host, Http};
-    assert!(of(Default, &["a.com"], vec![]).contains("domains can only be set for HTTP network mode"));
-    assert!(of(Http, &["a b"], vec![]).contains("invalid domain \"a b\""));
-    assert_eq!(of(Http, &[".a.com", "10.0.0.1"], vec![]), "");
-    assert!(of(Default, &[], vec![port("a", 0, 0)]).contains("ports can only be set for Host or Bridge"));
-    assert!(of(Host, &[], vec![port("", 0, 0)]).contains("port mapping name is required"));
-    assert!(of(Host, &[], vec![port("1", 0, 0)]).contains("valid environment variable name"));
-    assert!(of(Host, &[], vec![port("a", 80, 0)]).contains("privileged port range"));
-    assert!(of(Host, &[], vec![port("a", 70_000, 0)]).contains("above maximum valid port"));
-    assert!(of(Host, &[], vec![port("a", 0, 80)]).contains("target ports cannot be set for Host"));
-    assert!(
-        of(Bridge, &[], vec![port("a", 2000, 1), port("a", 2000, 1)]).contains("duplicate port mapping name")
+    let wrong = |text: &str| format!("invalid network: {text}");
+    for (r#type, domains, ports, why) in [
+        (Default, vec!["a.com"], vec![], "domains can only be set for HTTP network mode"),
+        (Http, vec!["a b"], vec![], "invalid domain \"a b\""),
+        (Http, vec!["."], vec![], "invalid domain \".\""),
+        (Default, vec![], vec![port("a", 0, 0)], "ports can only be set for Host or Bridge network modes"),
+        (Host, vec![], vec![port("", 0, 0)], "port mapping name is required"),
+        (
+            Host,
+            vec![],
+            vec![port("1", 0, 0)],
+            "port name must be a valid environment variable name: start with letter/underscore and contain only letters, numbers, and underscores",
+        ),
+        (Host, vec![], vec![port(&"a".repeat(238), 0, 0)], "port name too long (max 237 characters)"),
+        (Host, vec![], vec![port("a", 80, 0)], "static port 80 is in privileged port range (1-1023)"),
+        (Host, vec![], vec![port("a", 70_000, 0)], "static port 70000 is above maximum valid port 65535"),
+        (Host, vec![], vec![port("a", -1, 0)], "invalid static port -1"),
+        (Host, vec![], vec![port("a", 0, 80)], "target ports cannot be set for Host network mode"),
+        (Bridge, vec![], vec![port("a", 0, 65_536)], "invalid target port 65536"),
+        (Bridge, vec![], vec![port("a", 2000, 0), port("a", 0, 0)], "duplicate port mapping name \"a\""),
+        (
+            Bridge,
+            vec![],
+            vec![port("a", 2000, 0), port("b", 2000, 0)],
+            "duplicate port mapping static port 2000",
+        ),
+        (Bridge, vec![], vec![port("a", 0, 8), port("b", 0, 8)], "duplicate port mapping target port 8"),
+    ] {
+        assert_eq!(of(r#type, &domains, ports), wrong(why));
+    }
+    assert_eq!(of(Http, &[".a.com", "10.0.0.1", "_dmarc.a-b.com", "::1"], vec![]), "");
+    assert_eq!(of(Bridge, &[], vec![port("a", 1024, 80), port("_b", 0, 0)]), "");
+    let address = |text: &str| PortMapping { host_network: text.into(), ..port("a", 0, 0) };
+    assert_eq!(of(Host, &[], vec![address("here")]), wrong("invalid host network IP address: here"));
+    assert_eq!(of(Host, &[], vec![address("127.0.0.1")]), "");
+}
+
+#[test]
+fn resources_and_timeouts() {
+    for (cpu, memory, disk, gpu, why) in [
+        ("x", "", "", "", "invalid resources: invalid CPU value: x"),
+        ("", "x", "", "", "invalid resources: invalid memory value: x"),
+        ("", "", "1 zb", "", "invalid resources: invalid disk value: 1 zb"),
+        ("", "", "", "-1", "invalid resources: invalid GPU value: -1"),
+        (" 500M", "1 GB", "2Gi", "1", ""),
+    ] {
+        let [cpu, memory, disk, gpu] = [cpu, memory, disk, gpu].map(str::to_owned);
+        assert_eq!(of_task(|t| t.resources = ResourcesConfig { cpu, memory, disk, gpu }), why);
+    }
+    assert_eq!(
+        of_task(|t| t.timeouts = Timeouts { execution_timeout: -1, queue_timeout: 0, total_timeout: -90 }),
+        "invalid timeouts: invalid execution timeout value: -1s\ninvalid timeouts: invalid total timeout value: -1m30s"
     );
+}
+
+#[test]
+fn a_submission_may_carry_an_id_that_will_be_dropped() {
+    assert_eq!(problems(|j| j.id = "a b".into()), "");
+    let late = |id: &str| {
+        let mut job = good();
+        job.id = id.into();
+        complete(&job).map_or_else(|errors| errors.join("\n"), |()| String::new())
+    };
+    assert_eq!(late(""), "missing job ID");
+    assert_eq!(late("a b"), "job ID contains a space");
+    assert_eq!(late("a\0"), "job ID contains a null character");
+    assert_eq!(late("my-service"), "");
 }
 
 #[test]
 fn after_defaults() {
     let mut job = good();
+    job.id = "j-1".into();
     job.tasks[0].timeouts = Timeouts { execution_timeout: 120, queue_timeout: 0, total_timeout: 60 };
     job.tasks[0].result_paths.push(ResultPath { name: "a".into(), path: "/a".into() });
     let errors = complete(&job).unwrap_err();
@@ -127,5 +187,6 @@ fn after_defaults() {
         errors[1],
         "task timeouts validation failed: execution timeout 2m0s and queue timeout 0s should be less than total timeout 1m0s"
     );
-    assert!(complete(&good()).is_ok());
+    job.tasks[0] = good().tasks.remove(0);
+    assert!(complete(&job).is_ok());
 }
