@@ -1,0 +1,52 @@
+//! One module for each command or group of commands; here they are started.
+
+pub(crate) mod agent;
+pub(crate) mod auth;
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod devstack;
+pub(crate) mod docker;
+pub(crate) mod job;
+pub(crate) mod node;
+pub(crate) mod profile;
+pub(crate) mod serve;
+mod spec_args;
+mod submit;
+pub(crate) mod version;
+pub(crate) mod wasm;
+
+use crate::cli::Verb;
+use crate::context::Context;
+use crate::failure::{Outcome, fail};
+use tokio::runtime::{Builder, Runtime};
+
+/// Runs a command to its end.
+pub(crate) fn run(context: Context, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Completion(args) => completion::run(&context, &args),
+        Verb::Config(verb) => config::run(&context, verb),
+        Verb::Profile(verb) => profile::run(&context, verb),
+        Verb::Serve(args) => server()?.block_on(crate::serve::run(&context, args)),
+        Verb::Devstack(args) => server()?.block_on(crate::serve::run_devstack(&context, args)),
+        Verb::Agent(verb) => client()?.block_on(agent::run(&context, verb)),
+        Verb::Auth(verb) => client()?.block_on(auth::run(&context, verb)),
+        Verb::Docker(verb) => client()?.block_on(docker::run(&context, verb)),
+        Verb::Job(verb) => client()?.block_on(job::run(&context, verb)),
+        Verb::Node(verb) => client()?.block_on(node::run(&context, verb)),
+        Verb::Version(args) => client()?.block_on(version::run(&context, args)),
+        Verb::Wasm(verb) => client()?.block_on(wasm::run(&context, verb)),
+    }
+}
+
+/// Clients wait more than they work: one thread starts fastest.
+fn client() -> Result<Runtime, bacalhau_model::Error> {
+    started(Builder::new_current_thread().enable_all().build())
+}
+
+fn server() -> Result<Runtime, bacalhau_model::Error> {
+    started(Builder::new_multi_thread().enable_all().build())
+}
+
+fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, bacalhau_model::Error> {
+    runtime.map_err(|e| fail(format!("cannot start the runtime: {e}")))
+}

@@ -1,0 +1,89 @@
+//! Job files: reading, templates, YAML to a job, and the checks that need no server.
+
+mod check;
+mod document;
+mod fields;
+mod source;
+mod template;
+
+pub(crate) use check::check;
+pub(crate) use document::to_document;
+pub(crate) use fields::decode;
+pub(crate) use source::{read, variables};
+
+use bacalhau_model::{Error, Job};
+use std::collections::BTreeMap;
+
+/// Prefix of everything that is wrong with a job file.
+const INVALID: &str = "the job provided is invalid";
+/// Help that fits every mistake in a job file.
+const HINT: &str = "see `bacalhau job run --help` for an example, and docs/jobs.md for all fields";
+
+/// An error about the content of a job file.
+pub(crate) fn invalid(why: impl std::fmt::Display) -> Error {
+    Error::new("ValidationError", format!("{INVALID}: {why}"))
+}
+
+/// Turns the bytes of a job file into a job. `variables` fills in the template; `None` leaves templates alone.
+pub(crate) fn parse(bytes: &[u8], variables: Option<&BTreeMap<String, String>>) -> Result<Job, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|e| invalid(format!("it is no UTF-8 text: {e}")))?;
+    if text.trim().is_empty() {
+        return Err(invalid("no content provided").hint(HINT));
+    }
+    let filled = match variables {
+        Some(values) => template::render(text, values).map_err(|error| match error {
+            template::TemplateError::Parse(why) => invalid(format!("failed to parse template: {why}"))
+                .hint("use --no-template when the file is not meant to be a template"),
+            template::TemplateError::Execute(why) => invalid(format!("failed to execute template: {why}"))
+                .hint("give missing values with -V name=value, or take them from the environment with -E"),
+        })?,
+        None => text.to_owned(),
+    };
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    let value: serde_json::Value = serde_saphyr::from_str_with_options(&filled, options)
+        .map_err(|e| invalid(format!("converting yaml to json: {e}")).hint(HINT))?;
+    decode(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "Name: hello-{{.who}}\nType: batch\nTasks:\n  - Name: main\n    Engine:\n      Type: wasm\n      Params: {EntryModule: /m.wasm}\n";
+
+    #[test]
+    fn templates_are_filled_in_unless_told_otherwise() {
+        let values = BTreeMap::from([("who".to_owned(), "you".to_owned())]);
+        let job = parse(FILE.as_bytes(), Some(&values)).unwrap();
+        assert_eq!((job.name.as_str(), job.count, job.tasks.len()), ("hello-you", 1, 1));
+        assert_eq!(parse(FILE.as_bytes(), None).unwrap().name, "hello-{{.who}}");
+        let error = parse(FILE.as_bytes(), Some(&BTreeMap::new())).unwrap_err();
+        assert!(error.message.contains("failed to execute template"), "{}", error.message);
+        assert!(error.message.contains("map has no entry for key \"who\""), "{}", error.message);
+    }
+
+    #[test]
+    fn broken_files() {
+        for (bytes, why) in [
+            (&b""[..], "no content provided"),
+            (b"  \n", "no content provided"),
+            (b"\xff\xfe", "no UTF-8"),
+            (b"a: [1", "converting yaml to json"),
+            (b"{{if}}", "failed to parse template"),
+            (b"just text", "must be a mapping"),
+        ] {
+            let error = parse(bytes, Some(&BTreeMap::new())).unwrap_err();
+            assert!(error.message.starts_with("the job provided is invalid: "), "{}", error.message);
+            assert!(error.message.contains(why), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn json_and_repeated_keys_are_fine() {
+        let job = parse(br#"{"name":"a","type":"ops","TASKS":[]}"#, None).unwrap();
+        assert_eq!((job.name.as_str(), job.r#type.as_str(), job.count), ("a", "ops", 0));
+        assert_eq!(parse(b"Name: a\nName: b\nType: ops\n", None).unwrap().name, "b");
+    }
+}

@@ -1,0 +1,10 @@
+//! What a user sees while a job runs: event rows, a spinner, or the job's own output.
+
+mod follow;
+mod hints;
+mod rows;
+mod spinner;
+mod watch;
+
+pub(crate) use follow::print as print_log;
+pub(crate) use hints::{RunArgs, after_submission};
