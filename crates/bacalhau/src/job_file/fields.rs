@@ -1,7 +1,7 @@
 //! Which fields a job file may have, and how they become a job.
 
-use super::invalid;
-use bacalhau_model::{Error, Job, job_file};
+use super::{JobFile, invalid};
+use bacalhau_model::{Error, job_file};
 use serde_json::Value;
 
 /// Fields that users set.
@@ -12,7 +12,7 @@ const ALLOWED: [&str; 9] =
 const SERVERS: [&str; 6] = ["id", "state", "version", "revision", "createtime", "modifytime"];
 
 /// A job from a decoded file.
-pub(crate) fn decode(value: Value) -> Result<Job, Error> {
+pub(crate) fn decode(value: Value) -> Result<JobFile, Error> {
     let Value::Object(map) = &value else {
         return Err(invalid("it must be a mapping of fields such as Name, Type and Tasks"));
     };
@@ -30,7 +30,7 @@ pub(crate) fn decode(value: Value) -> Result<Job, Error> {
     if !problems.is_empty() {
         return Err(invalid(problems.join("\n")));
     }
-    job_file::job_from_value(value).map_err(|e| {
+    let decoded = job_file::job_and_warnings(value).map_err(|e| {
         invalid(match e.expected.is_empty() {
             true => e.to_string(),
             false => format!(
@@ -38,7 +38,8 @@ pub(crate) fn decode(value: Value) -> Result<Job, Error> {
                 e.path, e.found, e.expected
             ),
         })
-    })
+    });
+    decoded.map(|(job, warnings)| JobFile { job, warnings })
 }
 
 /// Null, zero, empty text, or a state that says nothing.
@@ -66,9 +67,10 @@ mod tests {
             "the job provided is invalid: unknown field: 'Foo' in 'Job'\nfield: 'ID' in 'Job' is not allowed\nunknown field: 'foo2' in 'Job'"
         );
         let dry = json!({"ID": "", "State": {"StateType": "Undefined"}, "Version": 0, "CreateTime": 0, "Type": "batch"});
-        assert_eq!(decode(dry).unwrap().count, 1);
+        assert_eq!(decode(dry).unwrap().job.count, 1);
         let kept = decode(json!({"Type": "batch", "COUNT": 0, "Tasks": [{"Oops": 1, "name": "t"}]})).unwrap();
-        assert_eq!((kept.count, kept.tasks[0].name.as_str()), (0, "t"));
+        assert_eq!((kept.job.count, kept.job.tasks[0].name.as_str()), (0, "t"));
+        assert!(kept.warnings[0].contains("unknown field 'Oops' in 'Tasks[0]'"), "{:?}", kept.warnings);
     }
 
     #[test]

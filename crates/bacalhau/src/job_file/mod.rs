@@ -24,8 +24,17 @@ pub(crate) fn invalid(why: impl std::fmt::Display) -> Error {
     Error::new("ValidationError", format!("{INVALID}: {why}"))
 }
 
+/// A job file that could be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct JobFile {
+    /// The job.
+    pub(crate) job: Job,
+    /// Fields that were ignored, and what was probably meant.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Turns the bytes of a job file into a job. `variables` fills in the template; `None` leaves templates alone.
-pub(crate) fn parse(bytes: &[u8], variables: Option<&BTreeMap<String, String>>) -> Result<Job, Error> {
+pub(crate) fn parse(bytes: &[u8], variables: Option<&BTreeMap<String, String>>) -> Result<JobFile, Error> {
     let text = std::str::from_utf8(bytes).map_err(|e| invalid(format!("it is no UTF-8 text: {e}")))?;
     if text.trim().is_empty() {
         return Err(invalid("no content provided").hint(HINT));
@@ -56,9 +65,9 @@ mod tests {
     #[test]
     fn templates_are_filled_in_unless_told_otherwise() {
         let values = BTreeMap::from([("who".to_owned(), "you".to_owned())]);
-        let job = parse(FILE.as_bytes(), Some(&values)).unwrap();
+        let job = parse(FILE.as_bytes(), Some(&values)).unwrap().job;
         assert_eq!((job.name.as_str(), job.count, job.tasks.len()), ("hello-you", 1, 1));
-        assert_eq!(parse(FILE.as_bytes(), None).unwrap().name, "hello-{{.who}}");
+        assert_eq!(parse(FILE.as_bytes(), None).unwrap().job.name, "hello-{{.who}}");
         let error = parse(FILE.as_bytes(), Some(&BTreeMap::new())).unwrap_err();
         assert!(error.message.contains("failed to execute template"), "{}", error.message);
         assert!(error.message.contains("map has no entry for key \"who\""), "{}", error.message);
@@ -82,8 +91,8 @@ mod tests {
 
     #[test]
     fn json_and_repeated_keys_are_fine() {
-        let job = parse(br#"{"name":"a","type":"ops","TASKS":[]}"#, None).unwrap();
+        let job = parse(br#"{"name":"a","type":"ops","TASKS":[]}"#, None).unwrap().job;
         assert_eq!((job.name.as_str(), job.r#type.as_str(), job.count), ("a", "ops", 0));
-        assert_eq!(parse(b"Name: a\nName: b\nType: ops\n", None).unwrap().name, "b");
+        assert_eq!(parse(b"Name: a\nName: b\nType: ops\n", None).unwrap().job.name, "b");
     }
 }

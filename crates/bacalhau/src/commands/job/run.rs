@@ -3,10 +3,10 @@
 use crate::commands::submit::{print_dry_run, submit_and_follow};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::job_file;
+use crate::job_file::{self, JobFile};
 use crate::output::Paint;
 use crate::progress::RunArgs;
-use bacalhau_model::{Error, Job};
+use bacalhau_model::Error;
 use std::path::PathBuf;
 
 /// Flags of `job run`.
@@ -47,7 +47,10 @@ pub(crate) struct JobRunArgs {
 /// Submits a job file and follows it.
 pub(super) async fn run(context: &Context, args: JobRunArgs) -> Outcome {
     let client = context.client()?;
-    let job = read(context, &args)?;
+    let JobFile { job, warnings } = read(context, &args)?;
+    if !args.hide_warnings && !args.run.id_only {
+        context.out.warnings(&warnings);
+    }
     if args.dry_run {
         return match client.diff(&job).await {
             Ok(answer) => {
@@ -63,7 +66,7 @@ pub(super) async fn run(context: &Context, args: JobRunArgs) -> Outcome {
     submit_and_follow(context, &client, job, args.force, args.hide_warnings, &args.run).await
 }
 
-fn read(context: &Context, args: &JobRunArgs) -> Result<Job, Error> {
+fn read(context: &Context, args: &JobRunArgs) -> Result<JobFile, Error> {
     let bytes = job_file::read(&context.out, args.file.as_deref())?;
     if args.no_template {
         return job_file::parse(&bytes, None);

@@ -18,12 +18,8 @@ pub(crate) struct ValidateArgs {
 /// Checks a job file. Templates are not filled in and no server is asked.
 pub(super) fn run(context: &Context, args: &ValidateArgs) -> Outcome {
     let bytes = job_file::read(&context.out, Some(&args.file))?;
-    let checked = job_file::parse(&bytes, None).and_then(check);
-    match checked {
-        Ok(warnings) => {
-            context.out.warnings(&warnings);
-            context.out.line("OK")
-        }
-        Err(error) => Err(error.into()),
-    }
+    let file = job_file::parse(&bytes, None)?;
+    context.out.warnings(&file.warnings);
+    context.out.warnings(&check(file.job)?);
+    context.out.line("OK")
 }
