@@ -11,16 +11,16 @@ fn defaults() -> JobDefaults {
     JobDefaults { batch: TypeDefaults { resources, ..TypeDefaults::default() }, ..JobDefaults::default() }
 }
 
-/// Everything an orchestrator does with a job before it stores it, identity aside.
-fn take(value: Value) -> (Job, Vec<String>) {
-    let mut job = job_file::job_from_value(value).unwrap();
-    validate::submission(&job).unwrap();
+/// Everything an orchestrator does with a job before it stores it, identity aside. The error says what was wrong.
+fn submit(value: Value) -> Result<(Job, Vec<String>), String> {
+    let mut job = job_file::job_from_value(value).map_err(|e| e.to_string())?;
+    validate::submission(&job).map_err(|errors| errors.join("\n"))?;
     normalize::normalize(&mut job);
     let warnings = sanitize::sanitize(&mut job);
     job.id = "j-1".to_owned();
     defaults().apply(&mut job);
-    validate::complete(&job).unwrap();
-    (job, warnings)
+    validate::complete(&job).map_err(|errors| errors.join("\n"))?;
+    Ok((job, warnings))
 }
 
 fn recorded() -> Value {
@@ -40,7 +40,7 @@ fn recorded() -> Value {
 
 #[test]
 fn a_job_is_stored_as_recorded() {
-    let (job, warnings) = take(recorded());
+    let (job, warnings) = submit(recorded()).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(
         json::to_string(&job).unwrap(),
@@ -66,7 +66,7 @@ fn what_clients_may_not_set_is_dropped_with_the_recorded_warnings() {
         "State": {"StateType": "Running"}, "Meta": {"bacalhau.org/a": "b"}});
     let map = value.as_object_mut().unwrap();
     map.extend(more.as_object().unwrap().clone());
-    let (job, warnings) = take(value);
+    let (job, warnings) = submit(value).unwrap();
     assert_eq!(
         warnings,
         [
@@ -84,15 +84,15 @@ fn what_clients_may_not_set_is_dropped_with_the_recorded_warnings() {
 
 #[test]
 fn the_same_job_again_is_no_change_and_another_label_is() {
-    let (mut stored, _) = take(recorded());
+    let (mut stored, _) = submit(recorded()).unwrap();
     stored.meta.insert("bacalhau.org/orchestrator.id".to_owned(), "n-1".to_owned());
     (stored.version, stored.revision, stored.create_time) = (1, 3, 1_795_381_677_831_711_297);
-    assert_eq!(diff::diff(&stored, &take(recorded()).0), "");
+    assert_eq!(diff::diff(&stored, &submit(recorded()).unwrap().0), "");
 
     let mut value = recorded();
     value["Labels"] = json!({"env": "prod"});
     assert_eq!(
-        diff::diff(&stored, &take(value).0),
+        diff::diff(&stored, &submit(value).unwrap().0),
         "    },\n    \"Labels\": {\n-     \"env\": \"dev\"\n+     \"env\": \"prod\"\n    },\n    \"Tasks\": [\n"
     );
 }
@@ -101,7 +101,7 @@ fn the_same_job_again_is_no_change_and_another_label_is() {
 #[test]
 fn the_smallest_job() {
     let value = json!({"type": "batch", "tasks": [{"name": "main", "engine": {"type": "docker", "params": {"Image": "ubuntu"}}}]});
-    let (job, warnings) = take(value);
+    let (job, warnings) = submit(value).unwrap();
     assert_eq!((job.count, job.namespace.as_str(), warnings.len()), (1, "default", 0));
     assert_eq!(job.tasks[0].engine.param("Image"), Some(&json!("ubuntu")));
 }
