@@ -18,12 +18,12 @@ pub enum LogStream {
     Stdout,
     /// Standard error.
     Stderr,
-    /// A remark of the node itself, for instance that the log was cut.
+    /// A remark of the node itself, for instance that the log was cut. Readers get it as standard error.
     System,
 }
 
 impl LogStream {
-    /// The number in the file, and for the first two also on the wire.
+    /// The number in the file; that of the first two is also the one on the wire.
     pub fn number(self) -> u8 {
         match self {
             LogStream::Stdout => 1,

@@ -41,7 +41,7 @@ pub struct ReadOptions {
 /// Bytes as they were printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChunk {
-    /// Where they were printed.
+    /// Where they were printed: standard output or standard error.
     pub stream: LogStream,
     /// When, nanoseconds since 1970.
     pub time: i64,
@@ -197,7 +197,11 @@ fn read_batch(path: &Path, from: Position, limit: u64) -> io::Result<(Position, 
     while let Some((header, payload, tail)) = frame::split_frame(&rest) {
         let payload = bytes.slice_ref(payload.get(position.skip..).unwrap_or_default());
         if !payload.is_empty() {
-            chunks.push_back(LogChunk { stream: header.stream, time: header.time, bytes: payload });
+            let stream = match header.stream {
+                LogStream::Stdout => LogStream::Stdout,
+                LogStream::Stderr | LogStream::System => LogStream::Stderr,
+            };
+            chunks.push_back(LogChunk { stream, time: header.time, bytes: payload });
         }
         position =
             Position { offset: position.offset.saturating_add((rest.len() - tail.len()) as u64), skip: 0 };
