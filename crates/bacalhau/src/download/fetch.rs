@@ -44,7 +44,7 @@ async fn attempt(
     // Signed addresses are secrets; what is shown ends before the query.
     let shown = url.split('?').next().unwrap_or(url).to_owned();
     let broken = |e: reqwest::Error| {
-        fail(format!("cannot download {shown}: {}", e.without_url()))
+        fail(format!("cannot download {shown}: {}", root_cause(&e.without_url())))
             .hint(
                 "the node that published the results must be running and reachable from here; \
                    its operator sets the address with Publishers.Types.Local.Address",
@@ -78,4 +78,12 @@ async fn attempt(
     file.flush().await.map_err(io)?;
     drop(file);
     tokio::fs::rename(&part, target).await.map_err(io)
+}
+
+/// The innermost cause; outer layers say less.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(inner) => root_cause(inner),
+        None => error.to_string(),
+    }
 }

@@ -177,9 +177,12 @@ fn would_be_read_as_other_type(text: &str) -> bool {
     if matches!(digits, "inf" | "nan") {
         return true;
     }
-    // Numbers in any base, dates and base-60 numbers start with a digit and have only these characters.
+    // Numbers, dates and base-60 numbers start with a digit and have only these characters.
     digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.chars().all(|c| c.is_ascii_hexdigit() || "_.:+-eoxtz ".contains(c))
+        && match digits.strip_prefix("0x") {
+            Some(hex) => hex.chars().all(|c| c.is_ascii_hexdigit() || c == '_'),
+            None => digits.chars().all(|c| c.is_ascii_digit() || "_.:+-eobtz ".contains(c)),
+        }
 }
 
 #[cfg(test)]
@@ -196,6 +199,10 @@ mod tests {
         });
         let expected = "Constraints: null\nCount: 1\nID: \"\"\nLabels: {}\nState:\n  StateType: Undefined\nTasks:\n- Engine:\n    Params:\n      Image: ubuntu:latest\n      Parameters:\n      - echo\n      - hello\n    Type: docker\n  Name: main\n";
         assert_eq!(to_text(&job), expected);
+        assert_eq!(
+            to_text(&json!("96cea188-6b77-471e-ac10-c2123c213800")),
+            "96cea188-6b77-471e-ac10-c2123c213800\n"
+        );
     }
 
     #[test]

@@ -260,3 +260,38 @@ fn nodes_are_managed() {
     assert!(asked.last().unwrap().body.contains(r#""Action":"approve","Message":"fine""#), "{asked:?}");
     assert!(text(&run(&["list", "--filter-status", "asleep"]).stderr).contains("cannot use 'asleep'"));
 }
+
+#[test]
+fn following_ends_with_the_output_and_the_reason() {
+    let server = Fake::start(|asked| match asked.path.split('?').next().unwrap_or_default() {
+        "/api/v1/orchestrator/jobs" => ok(format!(r#"{{"JobID":"{ID}"}}"#)),
+        path if path.ends_with("/executions") => ok(format!(
+            r#"{{"NextToken":"","Items":[{{"ID":"{EXECUTION}","ComputeState":{{"StateType":10}},"RunOutput":{{"Stdout":"half\n","stderr":"oh no\n"}}}}]}}"#
+        )),
+        path if path.ends_with("/logs") => missing(),
+        _ => ok(format!(r#"{{"Job":{}}}"#, job("Failed"))),
+    });
+    let bacalhau = Bacalhau::new();
+    let file = bacalhau.file("job.yaml", "Type: batch\nTasks:\n- Name: main\n  Engine: {Type: wasm}\n");
+    let output = bacalhau.run(&["--api-host", &server.url, "job", "run", "-f", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).ends_with("will continue running):\n\nhalf\n"), "{}", text(&output.stdout));
+    let expected = format!("oh no\n\nError: job failed: why not\nHint:  see `bacalhau job history {ID}`\n");
+    assert_eq!(text(&output.stderr), expected);
+}
+
+#[test]
+fn waiting_ends_when_the_user_said() {
+    let server = Fake::start(|asked| match asked.path.split('?').next().unwrap_or_default() {
+        "/api/v1/orchestrator/jobs" => ok(format!(r#"{{"JobID":"{ID}"}}"#)),
+        path if path.ends_with("/history") => ok(r#"{"NextToken":"x","Items":[]}"#),
+        _ => ok(format!(r#"{{"Job":{}}}"#, job("Running"))),
+    });
+    let bacalhau = Bacalhau::new();
+    let output =
+        bacalhau.run(&["--api-host", &server.url, "docker", "run", "--wait-timeout-secs", "1", "ubuntu"]);
+    assert_eq!(output.status.code(), Some(0));
+    let warning = "Warning: Progress tracking timed out after 1s. The job is still running.\n";
+    assert_eq!(text(&output.stderr), warning);
+    assert!(text(&output.stdout).contains(&format!("\tbacalhau job describe {ID}\n")));
+}

@@ -66,14 +66,21 @@ pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
     };
     let target = target(&args, job)?;
     let all = download_all(context, &parts, &target, only.as_deref(), args.raw);
-    match tokio::time::timeout(args.download_timeout_secs, all).await {
-        Ok(done) => done?,
+    let done = match tokio::time::timeout(args.download_timeout_secs, all).await {
+        Ok(done) => done,
         Err(_) => {
             let seconds = args.download_timeout_secs.as_secs();
-            return Err(fail(format!("the download took longer than {seconds}s"))
-                .hint("give it more time with --download-timeout-secs, for example 30m")
-                .into());
+            let _ = std::fs::remove_dir_all(target.join("raw"));
+            Err(fail(format!("the download took longer than {seconds}s"))
+                .hint("give it more time with --download-timeout-secs, for example 30m"))
         }
+    };
+    if let Err(error) = done {
+        if args.output_dir.is_none() {
+            // Only an empty folder goes; it was made for results that did not come.
+            let _ = std::fs::remove_dir(&target);
+        }
+        return Err(error.into());
     }
     let shown = target.canonicalize().unwrap_or(target);
     out.line(&format!("Results for job '{job}' have been written to...\n{}", shown.display()))
