@@ -1,3 +1,4 @@
 //! HTTP: routes, request and response types, authentication, and the client that the CLI uses.
 
 pub mod client;
+pub mod server;

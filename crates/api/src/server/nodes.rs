@@ -1,0 +1,89 @@
+//! Nodes: list, look at, approve, reject, delete.
+
+use super::App;
+use super::input::Input;
+use super::jobs::orchestrator;
+use super::reply::{Answer, Failure, Json, bad_request};
+use axum::extract::{Path, State};
+use bacalhau_model::{Error, NodeState, NodeType, Resources, selector};
+use bacalhau_orchestrator::NodeAction;
+use serde::Serialize;
+use std::cmp::Ordering;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    next_token: String,
+    nodes: Vec<NodeState>,
+}
+
+pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
+    let labels = selector::parse(&input.texts("labels").join(",")).map_err(bad_request)?;
+    // The underscore form is what the published description of the API says.
+    let filter = |name: &str| -> Result<String, Failure> {
+        let text = input.text(name)?;
+        let text = if text.is_empty() { input.text(&name.replace('-', "_"))? } else { text };
+        Ok(text.to_uppercase())
+    };
+    let (approval, status) = (filter("filter-approval")?, filter("filter-status")?);
+    let mut nodes = orchestrator(&app)?.nodes().await?;
+    nodes.retain(|n| labels.iter().all(|l| l.matches(&n.info.labels)));
+    nodes.retain(|n| approval.is_empty() || n.membership.as_str() == approval);
+    nodes.retain(|n| status.is_empty() || n.connection.as_str() == status);
+    let order = order_of(&input.text("order_by")?)?;
+    nodes.sort_by(|a, b| order(a, b).then_with(|| a.info.node_id.cmp(&b.info.node_id)));
+    if input.boolean("reverse")? {
+        nodes.reverse();
+    }
+    match input.small_number("limit")? {
+        0 => {}
+        limit => nodes.truncate(limit as usize),
+    }
+    Json::of(&Page { next_token: String::new(), nodes })
+}
+
+type Order = fn(&NodeState, &NodeState) -> Ordering;
+
+fn order_of(text: &str) -> Result<Order, Failure> {
+    fn free(node: &NodeState) -> &Resources {
+        &node.info.compute_node_info.available_capacity
+    }
+    fn is_compute(node: &NodeState) -> bool {
+        node.info.node_type == NodeType::Compute
+    }
+    Ok(match text {
+        "" | "id" => |_, _| Ordering::Equal,
+        "type" => |a, b| is_compute(a).cmp(&is_compute(b)),
+        "available_cpu" => |a, b| free(b).cpu.total_cmp(&free(a).cpu),
+        "available_memory" => |a, b| free(b).memory.cmp(&free(a).memory),
+        "available_disk" => |a, b| free(b).disk.cmp(&free(a).disk),
+        "available_gpu" => |a, b| free(b).gpu.cmp(&free(a).gpu),
+        "approval" => |a, b| a.membership.as_str().cmp(b.membership.as_str()),
+        "status" => |a, b| a.connection.as_str().cmp(b.connection.as_str()),
+        _ => return Err(bad_request("invalid order_by")),
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct One {
+    node: NodeState,
+}
+
+pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Answer {
+    Json::of(&One { node: orchestrator(&app)?.node(&id).await? })
+}
+
+pub(super) async fn update(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
+    let action = match input.text("Action")?.as_str() {
+        "approve" => NodeAction::Approve,
+        "reject" => NodeAction::Reject,
+        "delete" => NodeAction::Delete,
+        other => {
+            let text = format!("unknown node action {other:?}");
+            return Err(Failure(Error::new("BadRequest", text).hint("Use approve, reject or delete")));
+        }
+    };
+    orchestrator(&app)?.update_node(&id, action).await?;
+    Json::of(&serde_json::json!({"Success": true}))
+}
