@@ -1,7 +1,7 @@
 //! What the embedding program can learn about connections as it happens.
 //!
 //! Observers run on the server's loop thread between two batches of traffic: they must return at once (push into a
-//! bounded channel, set a flag) and must not call back into [`Server::shutdown`](crate::Server::shutdown).
+//! bounded channel, set a flag) and must not call [`Server::shutdown`](crate::Server::shutdown). A panic in one is caught and logged.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

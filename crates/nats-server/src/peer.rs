@@ -181,3 +181,10 @@ impl LocalPeer {
         }
     }
 }
+
+impl Drop for LocalPeer {
+    /// However the loop ends, its clients are told instead of queueing into nowhere.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}

@@ -73,7 +73,7 @@ impl Server {
         self.hub.set_connect_urls(urls);
     }
 
-    /// Sends what is queued (as far as sockets accept it at once), closes all connections and ends the thread. Local
+    /// Sends what is queued (sockets get up to 100 ms to take it), closes all connections and ends the thread. Local
     /// subscriptions end with [`SubscriptionEnd::Closed`](crate::SubscriptionEnd::Closed). Further calls do nothing.
     pub fn shutdown(&self) {
         self.hub.stop();

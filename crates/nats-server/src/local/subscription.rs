@@ -155,10 +155,14 @@ impl LocalSubscription {
         message.inspect(|message| self.taken(message))
     }
 
-    /// Why there are no more messages; `None` while there may be.
+    /// Why there are no more messages; `None` while there may be, and always for a callback.
     pub fn end(&self) -> Option<SubscriptionEnd> {
-        let queued = self.from.as_ref().is_some_and(|from| !from.is_empty());
-        if queued { None } else { self.shared.end.get().copied() }
+        let Some(from) = &self.from else { return None };
+        if !from.is_empty() {
+            return None;
+        }
+        // Without a reason the loop did not end as it should; for the reader that is the same as a shutdown.
+        self.shared.end.get().copied().or(from.is_closed().then_some(SubscriptionEnd::Closed))
     }
 
     fn taken(&self, message: &Message) {

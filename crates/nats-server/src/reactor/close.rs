@@ -72,8 +72,8 @@ impl Reactor {
         if first_time {
             self.count(reason);
         }
-        if let (Some(info), Some(events)) = (info, &self.options.events) {
-            events.disconnected(&info, reason);
+        if let Some(info) = info {
+            self.observe(|events| events.disconnected(&info, reason));
         }
     }
 
@@ -107,19 +107,14 @@ impl Reactor {
         }
     }
 
-    /// The end of the server: what sockets accept at once is still written.
+    /// Ends all connections because the server ends. What is queued for sockets is still written.
     pub(super) fn close_all(&mut self) {
-        self.flush_touched();
         for key in self.fabric.peers.keys() {
             match self.fabric.peers.get_mut(key) {
-                Some(Peer::Socket(_)) => self.drop_conn(key, CloseReason::ServerShutdown),
+                Some(Peer::Socket(_)) => self.close_with(key, None, CloseReason::ServerShutdown),
                 Some(Peer::Local(_)) => self.drop_local(key, SubscriptionEnd::Closed),
                 None => {}
             }
-        }
-        // Local clients that announced themselves after the last look.
-        for queue in self.hub.close() {
-            queue.close();
         }
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::auth::FailureLog;
+use crate::events::CloseReason;
 use crate::fabric::Fabric;
 use crate::hub::Hub;
 use crate::options::Options;
@@ -31,6 +32,8 @@ pub(crate) const WAKER: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in its turn.
 const READ_BUFFER: usize = 128 * 1024;
+/// How long sockets may take to accept what is queued when the server ends.
+const END: Duration = Duration::from_millis(100);
 /// Events taken from the system at a time.
 const MAX_EVENTS: usize = 1024;
 
@@ -121,8 +124,40 @@ impl Reactor {
             self.unpark();
             self.hub.stats.publish(&self.fabric.stats);
         }
-        self.close_all();
+        self.end(&mut events);
         self.hub.stats.publish(&self.fabric.stats);
+    }
+
+    /// The last round: everybody is told, and sockets get a moment to take what waits for them.
+    fn end(&mut self, events: &mut Events) {
+        self.fabric.now = Instant::now();
+        self.close_all();
+        let until = self.fabric.now + END;
+        while self.fabric.stats.connections > 0 && self.fabric.now < until {
+            if self.poll.poll(events, Some(until - self.fabric.now)).is_err() {
+                break;
+            }
+            self.fabric.now = Instant::now();
+            for event in events.iter() {
+                if !matches!(event.token(), WAKER | LISTENER) {
+                    self.socket_event(event.token().0 as u32, event);
+                }
+            }
+            self.read_ready();
+            self.flush_touched();
+        }
+        for key in self.fabric.peers.keys() {
+            self.drop_conn(key, CloseReason::ServerShutdown);
+        }
+    }
+
+    /// Calls the observer. Its panic is its own: the loop must go on for everybody else.
+    fn observe(&self, call: impl FnOnce(&dyn crate::events::Events)) {
+        let Some(events) = &self.options.events else { return };
+        let call = std::panic::AssertUnwindSafe(|| call(&**events));
+        if std::panic::catch_unwind(call).is_err() {
+            tracing::error!("NATS server: the observer of connections panicked");
+        }
     }
 
     /// How long the poll may wait.
@@ -169,5 +204,14 @@ impl Reactor {
         let Some(conn) = self.fabric.conn(key) else { return };
         let line = self.info.line(conn.cid, conn.addr.ip().to_canonical().to_string(), connected);
         self.fabric.send(key, &line);
+    }
+}
+
+impl Drop for Reactor {
+    /// Local clients that nobody has heard must not wait for ever; also if the loop should have panicked.
+    fn drop(&mut self) {
+        for queue in self.hub.close() {
+            queue.close();
+        }
     }
 }

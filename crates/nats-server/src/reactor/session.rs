@@ -115,8 +115,8 @@ impl<'a> Session<'a> {
         );
         self.reload();
         self.ok();
-        if let (true, Some(events)) = (first, &self.reactor.options.events) {
-            events.connected(&info);
+        if first {
+            self.reactor.observe(|events| events.connected(&info));
         }
     }
 
@@ -245,8 +245,6 @@ impl Reactor {
         if self.failures.should_log(addr.ip(), self.fabric.now) {
             tracing::warn!(%addr, %reason, "NATS server: refused a client; check the token or password it uses");
         }
-        if let Some(events) = &self.options.events {
-            events.auth_failed(addr, reason);
-        }
+        self.observe(|events| events.auth_failed(addr, reason));
     }
 }

@@ -77,10 +77,10 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert { id, pattern, queue } => {
-                    if !model.contains_key(&id) {
+                    model.entry(id).or_insert_with(|| {
                         router.insert(id, pattern.as_bytes(), queue.as_deref().map(str::as_bytes));
-                        model.insert(id, (pattern, queue));
-                    }
+                        (pattern, queue)
+                    });
                 }
                 Step::Remove { id } => {
                     router.remove(id);

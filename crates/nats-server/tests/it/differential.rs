@@ -38,7 +38,7 @@ fn listen(addr: SocketAddr, connect: &str, send: &[u8]) -> String {
     raw.send(send);
     raw.send("PING\r\n");
     let _ = raw.stream.shutdown(std::net::Shutdown::Write);
-    raw.to_end()
+    raw.rest()
 }
 
 #[test]

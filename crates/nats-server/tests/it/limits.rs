@@ -18,7 +18,7 @@ fn too_many_connections_and_subscriptions() {
     let mut one = Raw::connected(server.addr(), PLAIN);
     let two = Raw::connected(server.addr(), PLAIN);
     let mut three = Raw::open(server.addr());
-    let seen = three.to_end();
+    let seen = three.rest();
     assert!(seen.starts_with("INFO ") && seen.ends_with("-ERR 'maximum connections exceeded'\r\n"), "{seen}");
     drop((two, three));
     eventually("room again", || server.stats().connections == 1);
@@ -32,7 +32,7 @@ fn silence_before_login_ends() {
     let options = Options { token: Some("t".into()), auth_timeout: Duration::from_millis(50), ..options() };
     let server = Server::start(options).unwrap();
     let mut raw = Raw::open(server.addr());
-    assert!(raw.to_end().ends_with("-ERR 'Authentication Timeout'\r\n"));
+    assert!(raw.rest().ends_with("-ERR 'Authentication Timeout'\r\n"));
     eventually("counted", || server.stats().auth_failures == 1);
 }
 
@@ -41,7 +41,7 @@ fn who_does_not_answer_is_stale() {
     let options = Options { ping_interval: Duration::from_millis(30), ping_max: 2, ..options() };
     let server = Server::start(options).unwrap();
     let mut dead = Raw::connected(server.addr(), PLAIN);
-    assert_eq!(dead.to_end(), "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+    assert_eq!(dead.rest(), "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
     let mut alive = Raw::connected(server.addr(), PLAIN);
     for _ in 0..8 {
         alive.until("PING\r\n");
@@ -145,10 +145,10 @@ fn observers_learn_at_once() {
     eventually("gone", || log.0.lock().unwrap().len() == 2);
     let mut second = Raw::connected(server.addr(), &connect("n-2"));
     second.send("BAD\r\n");
-    second.to_end();
+    second.rest();
     let mut third = Raw::open(server.addr());
     third.send("CONNECT {\"auth_token\":\"no\"}\r\n");
-    third.to_end();
+    third.rest();
     let _fourth = Raw::connected(server.addr(), &connect("n-4"));
     server.shutdown();
     let expected = [
@@ -201,4 +201,39 @@ fn garbage_harms_only_its_sender() {
     witness.send("PUB witness 2\r\nok\r\nPING\r\n");
     witness.until("PONG\r\n");
     assert_eq!(&runtime.block_on(next(&mut sub)).payload[..], b"ok");
+}
+
+/// What was published before the shutdown arrives, also at a reader that is late.
+#[test]
+fn shutdown_sends_what_is_queued() {
+    let server = server();
+    let mut reader = Raw::connected(server.addr(), PLAIN);
+    reader.send("SUB x 1\r\nPING\r\n");
+    reader.until("PONG\r\n");
+    let client = server.local_client("c");
+    let payload = bytes::Bytes::from(vec![b'x'; 1_000_000]);
+    for _ in 0..4 {
+        client.publish("x", None, None, payload.clone()).unwrap();
+    }
+    eventually("routed", || server.stats().out_msgs == 4);
+    let reading = std::thread::spawn(move || reader.rest().len());
+    server.shutdown();
+    assert_eq!(reading.join().unwrap(), 4 * (1_000_000 + "MSG x 1 1000000\r\n".len() + 2));
+    assert_eq!(server.stats().connections, 0);
+}
+
+struct Panics;
+
+impl Events for Panics {
+    fn connected(&self, _: &ConnInfo) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn an_observer_that_panics_does_not_stop_the_server() {
+    let server = Server::start(Options { events: Some(Arc::new(Panics)), ..options() }).unwrap();
+    for _ in 0..3 {
+        Raw::connected(server.addr(), PLAIN);
+    }
 }

@@ -1,4 +1,12 @@
 //! The server seen from outside: in-process client, public clients, raw bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "the helpers of tests are test code, which the lints only recognise inside test functions"
+)]
 
 mod clients;
 mod differential;

@@ -77,7 +77,7 @@ impl Raw {
     }
 
     /// Everything until the server closes.
-    pub(crate) fn to_end(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let mut rest = std::mem::take(&mut self.seen);
         // A reset after the end of the conversation is an end too.
         let _ = self.stream.read_to_end(&mut rest);

@@ -27,7 +27,7 @@ fn play(addr: SocketAddr, connect: &str, send: &[u8]) -> (String, Then) {
     raw.send(send);
     raw.send("PING\r\n");
     let _ = raw.stream.shutdown(std::net::Shutdown::Write);
-    let seen = raw.to_end();
+    let seen = raw.rest();
     match seen.strip_suffix("PONG\r\n") {
         Some(seen) => (seen.to_owned(), Open),
         None => (seen, Closed),
@@ -236,12 +236,12 @@ fn credentials() {
         let mut raw = Raw::open(addr);
         assert!(raw.until("\r\n").contains(r#""auth_required":true"#));
         raw.send(send);
-        raw.to_end()
+        raw.rest()
     };
     for (server, good) in [(&token, r#""auth_token":"s3cr""#), (&user, r#""user":"u","pass":"p""#)] {
         let mut raw = Raw::connected(server.addr(), &format!("{{\"verbose\":false,{good}}}"));
         raw.send("CONNECT {\"auth_token\":\"other\",\"pass\":\"other\"}\r\n");
-        assert_eq!(raw.to_end(), refused, "a second login is checked like the first");
+        assert_eq!(raw.rest(), refused, "a second login is checked like the first");
         for bad in ["PING\r\n", "SUB a 1\r\n", "CONNECT {}\r\n", "\r\n", "CONNECT {\"auth_token\":\"x\"}\r\n"]
         {
             assert_eq!(try_with(server.addr(), bad), refused, "{bad:?}");
