@@ -111,7 +111,8 @@ struct Api {
 
 impl Api {
     async fn submit(&self, name: &str) -> String {
-        let response = self.client.put(format!("{}/jobs", self.url)).json(&job(name)).send().await.expect("submit");
+        let response =
+            self.client.put(format!("{}/jobs", self.url)).json(&job(name)).send().await.expect("submit");
         let body: Value = response.json().await.expect("answer");
         body["JobID"].as_str().unwrap_or_else(|| panic!("refused: {body}")).to_owned()
     }
@@ -160,10 +161,26 @@ async fn measure(options: &Options, url: &str, pid: u32, dir: &Path) {
     }
     let completed = started.elapsed();
     let finished = options.jobs + options.seq;
-    println!("submit, durable, one at a time    p50 {:>8} p99 {:>8}", at(&mut submit, 0.50), at(&mut submit, 0.99));
-    println!("submit to completed, one by one   p50 {:>8} p99 {:>8}", at(&mut complete, 0.50), at(&mut complete, 0.99));
-    println!("submissions, {} clients           {:>8.0} per second", options.clients, rate(options.jobs, submitted));
-    println!("completed jobs, {} clients        {:>8.0} per second", options.clients, rate(options.jobs, completed));
+    println!(
+        "submit, durable, one at a time    p50 {:>8} p99 {:>8}",
+        at(&mut submit, 0.50),
+        at(&mut submit, 0.99)
+    );
+    println!(
+        "submit to completed, one by one   p50 {:>8} p99 {:>8}",
+        at(&mut complete, 0.50),
+        at(&mut complete, 0.99)
+    );
+    println!(
+        "submissions, {} clients           {:>8.0} per second",
+        options.clients,
+        rate(options.jobs, submitted)
+    );
+    println!(
+        "completed jobs, {} clients        {:>8.0} per second",
+        options.clients,
+        rate(options.jobs, completed)
+    );
     println!("resident, idle                    {:>8.1} MB", idle as f64 / 1e3);
     println!("resident, after {finished} jobs       {:>8.1} MB", resident_kib(pid) as f64 / 1e3);
     println!("disk per finished job             {:>8.2} KB", disk_bytes(dir) as f64 / finished as f64 / 1e3);

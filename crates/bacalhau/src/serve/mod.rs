@@ -1,16 +1,97 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
-use crate::commands::devstack::DevstackArgs;
+mod addresses;
+mod devstack;
+mod logging;
+mod node;
+mod options;
+mod watch;
+
+pub(crate) use devstack::run_devstack;
+
 use crate::commands::serve::ServeArgs;
 use crate::context::Context;
-use crate::failure::{Outcome, fail};
+use crate::failure::Outcome;
+use bacalhau_config::{DataDir, Value, validate};
+use node::{Node, Roles};
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a server until it is told to stop.
-pub(crate) async fn run(_context: &Context, _args: ServeArgs) -> Outcome {
-    Err(fail("this build cannot run servers yet").hint("use it as a client of an existing server").into())
+pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
+    let mut config = context.settings()?.config().clone();
+    logging::start(&config);
+    for (flag, key) in [(args.orchestrator, "Orchestrator.Enabled"), (args.compute, "Compute.Enabled")] {
+        if flag {
+            config.set(key, Value::Bool(true));
+        }
+    }
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    validate::validate(&config)?;
+    let mut dir = DataDir::open(&config)?;
+    let files: Vec<String> = config.files.iter().map(|f| f.display().to_string()).collect();
+    tracing::info!("Config loaded from: [{}], and with data-dir {}", files.join(" "), dir.path().display());
+    let mut roles =
+        Roles { orchestrator: config.bool("Orchestrator.Enabled"), compute: config.bool("Compute.Enabled") };
+    if !roles.orchestrator && !roles.compute {
+        tracing::warn!("neither --orchestrator nor --compute is given: running as an orchestrator");
+        roles.orchestrator = true;
+        config.set("Orchestrator.Enabled", Value::Bool(true));
+    }
+    let hostname = addresses::hostname();
+    let (name, ignored) = dir.node_name(&args.name, config.text("NameProvider"), &hostname)?;
+    if ignored {
+        tracing::warn!("--name {} is ignored: this data folder belongs to node {name}", args.name);
+    }
+    tracing::info!("Starting bacalhau...");
+    let mut node = Node::start(&config, &dir, &name, roles).await?;
+    let note = RunNote::write(dir.path(), node.api_addr());
+    tracing::info!(node = name, api = %node.api_addr(), "bacalhau node running");
+    let ended = tokio::select! {
+        result = node.failed() => result,
+        () = told_to_stop() => Ok(()),
+    };
+    tracing::info!("bacalhau node shutting down...");
+    node.shutdown().await;
+    drop(note);
+    Ok(ended?)
 }
 
-/// Runs a small cluster until it is told to stop.
-pub(crate) async fn run_devstack(_context: &Context, _args: DevstackArgs) -> Outcome {
-    Err(fail("this build cannot run servers yet").hint("use it as a client of an existing server").into())
+/// Completes on SIGINT or SIGTERM.
+pub(crate) async fn told_to_stop() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        _ => {
+            tracing::warn!("signals cannot be watched: only a kill ends this process");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// `bacalhau.run`: tells shells how to reach the server, while it runs.
+struct RunNote(PathBuf);
+
+impl RunNote {
+    fn write(dir: &Path, api: std::net::SocketAddr) -> RunNote {
+        let path = dir.join("bacalhau.run");
+        let text =
+            format!("export BACALHAU_API_HOST={}\nexport BACALHAU_API_PORT={}\n", api.ip(), api.port());
+        if let Err(error) = std::fs::write(&path, text) {
+            tracing::warn!(%error, "{} could not be written", path.display());
+        }
+        RunNote(path)
+    }
+}
+
+impl Drop for RunNote {
+    fn drop(&mut self) {
+        // It may be gone already; a stale one does no harm.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

@@ -1,0 +1,215 @@
+//! One node of either or both roles, with everything that belongs to it.
+
+use super::options;
+use super::watch::Watch;
+use crate::failure::fail;
+use bacalhau_api::server::{self, Running, ServerOptions, Services};
+use bacalhau_compute::{ComputeNode, Way};
+use bacalhau_config::{Config, DataDir, render};
+use bacalhau_model::{Error, version};
+use bacalhau_nats_server::Server;
+use bacalhau_orchestrator::Orchestrator;
+use bacalhau_wire::bus_local::LocalBus;
+use bacalhau_wire::subjects;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Which roles a node has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles {
+    pub(super) orchestrator: bool,
+    pub(super) compute: bool,
+}
+
+/// How a part came to its end.
+type Ended = JoinHandle<Result<(), Error>>;
+
+/// A running node.
+pub(super) struct Node {
+    nats: Option<Server>,
+    orchestrator: Option<(Orchestrator, Ended)>,
+    compute: Option<(ComputeNode, Ended)>,
+    api: Running,
+}
+
+impl Node {
+    /// Starts all parts; what a later part needs is running before it.
+    pub(super) async fn start(
+        config: &Config,
+        dir: &DataDir,
+        name: &str,
+        roles: Roles,
+    ) -> Result<Node, Error> {
+        subjects::check_node_id(name).map_err(|why| {
+            fail(format!("node name {name:?} cannot be used: {why}"))
+                .hint("Give another one with --name in a fresh data folder")
+        })?;
+        let mut nats = None;
+        let mut orchestrator = None;
+        if roles.orchestrator {
+            let watch = Arc::new(Watch::default());
+            let server = start_nats(config, name, Arc::clone(&watch))?;
+            let started = start_orchestrator(config, dir, name, &server).await?;
+            watch.tell(started.0.clone());
+            nats = Some(server);
+            orchestrator = Some(started);
+        }
+        let compute = match roles.compute {
+            true => Some(start_compute(config, dir, name, nats.as_ref()).await?),
+            false => None,
+        };
+        let services = Services {
+            orchestrator: orchestrator.as_ref().map(|(o, _)| o.clone()),
+            compute: compute.as_ref().map(|(c, _)| c.clone()),
+            info: options::orchestrator_info(config, name),
+            version: version::this_build(),
+            config: render::document(config),
+        };
+        let listen = options::api_address(config, !roles.orchestrator)?;
+        let api = server::start(ServerOptions { listen }, services).await?;
+        Ok(Node { nats, orchestrator, compute, api })
+    }
+
+    /// Where the API listens.
+    pub(super) fn api_addr(&self) -> SocketAddr {
+        self.api.addr
+    }
+
+    /// Where the NATS server listens.
+    pub(super) fn nats_addr(&self) -> Option<SocketAddr> {
+        self.nats.as_ref().map(Server::addr)
+    }
+
+    /// Completes when a part cannot go on; otherwise never.
+    pub(super) async fn failed(&mut self) -> Result<(), Error> {
+        async fn end(part: Option<&mut Ended>) -> Result<(), Error> {
+            match part {
+                Some(ended) => ended
+                    .await
+                    .unwrap_or_else(|e| Err(fail(format!("a part of the node ended abnormally: {e}")))),
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            result = end(self.orchestrator.as_mut().map(|(_, ended)| ended)) => result,
+            result = end(self.compute.as_mut().map(|(_, ended)| ended)) => result,
+        }
+    }
+
+    /// Ends all parts in the reverse order, each before the ones that it needs.
+    pub(super) async fn shutdown(self) {
+        self.api.shutdown().await;
+        if let Some((compute, ended)) = self.compute {
+            compute.shutdown();
+            finish("compute node", ended).await;
+        }
+        if let Some((orchestrator, ended)) = self.orchestrator {
+            orchestrator.shutdown();
+            finish("orchestrator", ended).await;
+        }
+        if let Some(nats) = self.nats {
+            nats.shutdown();
+        }
+    }
+}
+
+/// Waits for a part that was asked to end. One that ended before by itself has told why already.
+async fn finish(what: &str, ended: Ended) {
+    if ended.is_finished() {
+        return;
+    }
+    match ended.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the {what} did not end well"),
+        Err(error) => tracing::error!(%error, "the {what} ended abnormally"),
+    }
+}
+
+fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, Error> {
+    let port = options::port(config, "Orchestrator.Port");
+    let token = Some(config.text("Orchestrator.Auth.Token").to_owned()).filter(|token| !token.is_empty());
+    if token.is_none() {
+        tracing::warn!(
+            "Orchestrator.Auth.Token is not set: every machine that reaches port {port} can join as a compute node"
+        );
+    }
+    let advertise = config.text("Orchestrator.Advertise");
+    let connect_urls = match advertise {
+        "" => Vec::new(),
+        host if host.contains(':') => vec![host.to_owned()],
+        host => vec![format!("{host}:{port}")],
+    };
+    let options = bacalhau_nats_server::Options {
+        host: config.text("Orchestrator.Host").to_owned(),
+        port,
+        server_name: Some(name.to_owned()),
+        token,
+        connect_urls,
+        events: Some(watch),
+        ..bacalhau_nats_server::Options::default()
+    };
+    Server::start(options).map_err(|e| {
+        let text = format!("orchestrator port {port} cannot be listened on: {e}");
+        match e.to_string().contains("in use") {
+            true => fail(format!("orchestrator port {port} is already in use"))
+                .hint("stop what uses it, or choose another with -c Orchestrator.Port=<port>"),
+            false => fail(text).hint("check Orchestrator.Host and Orchestrator.Port"),
+        }
+    })
+}
+
+/// The largest message that the embedded server takes.
+fn max_payload() -> usize {
+    bacalhau_nats_server::Options::default().max_payload
+}
+
+fn local_bus(server: &Server, name: &str) -> Result<Arc<LocalBus>, Error> {
+    let bus = LocalBus::new(server.local_client(name), max_payload());
+    bus.map(Arc::new).map_err(|e| fail(format!("the embedded NATS server does not answer: {e}")))
+}
+
+async fn start_orchestrator(
+    config: &Config,
+    dir: &DataDir,
+    name: &str,
+    server: &Server,
+) -> Result<(Orchestrator, Ended), Error> {
+    let options = bacalhau_orchestrator::Options {
+        dir: dir.orchestrator(),
+        settings: options::settings(config, name),
+        job_defaults: options::job_defaults(config),
+        info: options::orchestrator_info(config, name),
+        instance_id: dir.instance_id().to_owned(),
+        max_payload: max_payload(),
+        seed: options::seed(),
+    };
+    bacalhau_orchestrator::start(options, local_bus(server, name)?).await
+}
+
+async fn start_compute(
+    config: &Config,
+    dir: &DataDir,
+    name: &str,
+    server: Option<&Server>,
+) -> Result<(ComputeNode, Ended), Error> {
+    let addresses = options::orchestrators(config)?;
+    let executor = options::executor(config, dir, &addresses);
+    let way = match server {
+        Some(server) => Way::Local(local_bus(server, name)?),
+        None => Way::Connect(options::connect(config, name, addresses)),
+    };
+    let options = bacalhau_compute::Options {
+        node_id: name.to_owned(),
+        labels: options::labels(config, name),
+        version: version::this_build(),
+        dir: dir.compute(),
+        policy: options::policy(config, dir)?,
+        executor,
+        way,
+        heartbeat: config.duration("Compute.Heartbeat.Interval"),
+        info_update: config.duration("Compute.Heartbeat.InfoUpdateInterval"),
+        address: config.text("Compute.Network.AdvertisedAddress").to_owned(),
+    };
+    bacalhau_compute::start(options).await
+}

@@ -1,0 +1,189 @@
+//! From configuration to the options of the parts. The only place that knows which key means what to whom.
+
+use super::addresses;
+use crate::failure::fail;
+use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::executor::ExecutorConfig;
+use bacalhau_compute::publishers::LocalPublisherConfig;
+use bacalhau_compute::sources::DownloadLimits;
+use bacalhau_compute::system;
+use bacalhau_config::{Config, DataDir};
+use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
+use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
+use bacalhau_orchestrator::Settings;
+use bacalhau_wire::address::{Address, parse_addresses};
+use bacalhau_wire::bus_client::TlsOptions;
+use bacalhau_wire::connect::ConnectOptions;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Labels of a node: what every node has, then the configured ones.
+pub(super) fn labels(config: &Config, name: &str) -> BTreeMap<String, String> {
+    let build = version::this_build();
+    let mut labels = BTreeMap::from([
+        ("name".to_owned(), name.to_owned()),
+        ("os_type".to_owned(), build.goos),
+        ("os_arch".to_owned(), build.goarch),
+    ]);
+    labels.extend(config.map("Labels"));
+    labels
+}
+
+/// What a mere orchestrator says of itself.
+pub(super) fn orchestrator_info(config: &Config, name: &str) -> NodeInfo {
+    NodeInfo {
+        node_id: name.to_owned(),
+        node_type: NodeType::Requester,
+        labels: labels(config, name),
+        supported_protocols: vec!["bprotocol/v2".to_owned(), "ncl/v1".to_owned()],
+        bacalhau_version: version::this_build(),
+        ..NodeInfo::default()
+    }
+}
+
+/// Numbers of the orchestrator's core.
+pub(super) fn settings(config: &Config, name: &str) -> Settings {
+    Settings {
+        node_id: name.to_owned(),
+        manual_approval: config.bool("Orchestrator.NodeManager.ManualApproval"),
+        disconnect_timeout: nanos(config.duration("Orchestrator.NodeManager.DisconnectTimeout")),
+        ..Settings::default()
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// `JobDefaults.*`.
+pub(super) fn job_defaults(config: &Config) -> JobDefaults {
+    let of = |kind: &str| {
+        let key = |rest: &str| format!("JobDefaults.{kind}.{rest}");
+        let text = |rest: &str| config.text(&key(rest)).to_owned();
+        let seconds = |rest: &str| i64::try_from(config.duration(&key(rest)).as_secs()).unwrap_or(i64::MAX);
+        let mut publisher = SpecConfig::new(text("Task.Publisher.Type"));
+        publisher.params =
+            config.map(&key("Task.Publisher.Params")).into_iter().map(|(k, v)| (k, v.into())).collect();
+        TypeDefaults {
+            priority: config.int(&key("Priority")),
+            resources: ResourcesConfig {
+                cpu: text("Task.Resources.CPU"),
+                memory: text("Task.Resources.Memory"),
+                disk: text("Task.Resources.Disk"),
+                gpu: text("Task.Resources.GPU"),
+            },
+            publisher,
+            total_timeout: seconds("Task.Timeouts.TotalTimeout"),
+            execution_timeout: seconds("Task.Timeouts.ExecutionTimeout"),
+        }
+    };
+    JobDefaults { batch: of("Batch"), ops: of("Ops"), service: of("Service"), daemon: of("Daemon") }
+}
+
+/// Where the API listens. A port that nobody asked for gives way on mere compute nodes, so that several fit on one
+/// machine.
+pub(super) fn api_address(config: &Config, may_move: bool) -> Result<SocketAddr, Error> {
+    let ip = bacalhau_config::validate::listen_address(config.text("API.Host"), &addresses::own())?;
+    let port = port(config, "API.Port");
+    if may_move && !config.is_set("API.Port") && !addresses::is_free(ip, port) {
+        tracing::info!(
+            "port {port} is in use, the API of this compute node takes a free one; set API.Port to choose"
+        );
+        return Ok(SocketAddr::new(ip, 0));
+    }
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// A port; validation has checked its range.
+pub(super) fn port(config: &Config, key: &str) -> u16 {
+    u16::try_from(config.int(key)).unwrap_or(0)
+}
+
+/// What the node may use of the machine, and what it refuses.
+pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error> {
+    let text = |key: &str| config.text(key).to_owned();
+    let wanted = ResourcesConfig {
+        cpu: text("Compute.AllocatedCapacity.CPU"),
+        memory: text("Compute.AllocatedCapacity.Memory"),
+        disk: text("Compute.AllocatedCapacity.Disk"),
+        gpu: text("Compute.AllocatedCapacity.GPU"),
+    };
+    let machine = system::physical_resources(dir.path());
+    let capacity = quantity::scale(&wanted, &machine).map_err(|why| {
+        fail(format!("Compute.AllocatedCapacity: {why}"))
+            .hint("Use a percentage like 80% or an amount like 2 or 4Gi")
+    })?;
+    if capacity.cpu <= 0.0 || capacity.memory == 0 {
+        return Err(fail("system capacity is zero").hint("Correct Compute.AllocatedCapacity"));
+    }
+    Ok(BidPolicy {
+        reject_networked: config.bool("JobAdmissionControl.RejectNetworkedJobs"),
+        reject_stateless: config.bool("JobAdmissionControl.RejectStatelessJobs"),
+        only_local_inputs: config.text("JobAdmissionControl.Locality") == "local",
+        // What a job gets that asks for nothing: Bacalhau 1.9's internal defaults.
+        default_resources: Resources { cpu: 0.1, memory: 100 << 20, ..Resources::default() },
+        capacity,
+        ..BidPolicy::default()
+    })
+}
+
+/// What the executor may do.
+pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]) -> ExecutorConfig {
+    let list = |key: &str| config.list(key).to_vec();
+    ExecutorConfig {
+        allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
+        env_allow_list: list("Compute.Env.AllowList"),
+        disabled_engines: list("Engines.Disabled"),
+        disabled_sources: list("InputSources.Disabled"),
+        disabled_publishers: list("Publishers.Disabled"),
+        downloads: DownloadLimits {
+            read_timeout: config.duration("InputSources.ReadTimeout"),
+            max_retries: u32::try_from(config.int("InputSources.MaxRetryCount")).unwrap_or(0),
+            ..DownloadLimits::default()
+        },
+        local_publisher: local_publisher(config, orchestrators),
+        ..ExecutorConfig::new(dir.compute())
+    }
+}
+
+fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisherConfig {
+    let advertised = config.text("Compute.Network.AdvertisedAddress");
+    let reachable = match advertised {
+        "" => orchestrators
+            .iter()
+            .find_map(|a| addresses::outbound(&format!("{}:{}", a.host, a.port)))
+            .map(|ip| ip.to_string()),
+        advertised => Some(advertised.to_owned()),
+    };
+    let key = "Publishers.Types.Local.Port";
+    let mut port = port(config, key);
+    if !config.is_set(key) && !addresses::is_free(IpAddr::from([0, 0, 0, 0]), port) {
+        tracing::info!("port {port} is in use, the local publisher takes a free one; set {key} to choose");
+        port = 0;
+    }
+    let address = config.text("Publishers.Types.Local.Address").to_owned();
+    LocalPublisherConfig { address, port, reachable_address: reachable }
+}
+
+/// Addresses of the orchestrators and their tokens.
+pub(super) fn orchestrators(config: &Config) -> Result<Vec<Address>, Error> {
+    let entries = config.list("Compute.Orchestrators");
+    parse_addresses(entries, config.text("Compute.Auth.Token")).map_err(|why| {
+        fail(format!("Compute.Orchestrators: {why}")).hint("Write host, host:port or token@host:port")
+    })
+}
+
+/// How a compute node connects.
+pub(super) fn connect(config: &Config, name: &str, addresses: Vec<Address>) -> ConnectOptions {
+    let ca_cert = Some(config.text("Compute.TLS.CACert")).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let tls = TlsOptions { ca_cert, handshake_first: config.bool("Compute.TLS.RequireTLS") };
+    ConnectOptions { node_id: name.to_owned(), addresses, tls, seed: seed() }
+}
+
+/// A fresh seed.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn seed() -> u64 {
+    uuid::Uuid::new_v4().as_u128() as u64
+}

@@ -1,0 +1,251 @@
+//! Starts real `bacalhau` processes on loopback and talks to them the way people do.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up. Generous: machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The binary under test.
+pub const BACALHAU: &str = env!("CARGO_BIN_EXE_bacalhau");
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Calls `check` until it gives something or patience ends.
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting until {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// A command with no configuration of the machine's own.
+fn bacalhau(data_dir: &Path) -> Command {
+    let mut command = Command::new(BACALHAU);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BACALHAU_")) {
+        command.env_remove(name);
+    }
+    command.env("BACALHAU_DIR", data_dir).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// One serving process.
+pub struct Process {
+    child: Option<Child>,
+    args: Vec<String>,
+    pub dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Process {
+    fn new(dir: PathBuf, args: Vec<String>) -> Process {
+        std::fs::create_dir_all(&dir).unwrap();
+        let log = dir.join("test.log");
+        let mut process = Process { child: None, args, dir, log };
+        process.start();
+        process
+    }
+
+    /// Starts it (again) with the same arguments and data.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let mut command = bacalhau(&self.dir);
+        command.arg("serve").args(&self.args).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Changes an argument for the next start.
+    pub fn replace_arg(&mut self, from: &str, to: &str) {
+        for arg in self.args.iter_mut().filter(|arg| arg.as_str() == from) {
+            *arg = to.to_owned();
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Asks it to end and waits until it has; gives whether it ended well.
+    pub fn terminate(&mut self) -> bool {
+        let Some(mut child) = self.child.take() else { return true };
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        eventually("the process ended", || child.try_wait().unwrap()).success()
+    }
+
+    /// Everything it logged so far, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.dir.display(), self.log());
+        }
+    }
+}
+
+/// An orchestrator, its compute nodes and a client.
+pub struct Cluster {
+    pub orchestrator: Process,
+    pub nodes: Vec<Process>,
+    pub api_port: u16,
+    pub nats_port: u16,
+    pub root: TempDir,
+}
+
+/// What every process of a test gets: nothing outside loopback, a fast heartbeat, little noise.
+fn common() -> Vec<String> {
+    let settings = [
+        "Orchestrator.Host=127.0.0.1",
+        "API.Host=127.0.0.1",
+        "Publishers.Types.Local.Port=0",
+        "Compute.Heartbeat.Interval=1s",
+        "Compute.AllocatedCapacity.CPU=4",
+        "Compute.AllocatedCapacity.Memory=1Gi",
+        "UpdateConfig.Interval=0s",
+        "DisableAnalytics=true",
+    ];
+    settings.iter().flat_map(|s| ["-c".to_owned(), (*s).to_owned()]).collect()
+}
+
+impl Cluster {
+    /// An orchestrator that wants `token` (none when empty), and more settings as `Key=Value`.
+    pub fn new(token: &str, settings: &[&str]) -> Cluster {
+        let root = tempfile::tempdir().unwrap();
+        let (api_port, nats_port) = (free_port(), free_port());
+        let mut args = vec!["--orchestrator".to_owned()];
+        args.extend(common());
+        let mut own = vec![format!("API.Port={api_port}"), format!("Orchestrator.Port={nats_port}")];
+        if !token.is_empty() {
+            own.push(format!("Orchestrator.Auth.Token={token}"));
+        }
+        own.extend(settings.iter().map(|s| (*s).to_owned()));
+        args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));
+        let orchestrator = Process::new(root.path().join("orchestrator"), args);
+        let cluster = Cluster { orchestrator, nodes: Vec::new(), api_port, nats_port, root };
+        cluster.wait_alive();
+        cluster
+    }
+
+    /// Waits until the API answers.
+    pub fn wait_alive(&self) {
+        eventually("the API answers", || self.cli(&["agent", "alive"]).status.success().then_some(()));
+    }
+
+    /// Adds a compute node that reaches the orchestrator at `address`, and more arguments.
+    pub fn add_node(&mut self, address: &str, more: &[&str]) -> usize {
+        let name = format!("node-{}", self.nodes.len());
+        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.clone()];
+        args.extend(common());
+        let own = [format!("API.Port={}", free_port()), format!("Compute.Orchestrators={address}")];
+        args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));
+        args.extend(more.iter().map(|s| (*s).to_owned()));
+        self.nodes.push(Process::new(self.root.path().join(name), args));
+        self.nodes.len() - 1
+    }
+
+    /// The orchestrator's NATS address.
+    pub fn nats(&self) -> String {
+        format!("127.0.0.1:{}", self.nats_port)
+    }
+
+    /// Runs a client command.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        let mut command = bacalhau(&self.root.path().join("client"));
+        let (group, rest) = args.split_at(1);
+        command.args(group).args(rest);
+        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        command.current_dir(self.root.path()).output().unwrap()
+    }
+
+    /// Runs a client command that must succeed and gives its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(
+            output.status.success(),
+            "{args:?} failed\nstdout: {}\nstderr: {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A client command's JSON output.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let mut with_output = args.to_vec();
+        with_output.extend(["--output", "json"]);
+        serde_json::from_str(&self.ok(&with_output)).unwrap()
+    }
+
+    /// Compute nodes that are connected now.
+    pub fn connected(&self) -> usize {
+        let nodes = self.json(&["node", "list"]);
+        let is_up = |n: &&serde_json::Value| n["Info"]["NodeType"] == "Compute" && n["Connection"] == "CONNECTED";
+        nodes.as_array().map_or(0, |all| all.iter().filter(is_up).count())
+    }
+
+    /// Waits until that many compute nodes are connected.
+    pub fn wait_connected(&self, count: usize) {
+        eventually(&format!("{count} nodes are connected"), || (self.connected() == count).then_some(()));
+    }
+
+    /// State of a job.
+    pub fn state(&self, job: &str) -> String {
+        let described = self.json(&["job", "describe", job]);
+        described["Job"]["State"]["StateType"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a job is in a final state and gives it.
+    pub fn wait_final(&self, job: &str) -> String {
+        eventually(&format!("job {job} is final"), || {
+            let state = self.state(job);
+            ["Completed", "Failed", "Stopped"].contains(&state.as_str()).then_some(state)
+        })
+    }
+
+    /// Writes a file next to the client and gives its path.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.root.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+/// A file of the repository's examples.
+pub fn example(name: &str) -> String {
+    format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A job file around a WAT module.
+pub fn wat_job(name: &str, module: &str, more: &str) -> String {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::STANDARD.encode(wat::parse_str(module).unwrap());
+    format!(
+        "Name: {name}\nType: batch\nCount: 1\nTasks:\n  - Name: main\n    Engine:\n      Type: wasm\n      Params:\n        EntryModule: /m.wasm\n        Entrypoint: _start\n    InputSources:\n      - Target: /m.wasm\n        Source:\n          Type: inline\n          Params:\n            URL: \"data:application/octet-stream;base64,{bytes}\"\n    Resources:\n      CPU: 100m\n      Memory: 16Mb\n{more}"
+    )
+}
+
+/// Does nothing and ends.
+pub const NOTHING: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+
+/// Never ends and never yields.
+pub const FOREVER: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;

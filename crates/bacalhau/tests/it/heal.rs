@@ -1,0 +1,54 @@
+//! What breaks heals without hands: tokens, orchestrators that go away, restarts.
+
+use crate::cluster::{Cluster, NOTHING, eventually, wat_job};
+
+#[test]
+fn a_wrong_token_is_said_once_and_a_right_one_joins_by_itself() {
+    let mut cluster = Cluster::new("the-right-token", &[]);
+    let address = cluster.nats();
+    let node = cluster.add_node(&address, &["-c", "Compute.Auth.Token=the-wrong-token"]);
+    let hint = "Compute.Auth.Token";
+    eventually("the node says that its token is refused", || cluster.nodes[node].log().contains(hint).then_some(()));
+    assert_eq!(cluster.connected(), 0);
+    let log = cluster.nodes[node].log();
+    assert!(!log.contains("the-wrong-token"), "the token is in the log:\n{log}");
+
+    // The operator sets the orchestrator's token to what the node has: the node joins without being touched.
+    cluster.orchestrator.kill();
+    cluster.orchestrator.replace_arg("Orchestrator.Auth.Token=the-right-token", "Orchestrator.Auth.Token=the-wrong-token");
+    cluster.orchestrator.start();
+    cluster.wait_alive();
+    cluster.wait_connected(1);
+    assert_eq!(cluster.nodes[node].log().matches(hint).count(), 1, "said once, not at every try");
+}
+
+#[test]
+fn restarts_of_either_side_heal() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    cluster.orchestrator.kill();
+    cluster.orchestrator.start();
+    cluster.wait_alive();
+    cluster.wait_connected(1);
+    cluster.nodes[0].kill();
+    eventually("the loss of the connection is seen", || (cluster.connected() == 0).then_some(()));
+    cluster.nodes[0].start();
+    cluster.wait_connected(1);
+    let job = cluster.file("job.yaml", &wat_job("after", NOTHING, ""));
+    cluster.ok(&["job", "run", &job]);
+    assert_eq!(cluster.state("after"), "Completed");
+    assert!(cluster.nodes[0].terminate(), "a node ends well on SIGTERM");
+    eventually("the good-bye is seen", || (cluster.connected() == 0).then_some(()));
+    assert!(cluster.orchestrator.terminate(), "an orchestrator ends well on SIGTERM");
+}
+
+#[test]
+fn a_node_with_several_addresses_uses_the_next_one() {
+    let mut cluster = Cluster::new("", &[]);
+    let dead = crate::cluster::free_port();
+    let addresses = format!("127.0.0.1:{dead},{}", cluster.nats());
+    cluster.add_node(&addresses, &[]);
+    cluster.wait_connected(1);
+}

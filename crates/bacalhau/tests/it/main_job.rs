@@ -1,0 +1,89 @@
+//! The main job, typed as a new user would: orchestrator, nodes with a token, a job, its logs, its results.
+
+use crate::cluster::{Cluster, FOREVER, NOTHING, eventually, example, wat_job};
+
+const TOKEN: &str = "correct-horse-battery";
+
+#[test]
+fn two_nodes_join_by_token_and_run_the_example_to_its_results() {
+    let mut cluster = Cluster::new(TOKEN, &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &["-c", &format!("Compute.Auth.Token={TOKEN}")]);
+    cluster.add_node(&format!("{TOKEN}@{address}"), &[]);
+    cluster.wait_connected(2);
+
+    let printed = cluster.ok(&["job", "run", &example("climate.yaml")]);
+    for text in ["Job successfully submitted. Job ID: j-", "Job submitted", "Requested execution on node-", "Completed successfully"] {
+        assert!(printed.contains(text), "{text:?} is not in\n{printed}");
+    }
+    assert_eq!(cluster.state("climate"), "Completed");
+
+    let executions = cluster.json(&["job", "executions", "climate"]);
+    let executions = executions.as_array().unwrap();
+    assert_eq!(executions.len(), 2);
+    assert!(executions.iter().all(|e| e["ComputeState"]["StateType"] == 9), "{executions:?}");
+    let nodes: std::collections::BTreeSet<_> = executions.iter().map(|e| e["NodeID"].as_str().unwrap()).collect();
+    assert_eq!(nodes.len(), 2, "the two partitions spread over the two nodes");
+
+    let out = cluster.root.path().join("results");
+    std::fs::create_dir(&out).unwrap();
+    cluster.ok(&["job", "get", "climate", "--output-dir", out.to_str().unwrap()]);
+    let stdout = std::fs::read_to_string(out.join("stdout")).unwrap();
+    for line in ["2012: 366 days", "2013: 365 days", "2014: 365 days", "2015: 365 days"] {
+        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+    }
+    let monthly = std::fs::read_to_string(out.join("outputs/monthly-2012.csv")).unwrap();
+    assert!(monthly.contains("2012-01,31,"), "{monthly}");
+    assert_eq!(monthly.lines().count(), 13);
+
+    let described = cluster.ok(&["job", "describe", "climate"]);
+    assert!(described.contains("Standard Output") && described.contains("2013: 365 days"), "{described}");
+    let history = cluster.ok(&["job", "history", "climate"]);
+    assert!(history.contains("Job submitted") && history.contains("Completed"), "{history}");
+    assert!(cluster.ok(&["job", "list"]).contains("climate"));
+    let refused = cluster.cli(&["job", "run", &example("climate.yaml")]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no changes detected for new job spec"));
+}
+
+#[test]
+fn logs_follow_a_running_job_and_stop_ends_it() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    cluster.ok(&["job", "run", &example("ticker.yaml"), "--wait=false"]);
+    // Following starts before the end and sees every line; standard error stays apart.
+    let followed = cluster.cli(&["job", "logs", "--follow", "ticker"]);
+    let (out, err) = (String::from_utf8_lossy(&followed.stdout), String::from_utf8_lossy(&followed.stderr));
+    assert!(out.contains("tick 1 of 20\n") && out.contains("tick 20 of 20\n"), "{out}\n{err}");
+    assert!(err.contains("10 lines so far") && !out.contains("lines so far"), "{out}\n{err}");
+
+    let endless = cluster.file("endless.yaml", &wat_job("endless", FOREVER, ""));
+    cluster.ok(&["job", "run", &endless, "--wait=false"]);
+    eventually("the endless job runs", || (cluster.state("endless") == "Running").then_some(()));
+    cluster.ok(&["job", "stop", "endless"]);
+    assert_eq!(cluster.state("endless"), "Stopped");
+    // The node is free again although the program never yields.
+    let next = cluster.file("next.yaml", &wat_job("next", NOTHING, ""));
+    cluster.ok(&["job", "run", &next]);
+    assert_eq!(cluster.state("next"), "Completed");
+}
+
+#[test]
+fn an_ops_job_runs_on_every_node_and_a_timeout_fails_a_job() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    for _ in 0..3 {
+        cluster.add_node(&address, &[]);
+    }
+    cluster.wait_connected(3);
+    cluster.ok(&["job", "run", &example("everywhere.yaml")]);
+    assert_eq!(cluster.json(&["job", "executions", "everywhere"]).as_array().unwrap().len(), 3);
+
+    let slow = wat_job("slow", FOREVER, "    Timeouts:\n      ExecutionTimeout: 1\n");
+    let slow = cluster.file("slow.yaml", &slow);
+    cluster.cli(&["job", "run", &slow]);
+    assert_eq!(cluster.wait_final("slow"), "Failed");
+    let history = cluster.ok(&["job", "history", "slow"]);
+    assert!(history.to_lowercase().contains("timed out"), "{history}");
+}
