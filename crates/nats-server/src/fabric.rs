@@ -28,7 +28,13 @@ struct Subscription {
     /// Removed after this many; 0: never.
     max: u64,
     /// Where messages of a local subscription go.
-    receiver: Option<Receiver>,
+    local: Option<LocalEnd>,
+}
+
+/// The server's end of a local subscription: its id at its client, and the way to its reader.
+pub(crate) struct LocalEnd {
+    pub(crate) sid: u64,
+    pub(crate) receiver: Receiver,
 }
 
 /// Everything that routing needs.
@@ -102,17 +108,17 @@ impl Fabric {
         }
     }
 
-    /// Adds a subscription of a socket (`sid`) or of a local client (`receiver`).
+    /// Adds a subscription of a socket (`sid`) or of a local client (`local`).
     pub(crate) fn subscribe(
         &mut self,
         peer: u32,
         sid: &[u8],
         pattern: &[u8],
         queue: Option<&[u8]>,
-        receiver: Option<Receiver>,
+        local: Option<LocalEnd>,
     ) -> SubId {
         let sid = [b" ", sid, b" "].concat().into();
-        let id = self.subs.insert(Subscription { peer, sid, delivered: 0, max: 0, receiver });
+        let id = self.subs.insert(Subscription { peer, sid, delivered: 0, max: 0, local });
         self.router.insert(id, pattern, queue);
         self.stats.subscriptions = self.router.len() as u64;
         id
@@ -128,11 +134,15 @@ impl Fabric {
                 let sid = sub.sid.trim_ascii();
                 conn.subs.remove(sid);
             }
-            Some(Peer::Local(local)) => local.subs.retain(|_, other| *other != id),
+            Some(Peer::Local(local)) => {
+                if let Some(own) = &sub.local {
+                    local.subs.remove(&own.sid);
+                }
+            }
             None => {}
         }
-        if let (Some(receiver), Some(end)) = (sub.receiver, end) {
-            receiver.end(end);
+        if let (Some(local), Some(end)) = (sub.local, end) {
+            local.receiver.end(end);
         }
     }
 
@@ -219,7 +229,7 @@ impl Fabric {
                     headers: Some(headers.into()),
                     payload: bytes::Bytes::new(),
                 };
-                let put = sub.receiver.as_ref().map(|receiver| receiver.put(message, &self.limits));
+                let put = sub.local.as_ref().map(|local| local.receiver.put(message, &self.limits));
                 if matches!(put, Some(Put::Overflow | Put::Gone)) {
                     self.stats.local_overflows += u64::from(put == Some(Put::Overflow));
                     self.unsubscribe(id, Some(SubscriptionEnd::Overflow));
@@ -294,7 +304,7 @@ impl Delivery<'_> {
                 true
             }
             Some(Peer::Local(_)) => {
-                let Some(receiver) = &sub.receiver else { return false };
+                let Some(LocalEnd { receiver, .. }) = &sub.local else { return false };
                 let copy = self.made.get_or_insert_with(&mut *self.local).clone();
                 match receiver.put(copy, self.limits) {
                     Put::Done => true,

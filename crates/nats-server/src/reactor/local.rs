@@ -7,7 +7,7 @@ use crate::local::queue::{ClientQueue, Command};
 use crate::peer::{LocalPeer, Peer};
 use crate::proto::write::Outgoing;
 
-use crate::fabric::Congestion;
+use crate::fabric::{Congestion, LocalEnd};
 
 use super::Reactor;
 
@@ -115,7 +115,8 @@ impl Reactor {
                 Next::Go(outcome.congestion)
             }
             Command::Subscribe { sid, pattern, queue, receiver } => {
-                let id = self.fabric.subscribe(key, b"", &pattern, queue.as_deref(), Some(receiver));
+                let end = LocalEnd { sid, receiver };
+                let id = self.fabric.subscribe(key, b"", &pattern, queue.as_deref(), Some(end));
                 if let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) {
                     local.subs.insert(sid, id);
                 }

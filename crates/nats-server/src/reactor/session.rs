@@ -102,10 +102,11 @@ impl<'a> Session<'a> {
         conn.behaviour = behaviour;
         conn.must_authenticate = false;
         conn.auth_deadline = None;
-        if let Some(name) = connect.name {
+        let first = !std::mem::replace(&mut conn.connected, true);
+        // Observers know a connection by its name, so a later CONNECT cannot change it.
+        if let (true, Some(name)) = (first, connect.name) {
             conn.name = name.into();
         }
-        let first = !std::mem::replace(&mut conn.connected, true);
         let info = conn.info();
         tracing::debug!(
             cid = info.cid, addr = %info.addr, name = &*info.name,
