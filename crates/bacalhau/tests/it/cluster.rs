@@ -199,7 +199,8 @@ impl Cluster {
     /// Compute nodes that are connected now.
     pub fn connected(&self) -> usize {
         let nodes = self.json(&["node", "list"]);
-        let is_up = |n: &&serde_json::Value| n["Info"]["NodeType"] == "Compute" && n["Connection"] == "CONNECTED";
+        let is_up =
+            |n: &&serde_json::Value| n["Info"]["NodeType"] == "Compute" && n["Connection"] == "CONNECTED";
         nodes.as_array().map_or(0, |all| all.iter().filter(is_up).count())
     }
 

@@ -42,7 +42,11 @@ fn no_acknowledged_job_is_lost_whoever_is_killed() {
             node => cluster.nodes[node - 1].start(),
         }
     }
-    assert!(acknowledged.len() > ROUNDS * JOBS / 2, "most submissions were acknowledged: {}", acknowledged.len());
+    assert!(
+        acknowledged.len() > ROUNDS * JOBS / 2,
+        "most submissions were acknowledged: {}",
+        acknowledged.len()
+    );
     for id in &acknowledged {
         let state = eventually(&format!("{id} is final"), || {
             let state = cluster.state(id);
@@ -50,7 +54,8 @@ fn no_acknowledged_job_is_lost_whoever_is_killed() {
         });
         assert_eq!(state, "Completed", "{id}: {}", cluster.ok(&["job", "describe", id]));
         let executions = cluster.json(&["job", "executions", id]);
-        let completed = executions.as_array().unwrap().iter().filter(|e| e["ComputeState"]["StateType"] == 9).count();
+        let completed =
+            executions.as_array().unwrap().iter().filter(|e| e["ComputeState"]["StateType"] == 9).count();
         assert_eq!(completed, 1, "{id} completed once: {executions}");
     }
 }

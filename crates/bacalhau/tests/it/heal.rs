@@ -8,14 +8,18 @@ fn a_wrong_token_is_said_once_and_a_right_one_joins_by_itself() {
     let address = cluster.nats();
     let node = cluster.add_node(&address, &["-c", "Compute.Auth.Token=the-wrong-token"]);
     let hint = "Compute.Auth.Token";
-    eventually("the node says that its token is refused", || cluster.nodes[node].log().contains(hint).then_some(()));
+    eventually("the node says that its token is refused", || {
+        cluster.nodes[node].log().contains(hint).then_some(())
+    });
     assert_eq!(cluster.connected(), 0);
     let log = cluster.nodes[node].log();
     assert!(!log.contains("the-wrong-token"), "the token is in the log:\n{log}");
 
     // The operator sets the orchestrator's token to what the node has: the node joins without being touched.
     cluster.orchestrator.kill();
-    cluster.orchestrator.replace_arg("Orchestrator.Auth.Token=the-right-token", "Orchestrator.Auth.Token=the-wrong-token");
+    cluster
+        .orchestrator
+        .replace_arg("Orchestrator.Auth.Token=the-right-token", "Orchestrator.Auth.Token=the-wrong-token");
     cluster.orchestrator.start();
     cluster.wait_alive();
     cluster.wait_connected(1);

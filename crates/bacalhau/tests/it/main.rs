@@ -5,5 +5,9 @@
 
 mod bin;
 mod client;
+mod cluster;
+mod crash;
 mod fake;
+mod heal;
+mod main_job;
 mod offline;

@@ -13,7 +13,12 @@ fn two_nodes_join_by_token_and_run_the_example_to_its_results() {
     cluster.wait_connected(2);
 
     let printed = cluster.ok(&["job", "run", &example("climate.yaml")]);
-    for text in ["Job successfully submitted. Job ID: j-", "Job submitted", "Requested execution on node-", "Completed successfully"] {
+    for text in [
+        "Job successfully submitted. Job ID: j-",
+        "Job submitted",
+        "Requested execution on node-",
+        "Completed successfully",
+    ] {
         assert!(printed.contains(text), "{text:?} is not in\n{printed}");
     }
     assert_eq!(cluster.state("climate"), "Completed");
@@ -22,7 +27,8 @@ fn two_nodes_join_by_token_and_run_the_example_to_its_results() {
     let executions = executions.as_array().unwrap();
     assert_eq!(executions.len(), 2);
     assert!(executions.iter().all(|e| e["ComputeState"]["StateType"] == 9), "{executions:?}");
-    let nodes: std::collections::BTreeSet<_> = executions.iter().map(|e| e["NodeID"].as_str().unwrap()).collect();
+    let nodes: std::collections::BTreeSet<_> =
+        executions.iter().map(|e| e["NodeID"].as_str().unwrap()).collect();
     assert_eq!(nodes.len(), 2, "the two partitions spread over the two nodes");
 
     let out = cluster.root.path().join("results");

@@ -36,7 +36,8 @@ impl Core {
         nodes::connect(&mut node.state, now);
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
         out.changes.push(Change::PutNode(node.state.clone()));
-        self.timers.set(Due::Node(node_id.clone()), Some(now.saturating_add(self.settings.disconnect_timeout)));
+        self.timers
+            .set(Due::Node(node_id.clone()), Some(now.saturating_add(self.settings.disconnect_timeout)));
         let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq };
         // The answer leaves before the first message: a Go node takes its sequence number from it.
         out.reply(token, Reply::Handshake(answer));
@@ -55,8 +56,10 @@ impl Core {
             let Some(entry) = self.jobs.get_mut(&job_id) else { continue };
             let Some(live) = entry.live.get_mut(&execution_id) else { continue };
             // The time that the node was away does not count against its answer.
-            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &entry.job, now).max(live.deadline);
-            messages.extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
+            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &entry.job, now)
+                .max(live.deadline);
+            messages
+                .extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
             self.dirty.insert(job_id);
         }
         let cancels = self.cancelled.values().map(|c| &c.execution).filter(|e| e.node_id == node_id);
@@ -87,10 +90,8 @@ impl Core {
         node.state.info.compute_node_info.available_capacity = available;
         node.state.info.compute_node_info.queue_capacity = queued;
         let last = node.state.connection_state.last_compute_seq_num;
-        self.timers.set(
-            Due::Node(node_id.to_owned()),
-            Some(now.saturating_add(self.settings.disconnect_timeout)),
-        );
+        self.timers
+            .set(Due::Node(node_id.to_owned()), Some(now.saturating_add(self.settings.disconnect_timeout)));
         out.reply(token, Reply::Heartbeat(Ok(last)));
     }
 
@@ -171,7 +172,9 @@ impl Core {
         out: &mut Output<T>,
     ) -> Result<(), Error> {
         let Some(node) = self.nodes.get_mut(node_id) else {
-            return Err(Error::new("NotFound", format!("node not found: {node_id}")).component("NodesManager"));
+            return Err(
+                Error::new("NotFound", format!("node not found: {node_id}")).component("NodesManager")
+            );
         };
         let conflict = |what: &str| {
             Error::new("ConflictNodeState", format!("node {node_id} already {what}"))

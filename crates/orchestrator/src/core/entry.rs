@@ -1,9 +1,9 @@
 //! What the core keeps in memory of one job that is not finished.
 
 use super::partitions::Unplaced;
+use bacalhau_model::Resources;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
-use bacalhau_model::Resources;
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -123,7 +123,8 @@ impl Core {
         let job = Arc::new(stored.job);
         let found = executions.remove(&job.id).unwrap_or_default();
         // The store keeps no time of submission per version. The first execution of the version is close to it.
-        let first = found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
+        let first =
+            found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
         let started = if job.version == 1 { job.create_time } else { first.min().unwrap_or(job.modify_time) };
         let queued = job.state.state_type == bacalhau_model::JobState::Queued;
         let queued_since = queued.then_some(job.modify_time);
@@ -150,7 +151,9 @@ impl Core {
             Input::Stop { job_id, reason, stored, token } => {
                 self.stop(now, &job_id, &reason, stored, token, out);
             }
-            Input::Rerun { job_id, spec, stored, token } => self.rerun(now, &job_id, &spec, stored, token, out),
+            Input::Rerun { job_id, spec, stored, token } => {
+                self.rerun(now, &job_id, &spec, stored, token, out)
+            }
             Input::Handshake { info, token } => self.handshake(now, *info, token, out),
             Input::Heartbeat { node_id, available, queued, last_orchestrator_seq, token } => {
                 self.heartbeat(now, &node_id, (available, queued), last_orchestrator_seq, token, out);

@@ -132,11 +132,15 @@ fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Sett
 
 /// Says why `left_over` partitions found no node, node by node. Empty for "all nodes" jobs, which have no partitions.
 pub fn explain(entry: &JobEntry, nodes: &Nodes, settings: &Settings, left_over: &[i64]) -> Shortage {
-    let mut result =
-        Shortage { requested: entry.unplaced.len(), available: nodes.schedulable().count(), ..Shortage::default() };
+    let mut result = Shortage {
+        requested: entry.unplaced.len(),
+        available: nodes.schedulable().count(),
+        ..Shortage::default()
+    };
     for node in nodes.schedulable() {
         let reason = suitable::unsuitable(entry, node).or_else(|| {
-            let tried = !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
+            let tried =
+                !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
             tried.then(|| "job already executed on this node more than once".to_owned())
         });
         let reason = reason.or_else(|| {

@@ -55,7 +55,13 @@ pub(crate) fn set_state<T>(entry: &mut JobEntry, state: State<JobState>, now: i6
 }
 
 /// Sets the job's state and says so in the history.
-pub(crate) fn enter_state<T>(entry: &mut JobEntry, state: JobState, message: &str, now: i64, out: &mut Output<T>) {
+pub(crate) fn enter_state<T>(
+    entry: &mut JobEntry,
+    state: JobState,
+    message: &str,
+    now: i64,
+    out: &mut Output<T>,
+) {
     set_state(entry, State::with_message(state, message), now, out);
     let event = Event::new(topic::STATE_UPDATE, state.as_str(), Time::from_unix_nanos(now))
         .with(detail::NEW_STATE, state.as_str());

@@ -40,7 +40,11 @@ impl Core {
             self.report_on_live(now, &mut entry, &execution_id, message, out);
             self.dirty.insert(job_id.clone());
         } else {
-            tracing::warn!(node = node_id, execution = execution_id, "report on an execution of another node dropped");
+            tracing::warn!(
+                node = node_id,
+                execution = execution_id,
+                "report on an execution of another node dropped"
+            );
         }
         self.jobs.insert(job_id, entry);
     }

@@ -29,8 +29,7 @@ impl Core {
             None => self.create(now, job, out),
         };
         let evaluation_id = self.new_id("");
-        let result =
-            result.map(|job_id| Submitted { job_id, evaluation_id, warnings: Vec::new() });
+        let result = result.map(|job_id| Submitted { job_id, evaluation_id, warnings: Vec::new() });
         out.reply(token, Reply::Submitted(result));
     }
 
@@ -55,11 +54,14 @@ impl Core {
         job.modify_time = now;
         let id = job.id.clone();
         if self.jobs.contains_key(&id) {
-            return Err(Error::new(code::RESOURCE_IN_USE, format!("job already exists: {id}")).component("JobStore"));
+            return Err(
+                Error::new(code::RESOURCE_IN_USE, format!("job already exists: {id}")).component("JobStore")
+            );
         }
         let job = Arc::new(job);
-        let mut entry = JobEntry::new(Arc::clone(&job), 1, now)
-            .ok_or_else(|| Error::new(code::BAD_REQUEST, "job has no task, an unknown type or unreadable resources"))?;
+        let mut entry = JobEntry::new(Arc::clone(&job), 1, now).ok_or_else(|| {
+            Error::new(code::BAD_REQUEST, "job has no task, an unknown type or unreadable resources")
+        })?;
         out.changes.push(Change::PutJob(Arc::clone(&job)));
         let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
         job_event(&mut entry, event, now, out);

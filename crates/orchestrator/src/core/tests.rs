@@ -80,12 +80,17 @@ impl World {
 
     fn complete(&mut self, execution: &str) {
         self.report(execution, |e| {
-            messages::run_result(e, Some(vec![Event::new("Execution", "Completed successfully", Default::default())]))
+            messages::run_result(
+                e,
+                Some(vec![Event::new("Execution", "Completed successfully", Default::default())]),
+            )
         });
     }
 
     fn fail(&mut self, execution: &str) {
-        self.report(execution, |e| messages::compute_error(e, Event::new("Running Execution", "boom", Default::default())));
+        self.report(execution, |e| {
+            messages::compute_error(e, Event::new("Running Execution", "boom", Default::default()))
+        });
     }
 
     /// Latest stored form of every execution.
@@ -242,7 +247,10 @@ fn no_node_fails_at_once_or_queues() {
     let mut w = World::new();
     w.submit(job("a", "batch", 1)).unwrap();
     assert_eq!(w.job("a").state.state_type, JobState::Failed);
-    assert_eq!(w.job("a").state.message, "not enough nodes to run job. requested: 1, available: 0, suitable: 0.");
+    assert_eq!(
+        w.job("a").state.message,
+        "not enough nodes to run job. requested: 1, available: 0, suitable: 0."
+    );
     let queue = Timeouts { queue_timeout: 60, ..Timeouts::default() };
     w.submit(with_timeouts(job("b", "batch", 1), queue)).unwrap();
     assert_eq!(w.job("b").state.state_type, JobState::Queued);
@@ -355,7 +363,10 @@ fn a_lost_nodes_work_moves_and_a_short_cut_moves_nothing() {
     // The first attempt comes back late: fenced.
     w.complete(&e);
     assert_eq!(w.job("j").state.state_type, JobState::Completed);
-    assert_eq!(w.executions().iter().filter(|e| e.compute_state.state_type == ComputeState::Completed).count(), 1);
+    assert_eq!(
+        w.executions().iter().filter(|e| e.compute_state.state_type == ComputeState::Completed).count(),
+        1
+    );
 }
 
 #[test]
@@ -383,7 +394,9 @@ fn silence_is_loss_and_a_heartbeat_is_life() {
         token: (),
     });
     match w.replies.pop() {
-        Some(Reply::Heartbeat(Err(e))) => assert_eq!((e.code.as_ref(), e.http_status()), ("HandshakeRequired", 428)),
+        Some(Reply::Heartbeat(Err(e))) => {
+            assert_eq!((e.code.as_ref(), e.http_status()), ("HandshakeRequired", 428))
+        }
         other => panic!("{other:?}"),
     }
 }

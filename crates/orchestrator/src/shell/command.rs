@@ -7,21 +7,60 @@ use tokio::sync::oneshot;
 
 /// One thing for the driver to do.
 pub(super) enum Command {
-    Submit { job: Box<Job>, force: bool, answer: Answer<Submitted> },
-    Stop { job_id: String, reason: String, answer: Answer<String> },
-    Rerun { job_id: String, version: u64, answer: Answer<Rerun> },
-    UpdateNode { node_id: String, action: NodeAction, answer: Answer<()> },
-    ListNodes { answer: oneshot::Sender<Vec<NodeState>> },
-    Census { answer: oneshot::Sender<Census> },
-    Control { request: Box<ControlRequest>, reply_to: String },
-    Report { node_id: String, message: Box<NodeMessage>, seq: u64, reply_to: Option<String> },
+    Submit {
+        job: Box<Job>,
+        force: bool,
+        answer: Answer<Submitted>,
+    },
+    Stop {
+        job_id: String,
+        reason: String,
+        answer: Answer<String>,
+    },
+    Rerun {
+        job_id: String,
+        version: u64,
+        answer: Answer<Rerun>,
+    },
+    UpdateNode {
+        node_id: String,
+        action: NodeAction,
+        answer: Answer<()>,
+    },
+    ListNodes {
+        answer: oneshot::Sender<Vec<NodeState>>,
+    },
+    Census {
+        answer: oneshot::Sender<Census>,
+    },
+    Control {
+        request: Box<ControlRequest>,
+        reply_to: String,
+    },
+    Report {
+        node_id: String,
+        message: Box<NodeMessage>,
+        seq: u64,
+        reply_to: Option<String>,
+    },
     /// A control request that makes no sense: its sender gets the error.
-    Refuse { reply_to: String, error: Error },
+    Refuse {
+        reply_to: String,
+        error: Error,
+    },
     /// A report that cannot be read: it is acknowledged, so that its sender does not repeat it for ever.
-    Unreadable { reply_to: Option<String> },
+    Unreadable {
+        reply_to: Option<String>,
+    },
     /// A node answered a message: it has it, or why not.
-    Answered { node_id: String, seq: u64, result: Result<(), String> },
-    ConnectionLost { node_id: String },
+    Answered {
+        node_id: String,
+        seq: u64,
+        result: Result<(), String>,
+    },
+    ConnectionLost {
+        node_id: String,
+    },
 }
 
 /// Where a result goes.

@@ -47,7 +47,12 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(core: Core, writer: Writer<Change>, reader: Reader, post: Post) -> (Driver, mpsc::Receiver<Committed>) {
+    pub(super) fn new(
+        core: Core,
+        writer: Writer<Change>,
+        reader: Reader,
+        post: Post,
+    ) -> (Driver, mpsc::Receiver<Committed>) {
         // As many places as there can be commits, so that the store never waits for this task.
         let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
         let driver =
@@ -236,7 +241,9 @@ impl Driver {
     fn effect(&mut self, now: i64, effect: Effect<Token>) {
         match effect {
             Effect::Reply(token, reply) => self.reply(now, token, reply),
-            Effect::Acknowledge(Token::Report { reply_to: Some(reply_to) }) => self.post.acknowledge(reply_to),
+            Effect::Acknowledge(Token::Report { reply_to: Some(reply_to) }) => {
+                self.post.acknowledge(reply_to)
+            }
             Effect::Acknowledge(_) => {}
             Effect::Send { node_id, execution_id, kind } => self.post.push(&node_id, execution_id, kind),
             Effect::NodeUp(node_id) => self.post.node_up(node_id, now),
@@ -284,7 +291,11 @@ fn control_input(request: ControlRequest, reply_to: String) -> Input<Token> {
     }
 }
 
-fn control_response(what: ControlKind, reply: Reply, next_seq: u64) -> Option<Result<ControlResponse, Error>> {
+fn control_response(
+    what: ControlKind,
+    reply: Reply,
+    next_seq: u64,
+) -> Option<Result<ControlResponse, Error>> {
     Some(match (what, reply) {
         (ControlKind::Handshake, Reply::Handshake(h)) => Ok(ControlResponse::Handshake(HandshakeResponse {
             accepted: h.accepted,
@@ -292,15 +303,18 @@ fn control_response(what: ControlKind, reply: Reply, next_seq: u64) -> Option<Re
             last_compute_seq_num: h.last_compute_seq,
             last_orchestrator_seq_num: next_seq,
         })),
-        (ControlKind::UpdateNodeInfo, Reply::Handshake(h)) => Ok(ControlResponse::UpdateNodeInfo(
-            UpdateNodeInfoResponse { accepted: h.accepted, reason: h.reason },
-        )),
+        (ControlKind::UpdateNodeInfo, Reply::Handshake(h)) => {
+            Ok(ControlResponse::UpdateNodeInfo(UpdateNodeInfoResponse {
+                accepted: h.accepted,
+                reason: h.reason,
+            }))
+        }
         (ControlKind::Heartbeat, Reply::Heartbeat(result)) => {
             result.map(|last| ControlResponse::Heartbeat(HeartbeatResponse { last_compute_seq_num: last }))
         }
-        (ControlKind::ShutdownNotice, Reply::Heartbeat(result)) => {
-            result.map(|last| ControlResponse::ShutdownNotice(ShutdownNoticeResponse { last_compute_seq_num: last }))
-        }
+        (ControlKind::ShutdownNotice, Reply::Heartbeat(result)) => result.map(|last| {
+            ControlResponse::ShutdownNotice(ShutdownNoticeResponse { last_compute_seq_num: last })
+        }),
         _ => return None,
     })
 }
@@ -313,7 +327,9 @@ fn refuse<T, R>(answer: super::command::Answer<T>, error: Error) -> Option<R> {
 
 fn read_failed(error: &StoreError) -> Error {
     tracing::error!(%error, "reading the job store failed");
-    Error::new(code::INTERNAL_ERROR, "reading the job store failed").hint("See the orchestrator's log").retryable()
+    Error::new(code::INTERNAL_ERROR, "reading the job store failed")
+        .hint("See the orchestrator's log")
+        .retryable()
 }
 
 fn store_failed(error: &StoreError) -> Error {

@@ -33,7 +33,10 @@ async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMes
             }
         }
     }
-    tracing::warn!("a subscription of the orchestrator ended");
+    // At shutdown the driver goes first; before that a subscription only ends when something is wrong.
+    if !to.is_closed() {
+        tracing::error!("a subscription of the orchestrator ended: it was too slow for what nodes send");
+    }
 }
 
 fn control_request(message: BusMessage) -> Option<Command> {
@@ -50,9 +53,12 @@ fn report(message: BusMessage) -> Option<Command> {
     let reply_to = message.reply.clone();
     let node_id = subjects::node_of(&message.subject)?.to_owned();
     match data::from_node(&message.payload) {
-        Ok(incoming) => {
-            Some(Command::Report { node_id, message: Box::new(incoming.message), seq: incoming.seq, reply_to })
-        }
+        Ok(incoming) => Some(Command::Report {
+            node_id,
+            message: Box::new(incoming.message),
+            seq: incoming.seq,
+            reply_to,
+        }),
         Err(error) => {
             tracing::warn!(node = node_id, %error, "report dropped");
             Some(Command::Unreadable { reply_to })

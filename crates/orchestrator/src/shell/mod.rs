@@ -14,8 +14,8 @@ use bacalhau_model::error::code;
 use bacalhau_model::{Connection, Error, Job, Membership, NodeInfo, NodeState, Time};
 use bacalhau_store::orchestrator::Reader;
 use bacalhau_wire::bus::Bus;
-use bacalhau_wire::postman::Postman;
 use bacalhau_wire::logs::{LogLine, LogRequest, LogStreams};
+use bacalhau_wire::postman::Postman;
 use command::Command;
 use driver::Driver;
 use post::Post;
@@ -148,7 +148,8 @@ impl Orchestrator {
         let (name, namespace) = (&prepared.job.name, &prepared.job.namespace);
         let stored = self.inner.reader.find_job_by_name(namespace, name).map_err(store_error)?;
         let stored = stored.ok_or_else(|| {
-            Error::new(code::NOT_FOUND, format!("job name index not found: {name}:{namespace}")).component("JobStore")
+            Error::new(code::NOT_FOUND, format!("job name index not found: {name}:{namespace}"))
+                .component("JobStore")
         })?;
         Ok(Diff { diff: bacalhau_model::diff::diff(&stored.job, &prepared.job), warnings: prepared.warnings })
     }
@@ -186,15 +187,21 @@ impl Orchestrator {
         }
         let mut found = nodes.into_iter().filter(|n| !id.is_empty() && n.info.node_id.starts_with(id));
         match (found.next(), found.next()) {
-            (None, _) => Err(Error::new(code::NOT_FOUND, format!("node not found: {id}")).component("NodesManager")),
+            (None, _) => {
+                Err(Error::new(code::NOT_FOUND, format!("node not found: {id}")).component("NodesManager"))
+            }
             (Some(node), None) => Ok(node),
             (Some(first), Some(second)) => {
-                let rest = found.next().map(|third| format!(" {} ...", third.info.node_id)).unwrap_or_default();
+                let rest =
+                    found.next().map(|third| format!(" {} ...", third.info.node_id)).unwrap_or_default();
                 let ids = format!("[{} {}{rest}]", first.info.node_id, second.info.node_id);
-                Err(Error::new("MultipleNodesFound", format!("multiple nodes found for prefix: {id}, matching IDs: {ids}"))
-                    .component("NodesManager")
-                    .status(409)
-                    .hint("Use a more specific node ID prefix"))
+                Err(Error::new(
+                    "MultipleNodesFound",
+                    format!("multiple nodes found for prefix: {id}, matching IDs: {ids}"),
+                )
+                .component("NodesManager")
+                .status(409)
+                .hint("Use a more specific node ID prefix"))
             }
         }
     }

@@ -32,8 +32,13 @@ pub(super) struct Prepared {
 }
 
 /// Checks and completes a job.
-pub(super) fn prepare(mut job: Job, options: &SubmitOptions, context: &Context<'_>) -> Result<Prepared, Error> {
-    validate::submission(&job).map_err(|errors| Error::new(code::BAD_REQUEST, errors.join("\n")).component("APIServer"))?;
+pub(super) fn prepare(
+    mut job: Job,
+    options: &SubmitOptions,
+    context: &Context<'_>,
+) -> Result<Prepared, Error> {
+    validate::submission(&job)
+        .map_err(|errors| Error::new(code::BAD_REQUEST, errors.join("\n")).component("APIServer"))?;
     normalize::normalize(&mut job);
     let warnings = sanitize::sanitize(&mut job);
     if job.id.is_empty() {
