@@ -7,6 +7,7 @@ mod bin;
 mod client;
 mod cluster;
 mod crash;
+mod devstack;
 mod fake;
 mod heal;
 mod main_job;

@@ -61,6 +61,8 @@ pub(super) enum Command {
     ConnectionLost {
         node_id: String,
     },
+    /// A subscription ended: nothing of what nodes send arrives any more.
+    Deaf,
 }
 
 /// Where a result goes.

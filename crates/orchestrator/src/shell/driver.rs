@@ -44,6 +44,8 @@ pub(super) struct Driver {
     in_flight: VecDeque<Batch>,
     committed_tx: mpsc::Sender<Committed>,
     last_now: i64,
+    /// A subscription ended.
+    deaf: bool,
 }
 
 impl Driver {
@@ -55,8 +57,16 @@ impl Driver {
     ) -> (Driver, mpsc::Receiver<Committed>) {
         // As many places as there can be commits, so that the store never waits for this task.
         let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
-        let driver =
-            Driver { core, writer, reader, post, in_flight: VecDeque::new(), committed_tx, last_now: 0 };
+        let driver = Driver {
+            core,
+            writer,
+            reader,
+            post,
+            in_flight: VecDeque::new(),
+            committed_tx,
+            last_now: 0,
+            deaf: false,
+        };
         (driver, committed_rx)
     }
 
@@ -91,6 +101,9 @@ impl Driver {
                     }
                 }
                 () = asked_to_stop(&mut shutdown) => break,
+            }
+            if self.deaf {
+                return Err(deaf());
             }
             let now = self.now();
             self.post.deliver(now, &self.core);
@@ -182,6 +195,10 @@ impl Driver {
                 Input::Delivered { execution_id, kind }
             }
             Command::ConnectionLost { node_id } => Input::ConnectionLost { node_id },
+            Command::Deaf => {
+                self.deaf = true;
+                return None;
+            }
         })
     }
 
@@ -330,6 +347,12 @@ fn read_failed(error: &StoreError) -> Error {
     Error::new(code::INTERNAL_ERROR, "reading the job store failed")
         .hint("See the orchestrator's log")
         .retryable()
+}
+
+/// Going on without hearing the nodes would declare them all lost.
+fn deaf() -> Error {
+    Error::new(code::SERVICE_UNAVAILABLE, "a subscription on NATS ended: nodes send faster than they can be heard, or the NATS server is gone; stopping")
+        .hint("Start the orchestrator again; everything acknowledged is on disk")
 }
 
 fn store_failed(error: &StoreError) -> Error {
