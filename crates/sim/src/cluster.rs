@@ -174,7 +174,9 @@ impl Cluster {
                 }
             }
             Event::Wake { host, life } => self.wake(host, life)?,
-            Event::Arrive { host: ORCHESTRATOR, node, packet } => self.arrive_at_orchestrator(node, packet)?,
+            Event::Arrive { host: ORCHESTRATOR, node, packet } => {
+                self.arrive_at_orchestrator(node, packet)?
+            }
             Event::Arrive { host, packet, .. } => {
                 if let Some(node) = self.nodes.get_mut(host) {
                     let (batch, life) = (node.receive(self.now, packet)?, node.life);

@@ -124,7 +124,11 @@ impl NodeHost {
                 Effect::Report { execution_id, kind } => self.outbox.push((execution_id, kind)),
                 Effect::Run(execution) => {
                     let (length, fails) = crate::workload::engine_run(random);
-                    let limit = execution.job.as_ref().and_then(|j| j.task()).map_or(0, |t| t.timeouts.execution_limit());
+                    let limit = execution
+                        .job
+                        .as_ref()
+                        .and_then(|j| j.task())
+                        .map_or(0, |t| t.timeouts.execution_limit());
                     let limit = if limit > 0 { limit * SECOND } else { i64::MAX };
                     let run = Run { ends: now + length.min(limit), fails: fails || length > limit };
                     self.runs.insert(execution.id.clone(), run);
@@ -143,7 +147,8 @@ impl NodeHost {
     /// Everything that is due by now, engine and link.
     pub(crate) fn poll(&mut self, now: i64) -> Result<(Vec<Packet>, usize), Violation> {
         let mut batches = 0;
-        let ended: Vec<_> = self.runs.iter().filter(|(_, run)| run.ends <= now).map(|(id, r)| (id.clone(), *r)).collect();
+        let ended: Vec<_> =
+            self.runs.iter().filter(|(_, run)| run.ends <= now).map(|(id, r)| (id.clone(), *r)).collect();
         for (execution_id, run) in ended {
             self.runs.remove(&execution_id);
             let result = match run.fails {
@@ -247,6 +252,8 @@ impl NodeHost {
 
     /// True when nothing is left to do: the faults-off goal.
     pub(crate) fn is_idle(&self) -> bool {
-        self.on_the_way.is_empty() && self.runs.is_empty() && self.core.as_ref().is_some_and(|c| c.slots().next().is_none())
+        self.on_the_way.is_empty()
+            && self.runs.is_empty()
+            && self.core.as_ref().is_some_and(|c| c.slots().next().is_none())
     }
 }

@@ -81,7 +81,7 @@ impl ComputeDisk {
     pub(crate) fn apply(&mut self, change: ComputeChange) {
         match change {
             ComputeChange::PutExecution { execution, pending, event } => {
-                self.executions.insert(execution.id.clone(), (execution, pending, event));
+                self.executions.insert(execution.id.clone(), (*execution, pending, event));
             }
             ComputeChange::Forget(id) => {
                 self.executions.remove(&id);

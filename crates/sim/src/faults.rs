@@ -30,12 +30,15 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, until: i64) -> (Wea
         let short = random.i64(10..2_000) * MS;
         let long = random.i64(1..120) * SECOND;
         let length = if random.bool() { short } else { long };
-        faults.push((at, match random.u32(0..10) {
-            0..=2 => Fault::CrashOrchestrator(short),
-            3..=5 => Fault::CrashNode(node, length),
-            6 => Fault::WipeNode(node, length),
-            _ => Fault::Cut(node, length),
-        }));
+        faults.push((
+            at,
+            match random.u32(0..10) {
+                0..=2 => Fault::CrashOrchestrator(short),
+                3..=5 => Fault::CrashNode(node, length),
+                6 => Fault::WipeNode(node, length),
+                _ => Fault::Cut(node, length),
+            },
+        ));
     }
     faults.sort_by_key(|(at, _)| *at);
     (weather, faults)

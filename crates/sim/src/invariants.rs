@@ -77,7 +77,10 @@ impl Watch {
         let ops = disk.jobs.get(&execution.job_id).is_some_and(|job| job.r#type == "ops");
         let place = if ops { execution.node_id.clone() } else { String::new() };
         if !live.insert((execution.job_id.clone(), execution.partition_index, place)) {
-            let what = format!("two live executions of {} partition {}", execution.job_id, execution.partition_index);
+            let what = format!(
+                "two live executions of {} partition {}",
+                execution.job_id, execution.partition_index
+            );
             return Err(Violation { name: "E1", what });
         }
         Ok(())

@@ -192,9 +192,12 @@ impl OrchestratorHost {
                 last_orchestrator_seq: 0,
                 token,
             },
-            Packet::Report(seq, message) => {
-                Input::Report { node_id: node.to_owned(), message, seq, token: Token::Ack(node.to_owned(), seq) }
-            }
+            Packet::Report(seq, message) => Input::Report {
+                node_id: node.to_owned(),
+                message,
+                seq,
+                token: Token::Ack(node.to_owned(), seq),
+            },
             Packet::MessageAck(seq) => {
                 let key = self.outboxes.get_mut(node).and_then(|outbox| outbox.acked(seq));
                 let Some((execution_id, kind)) = key else { return Ok(false) };

@@ -57,7 +57,7 @@ impl Slot {
     /// The record as it is to be stored.
     pub(super) fn change(&self) -> Change {
         Change::PutExecution {
-            execution: self.execution.clone(),
+            execution: Box::new(self.execution.clone()),
             pending: self.pending,
             event: self.event.clone(),
         }

@@ -84,19 +84,19 @@ impl Nodes {
 
     /// Sets resources aside.
     pub fn reserve(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
-        if let Some(node) = self.nodes.get_mut(node_id) {
-            if node.executions.insert((job_id.to_owned(), execution_id.to_owned())) {
-                node.reserved = node.reserved.plus(amount);
-            }
+        if let Some(node) = self.nodes.get_mut(node_id)
+            && node.executions.insert((job_id.to_owned(), execution_id.to_owned()))
+        {
+            node.reserved = node.reserved.plus(amount);
         }
     }
 
     /// Gives resources back.
     pub fn release(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
-        if let Some(node) = self.nodes.get_mut(node_id) {
-            if node.executions.remove(&(job_id.to_owned(), execution_id.to_owned())) {
-                node.reserved = node.reserved.minus(amount);
-            }
+        if let Some(node) = self.nodes.get_mut(node_id)
+            && node.executions.remove(&(job_id.to_owned(), execution_id.to_owned()))
+        {
+            node.reserved = node.reserved.minus(amount);
         }
     }
 }

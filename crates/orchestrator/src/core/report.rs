@@ -178,10 +178,10 @@ impl Core {
         }
         // Not worth a write of its own: after a restart the message goes out again and does no harm.
         let job = self.owner.get(execution_id).and_then(|id| self.jobs.get_mut(id));
-        if let Some(live) = job.and_then(|entry| entry.live.get_mut(execution_id)) {
-            if live.pending == Some(kind) {
-                live.pending = None;
-            }
+        if let Some(live) = job.and_then(|entry| entry.live.get_mut(execution_id))
+            && live.pending == Some(kind)
+        {
+            live.pending = None;
         }
     }
 }

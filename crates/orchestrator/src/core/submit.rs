@@ -36,12 +36,12 @@ impl Core {
     /// Brings a finished job back into memory. Its old executions are of no concern to a new version.
     fn adopt(&mut self, now: i64, stored: StoredJob) -> String {
         let id = stored.job.id.clone();
-        if !self.jobs.contains_key(&id) {
-            if let Some(entry) = JobEntry::new(Arc::new(stored.job), stored.next_history_seq, now) {
-                self.names.insert((entry.job.namespace.clone(), entry.job.name.clone()), id.clone());
-                self.finished.push((self.batch, id.clone()));
-                self.jobs.insert(id.clone(), entry);
-            }
+        if !self.jobs.contains_key(&id)
+            && let Some(entry) = JobEntry::new(Arc::new(stored.job), stored.next_history_seq, now)
+        {
+            self.names.insert((entry.job.namespace.clone(), entry.job.name.clone()), id.clone());
+            self.finished.push((self.batch, id.clone()));
+            self.jobs.insert(id.clone(), entry);
         }
         id
     }

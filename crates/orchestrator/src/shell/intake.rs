@@ -27,10 +27,10 @@ pub(super) async fn start(
 /// Moves messages from a subscription to the driver until either is gone. A full driver slows the bus down.
 async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMessage) -> Option<Command>) {
     while let Some(message) = from.next().await {
-        if let Some(command) = read(message) {
-            if to.send(command).await.is_err() {
-                return;
-            }
+        if let Some(command) = read(message)
+            && to.send(command).await.is_err()
+        {
+            return;
         }
     }
     // At shutdown the driver goes first, so this reaches it only when something is wrong.

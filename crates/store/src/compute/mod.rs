@@ -48,7 +48,7 @@ pub enum Change {
     /// Creates or updates an execution, with its job.
     PutExecution {
         /// The record.
-        execution: Execution,
+        execution: Box<Execution>,
         /// What the orchestrator has not acknowledged.
         pending: Option<PendingReport>,
         /// The event that the report carries.
@@ -92,7 +92,7 @@ pub fn open(dir: &Path) -> Result<(Writer<Change>, Vec<StoredExecution>), StoreE
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
     match change {
         Change::PutExecution { execution, pending, event } => {
-            let record = encode(&Execution { job: None, ..execution.clone() })?;
+            let record = encode(&Execution { job: None, ..(**execution).clone() })?;
             let pending = pending.map(PendingReport::number);
             let event = event.as_ref().map(encode).transpose()?;
             let update = "UPDATE executions SET record = ?2, pending = ?3, event = ?4 WHERE id = ?1";

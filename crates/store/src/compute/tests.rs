@@ -22,8 +22,8 @@ fn executions_come_back_with_their_job_until_they_are_forgotten() {
     put(
         &writer,
         vec![
-            Change::PutExecution { execution: execution.clone(), pending: None, event: None },
-            Change::PutExecution { execution: other, pending: None, event: None },
+            Change::PutExecution { execution: Box::new(execution.clone()), pending: None, event: None },
+            Change::PutExecution { execution: Box::new(other), pending: None, event: None },
         ],
     );
     execution.revision = 2;
@@ -32,7 +32,11 @@ fn executions_come_back_with_their_job_until_they_are_forgotten() {
     put(
         &writer,
         vec![
-            Change::PutExecution { execution: execution.clone(), pending, event: Some(event.clone()) },
+            Change::PutExecution {
+                execution: Box::new(execution.clone()),
+                pending,
+                event: Some(event.clone()),
+            },
             Change::Forget("e-2".into()),
         ],
     );
