@@ -11,10 +11,12 @@ pub mod compute;
 mod error;
 mod files;
 pub mod orchestrator;
+mod pipeline;
 mod pool;
 mod schema;
 mod writer;
 
 pub use error::StoreError;
+pub use pipeline::{Committed, Pipeline};
 pub use schema::Schema;
 pub use writer::{Done, Writer};

@@ -8,18 +8,14 @@ use crate::core::{Core, Declined, Effect, Failed, Finished, Input, Output};
 use bacalhau_model::error::code;
 use bacalhau_model::{Error, Resources};
 use bacalhau_store::compute::{Change, PendingReport};
-use bacalhau_store::{StoreError, Writer};
+use bacalhau_store::{Committed, Pipeline, StoreError, Writer};
 use bacalhau_wire::data;
 use bacalhau_wire::delivery::Outbox;
 use bacalhau_wire::messages::OrchestratorMessage;
 use bacalhau_wire::postman::Postman;
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Batches on their way to the disk at most.
-const MOST_IN_FLIGHT: usize = 32;
 /// Inputs stepped into one batch at most.
 const MOST_PER_BATCH: usize = 256;
 /// Longest sleep without anything to do.
@@ -69,26 +65,15 @@ pub(super) struct Token {
     seq: u64,
 }
 
-struct Batch {
-    number: u64,
-    durable: bool,
-    effects: Vec<Effect<Token>>,
-}
-
-type Committed = (u64, Result<(), Arc<StoreError>>);
-
 pub(super) struct Driver {
     node_id: String,
     core: Core,
-    writer: Writer<Change>,
+    pipeline: Pipeline<Change, Effect<Token>>,
     runs: Runs,
     link: Option<Link>,
     outbox: Outbox<(String, PendingReport)>,
     /// Highest number of a message that was processed.
     processed: watch::Sender<u64>,
-    in_flight: VecDeque<Batch>,
-    next_batch: u64,
-    committed_tx: mpsc::Sender<Committed>,
     last_now: i64,
 }
 
@@ -100,24 +85,20 @@ impl Driver {
         runs: Runs,
         processed: watch::Sender<u64>,
     ) -> (Driver, mpsc::Receiver<Committed>) {
-        // As many places as there can be commits, so that the store never waits for this task.
-        let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
+        let (pipeline, committed) = Pipeline::new(writer);
         let mut driver = Driver {
             node_id,
             core,
-            writer,
+            pipeline,
             runs,
             link: None,
             outbox: Outbox::new(0),
             processed,
-            in_flight: VecDeque::new(),
-            next_batch: 0,
-            committed_tx,
             last_now: 0,
         };
         // Numbers start at the clock, in microseconds, so they grow across restarts.
         driver.outbox = Outbox::new(u64::try_from(driver.now() / 1_000).unwrap_or(0));
-        (driver, committed_rx)
+        (driver, committed)
     }
 
     /// Runs until shutdown is asked for or the store fails. `restored` is what the restart made necessary.
@@ -131,14 +112,11 @@ impl Driver {
         let mut waiting = Vec::with_capacity(MOST_PER_BATCH);
         self.hand_over(restored);
         loop {
-            let room = self.in_flight.len() < MOST_IN_FLIGHT;
+            let room = self.pipeline.has_room();
             let sleep = self.until_next();
             tokio::select! {
                 biased;
-                Some((number, result)) = committed.recv() => {
-                    result.map_err(|e| store_failed(&e))?;
-                    self.settle(number);
-                }
+                Some(done) = committed.recv() => self.settle(done)?,
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
                         break;
@@ -166,14 +144,12 @@ impl Driver {
     /// Ends what runs and waits for what is on its way to the disk.
     async fn drain(mut self, committed: &mut mpsc::Receiver<Committed>) -> Result<(), Error> {
         self.runs.cancel_all().await;
-        while self.in_flight.iter().any(|batch| !batch.durable) {
-            let Some((number, result)) = committed.recv().await else { break };
-            result.map_err(|e| store_failed(&e))?;
-            if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
-                batch.durable = true;
-            }
+        // Acknowledgements and reports that leave only now come again after the next start; they are harmless.
+        while self.pipeline.is_writing() {
+            let Some(done) = committed.recv().await else { break };
+            self.pipeline.committed(done).map_err(|e| store_failed(&e))?;
         }
-        self.writer.close();
+        self.pipeline.close();
         Ok(())
     }
 
@@ -253,39 +229,20 @@ impl Driver {
 
     /// Hands what a batch changed to the store; its effects wait for that.
     fn hand_over(&mut self, out: Output<Token>) {
-        if out.changes.is_empty() && out.effects.is_empty() {
-            return;
-        }
-        let number = self.next_batch;
-        self.next_batch += 1;
-        if out.changes.is_empty() {
-            self.in_flight.push_back(Batch { number, durable: true, effects: out.effects });
-            self.release();
-            return;
-        }
-        self.in_flight.push_back(Batch { number, durable: false, effects: out.effects });
-        let committed = self.committed_tx.clone();
-        self.writer.commit(
-            out.changes,
-            Box::new(move |result| {
-                // There is a place for every batch; an error means that the driver is gone.
-                let _ = committed.try_send((number, result));
-            }),
-        );
+        self.pipeline.hand_over(out.changes, out.effects, 0);
+        self.release();
     }
 
-    fn settle(&mut self, number: u64) {
-        if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
-            batch.durable = true;
-        }
+    fn settle(&mut self, done: Committed) -> Result<(), Error> {
+        self.pipeline.committed(done).map_err(|e| store_failed(&e))?;
         self.release();
+        Ok(())
     }
 
     /// Lets the effects of the oldest durable batches happen.
     fn release(&mut self) {
-        while self.in_flight.front().is_some_and(|batch| batch.durable) {
-            let Some(batch) = self.in_flight.pop_front() else { return };
-            for effect in batch.effects {
+        while let Some((_, effects)) = self.pipeline.release() {
+            for effect in effects {
                 match effect {
                     Effect::Acknowledge(token) => self.acknowledge(token),
                     Effect::Probe(execution) => self.runs.probe(execution),

@@ -9,40 +9,25 @@ use crate::core::{Core, Effect, Input, Output, Reply};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use bacalhau_store::orchestrator::{Change, Reader, StoredJob};
-use bacalhau_store::{StoreError, Writer};
+use bacalhau_store::{Committed, Pipeline, StoreError, Writer};
 use bacalhau_wire::messages::{
     ControlRequest, ControlResponse, HandshakeResponse, HeartbeatResponse, ShutdownNoticeResponse,
     UpdateNodeInfoResponse,
 };
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 
-/// Batches on their way to the disk at most.
-const MOST_IN_FLIGHT: usize = 32;
 /// Inputs stepped into one batch at most.
 const MOST_PER_BATCH: usize = 256;
 /// Longest sleep without anything to do.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A batch that was handed to the store, or one without changes that waits behind such.
-struct Batch {
-    number: u64,
-    durable: bool,
-    effects: Vec<Effect<Token>>,
-}
-
-/// A commit that came to its end.
-type Committed = (u64, Result<(), Arc<StoreError>>);
-
 pub(super) struct Driver {
     core: Core,
-    writer: Writer<Change>,
+    pipeline: Pipeline<Change, Effect<Token>>,
     reader: Reader,
     post: Post,
-    in_flight: VecDeque<Batch>,
-    committed_tx: mpsc::Sender<Committed>,
     last_now: i64,
     /// A subscription ended.
     deaf: bool,
@@ -55,19 +40,8 @@ impl Driver {
         reader: Reader,
         post: Post,
     ) -> (Driver, mpsc::Receiver<Committed>) {
-        // As many places as there can be commits, so that the store never waits for this task.
-        let (committed_tx, committed_rx) = mpsc::channel(MOST_IN_FLIGHT + 1);
-        let driver = Driver {
-            core,
-            writer,
-            reader,
-            post,
-            in_flight: VecDeque::new(),
-            committed_tx,
-            last_now: 0,
-            deaf: false,
-        };
-        (driver, committed_rx)
+        let (pipeline, committed) = Pipeline::new(writer);
+        (Driver { core, pipeline, reader, post, last_now: 0, deaf: false }, committed)
     }
 
     /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
@@ -80,14 +54,11 @@ impl Driver {
         let mut waiting = Vec::with_capacity(MOST_PER_BATCH);
         self.step_batch(std::iter::once(Input::Tick));
         loop {
-            let room = self.in_flight.len() < MOST_IN_FLIGHT;
+            let room = self.pipeline.has_room();
             let sleep = self.until_next();
             tokio::select! {
                 biased;
-                Some((number, result)) = committed.recv() => {
-                    result.map_err(|e| store_failed(&e))?;
-                    self.settle(number);
-                }
+                Some(done) = committed.recv() => self.settle(done)?,
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
                         break;
@@ -115,12 +86,11 @@ impl Driver {
 
     /// Waits for what is on its way to the disk.
     async fn drain(mut self, committed: &mut mpsc::Receiver<Committed>) -> Result<(), Error> {
-        while !self.in_flight.is_empty() {
-            let Some((number, result)) = committed.recv().await else { break };
-            result.map_err(|e| store_failed(&e))?;
-            self.settle(number);
+        while self.pipeline.is_writing() {
+            let Some(done) = committed.recv().await else { break };
+            self.settle(done)?;
         }
-        self.writer.close();
+        self.pipeline.close();
         Ok(())
     }
 
@@ -214,44 +184,24 @@ impl Driver {
         let now = self.now();
         let mut out = Output::default();
         inputs.for_each(|input| self.core.step(now, input, &mut out));
-        let Output { changes, effects } = out;
-        if changes.is_empty() && effects.is_empty() {
-            return;
-        }
-        let number = self.core.seal();
-        if changes.is_empty() {
-            self.in_flight.push_back(Batch { number, durable: true, effects });
-            self.release();
-            return;
-        }
-        self.in_flight.push_back(Batch { number, durable: false, effects });
-        let committed = self.committed_tx.clone();
-        self.writer.commit(
-            changes,
-            Box::new(move |result| {
-                // There is a place for every batch; an error means that the driver is gone.
-                let _ = committed.try_send((number, result));
-            }),
-        );
+        let batch = self.core.seal();
+        self.pipeline.hand_over(out.changes, out.effects, batch);
+        self.release();
     }
 
-    /// A batch is on disk.
-    fn settle(&mut self, number: u64) {
-        if let Some(batch) = self.in_flight.iter_mut().find(|b| b.number == number) {
-            batch.durable = true;
-        }
-        self.core.settled(number);
+    /// A commit ended.
+    fn settle(&mut self, done: Committed) -> Result<(), Error> {
+        self.pipeline.committed(done).map_err(|e| store_failed(&e))?;
         self.release();
+        Ok(())
     }
 
     /// Lets the effects of the oldest durable batches happen.
     fn release(&mut self) {
-        while self.in_flight.front().is_some_and(|batch| batch.durable) {
-            let Some(batch) = self.in_flight.pop_front() else { return };
+        while let Some((batch, effects)) = self.pipeline.release() {
+            self.core.settled(batch);
             let now = self.now();
-            for effect in batch.effects {
-                self.effect(now, effect);
-            }
+            effects.into_iter().for_each(|effect| self.effect(now, effect));
         }
     }
 
