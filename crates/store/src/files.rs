@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longest that a connection waits for another one's lock. Writers never meet; this is for checkpoints.
-const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 /// A folder that belongs to this process as long as this value lives.
 #[derive(Debug)]
@@ -68,6 +68,13 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// The database file of a folder.
 pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("state.db")
+}
+
+/// SQLite's log beside a database file.
+pub(crate) fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use crate::files::{self, Folder};
 use crate::schema::{Schema, migrate};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Called when a batch is on disk, or will never be.
 pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
@@ -20,8 +21,15 @@ pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
 const MOST_WAITING: usize = 256;
 /// Changes committed together at most, so that nobody waits long for a large group.
 const MOST_CHANGES: usize = 20_000;
-/// Pages of 4 KiB written before a checkpoint: bounds the size of the log file.
-const CHECKPOINT_PAGES: u64 = 2_000;
+/// Changes written between two checkpoints beside the commits.
+const CHECKPOINT_CHANGES: u64 = 2_000;
+/// Size of the log file, bytes, from which on the writer itself empties it. The checkpoints beside the commits leave
+/// little to do by then, but under steady load only the writer can start the file over.
+const MOST_LOG: u64 = 16 << 20;
+/// Longest that this waits for readers; when it was in vain it is tried again after the next commit.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
+/// After this long without a commit the log is emptied as well.
+const IDLE: Duration = Duration::from_millis(500);
 
 struct Batch<C> {
     changes: Vec<C>,
@@ -96,7 +104,19 @@ impl<C> Thread<C> {
     fn run(mut self, waiting: &Receiver<Batch<C>>) {
         let mut failed: Option<Arc<StoreError>> = None;
         let checkpoints = Checkpoints::start(&self.path);
-        while let Ok(first) = waiting.recv() {
+        let log = files::log_of(&self.path);
+        let log_size = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        loop {
+            let first = match waiting.recv_timeout(IDLE) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    if failed.is_none() && log_size() > 0 {
+                        self.empty_log();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut group = vec![first];
             let mut size: usize = group.iter().map(|b| b.changes.len()).sum();
             while size < MOST_CHANGES {
@@ -114,11 +134,26 @@ impl<C> Thread<C> {
             for batch in group {
                 (batch.done)(failed.clone().map_or(Ok(()), Err));
             }
+            if failed.is_none() && log_size() > MOST_LOG {
+                self.empty_log();
+            }
         }
         checkpoints.stop();
         // Everything into the main file, so that a closed database is one file.
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(path = %self.path.display(), %error, "final checkpoint failed");
+        }
+    }
+
+    /// Moves what is left in the log into the main file and starts it over, unless a reader is in the way.
+    fn empty_log(&self) {
+        let result = self
+            .connection
+            .busy_timeout(CHECKPOINT_PATIENCE)
+            .and_then(|()| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"))
+            .and_then(|()| self.connection.busy_timeout(files::BUSY));
+        if let Err(error) = result {
+            tracing::warn!(path = %self.path.display(), %error, "the database's log could not be emptied");
         }
     }
 
@@ -150,13 +185,13 @@ impl Checkpoints {
                     return;
                 }
             };
-            let mut pages = 0;
+            let mut changes = 0;
             while let Ok(more) = heard.recv() {
-                pages += more;
-                if pages < CHECKPOINT_PAGES {
+                changes += more;
+                if changes < CHECKPOINT_CHANGES {
                     continue;
                 }
-                pages = 0;
+                changes = 0;
                 if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
                     tracing::warn!(%error, "checkpoint failed");
                 }
@@ -166,7 +201,7 @@ impl Checkpoints {
         Checkpoints { wrote, thread: thread.ok() }
     }
 
-    /// About how much was written: a change touches a page or two.
+    /// How many changes were written.
     fn wrote(&self, changes: usize) {
         // When the thread is busy with a checkpoint the next commit counts for this one.
         let _ = self.wrote.try_send(u64::try_from(changes).unwrap_or(0) + 1);

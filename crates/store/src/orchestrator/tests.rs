@@ -322,3 +322,24 @@ fn write_until_killed(dir: &std::path::Path) {
         writer.commit(vec![Change::PutJob(Arc::new(job(n)))], Box::new(said));
     }
 }
+
+#[test]
+fn the_log_does_not_grow_without_end() {
+    let db = Db::new();
+    let log = db.dir.path().join("state.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+    let mut largest = 0;
+    for round in 0..400_i64 {
+        let jobs = (0..50).map(|n| Change::PutJob(Arc::new(job(round * 50 + n)))).collect();
+        db.put(jobs);
+        largest = largest.max(size());
+    }
+    assert!(largest < 64 << 20, "{largest}");
+    // When nothing happens it is emptied.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while size() > 0 {
+        assert!(std::time::Instant::now() < deadline, "the log still has {} bytes", size());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(db.reader.counts().unwrap().jobs, 20_000);
+}
