@@ -1,42 +1,70 @@
-//! The login that clients of Bacalhau 1.9 do before their first request, although everything is allowed.
+//! The login that clients of Bacalhau 1.9 do before their first request, even where everything is allowed.
 //!
 //! The only method is the challenge: the client signs the phrase with its own key. The token that it gets says no
-//! more than that it has one; nothing here looks at tokens.
+//! more than that it has one; nothing here looks at tokens. With users configured there is no method at all.
 
 use super::App;
-use super::input::Input;
-use super::reply::{Answer, Failure, Json, bad_request, json_response, unknown_route};
-use axum::extract::{Path, State};
+use super::input::{Id, Input};
+use super::reply::{Answer, Failure, Json, bad_request, encode, json_response, unknown_route};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bacalhau_model::{Error, lenient};
+use bacalhau_model::lenient;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the method, as it stands in the path.
 const METHOD: &str = "clientkey";
+/// First bytes of any PKCS#1 public key: a sequence whose length takes two bytes, as 2048 bits and more do.
+const SEQUENCE: [u8; 2] = [0x30, 0x82];
 
-/// What is to be signed: the ID of the orchestrator, as in Bacalhau 1.9.
-fn phrase(app: &App) -> String {
-    app.orchestrator.as_ref().map(|o| o.node_id().to_owned()).unwrap_or_default()
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Methods {
+    next_token: String,
+    methods: BTreeMap<&'static str, Requirement>,
 }
 
-fn requirement(app: &App) -> Value {
-    json!({"params": {"InputPhrase": STANDARD.encode(phrase(app))}, "type": "challenge"})
+#[derive(Serialize)]
+struct Requirement {
+    r#type: &'static str,
+    params: Params,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Params {
+    input_phrase: String,
+}
+
+/// What is to be signed: the ID of the orchestrator, as in Bacalhau 1.9.
+fn phrase(app: &App) -> Result<&str, Failure> {
+    Ok(app.backend()?.node_id())
+}
+
+fn requirement(app: &App) -> Result<Requirement, Failure> {
+    Ok(Requirement { r#type: "challenge", params: Params { input_phrase: STANDARD.encode(phrase(app)?) } })
+}
+
+/// That the method in the path is the one there is.
+fn known(app: &App, name: &str) -> Result<(), Failure> {
+    if name == METHOD && app.auth.is_open() { Ok(()) } else { Err(unknown_route()) }
 }
 
 pub(super) async fn list(State(app): State<App>) -> Answer {
-    Json::of(&json!({"Methods": {METHOD: requirement(&app)}, "NextToken": ""}))
+    let mut methods = BTreeMap::new();
+    if app.auth.is_open() {
+        methods.insert(METHOD, requirement(&app)?);
+    }
+    Json::of(&Methods { next_token: String::new(), methods })
 }
 
-pub(super) async fn method(State(app): State<App>, Path(name): Path<String>) -> Answer {
-    match name == METHOD {
-        true => Json::of(&requirement(&app)),
-        false => Err(unknown_route().await),
-    }
+pub(super) async fn method(State(app): State<App>, Id(name): Id) -> Answer {
+    known(&app, &name)?;
+    Json::of(&requirement(&app)?)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,31 +74,44 @@ struct Signed {
     public_key: String,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Outcome {
+    authentication: Authentication,
+}
+
+#[derive(Serialize)]
+struct Authentication {
+    success: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    token: String,
+}
+
 pub(super) async fn authenticate(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Id(name): Id,
     input: Input,
 ) -> Result<Response, Failure> {
-    if name != METHOD {
-        return Err(unknown_route().await);
-    }
-    let invalid = |why: String| {
-        Failure(
-            Error::new("InternalError", format!("invalid authentication data: {why}")).component("APIServer"),
-        )
-    };
+    known(&app, &name)?;
     let data = STANDARD
         .decode(input.text("MethodData")?)
         .map_err(|e| bad_request(format!("code=400, message=MethodData is no base64: {e}")))?;
-    let signed: Signed = lenient::from_slice(&data).map_err(|e| invalid(e.to_string()))?;
-    Ok(match verify(phrase(&app).as_bytes(), &signed) {
+    if data.is_empty() {
+        return Err(bad_request("invalid authentication data: unexpected end of JSON input"));
+    }
+    let signed: Signed =
+        lenient::from_slice(&data).map_err(|e| bad_request(format!("invalid authentication data: {e}")))?;
+    Ok(match verify(phrase(&app)?.as_bytes(), &signed) {
         Ok(()) => {
             let token = format!("bacalhau-{}", uuid::Uuid::new_v4().simple());
-            Json::of(&json!({"Authentication": {"success": true, "token": token}}))?.into_response()
+            let authentication = Authentication { success: true, reason: String::new(), token };
+            Json::of(&Outcome { authentication })?.into_response()
         }
         Err(reason) => {
-            let body = json!({"Authentication": {"reason": reason, "success": false}});
-            json_response(StatusCode::UNAUTHORIZED, format!("{body}\n").into_bytes())
+            let authentication = Authentication { success: false, reason, token: String::new() };
+            json_response(StatusCode::UNAUTHORIZED, encode(&Outcome { authentication }))
         }
     })
 }
@@ -78,6 +119,9 @@ pub(super) async fn authenticate(
 /// RSASSA-PKCS1-v1_5 with SHA-256 over the phrase; the key is the PKCS#1 DER of an RSA public key.
 fn verify(phrase: &[u8], signed: &Signed) -> Result<(), String> {
     let key = STANDARD.decode(&signed.public_key).map_err(|e| format!("failed to decode public key: {e}"))?;
+    if !key.starts_with(&SEQUENCE) {
+        return Err("failed to decode public key: not the DER of an RSA key of at least 2048 bits".to_owned());
+    }
     let signature =
         STANDARD.decode(&signed.phrase_signature).map_err(|e| format!("failed to decode signature: {e}"))?;
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
@@ -88,23 +132,34 @@ fn verify(phrase: &[u8], signed: &Signed) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ring::rsa::KeyPair;
-    use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+
+    /// Made with OpenSSL 3: a 2048-bit key, the signature of the phrase, the public key in PKCS#1 form.
+    const VECTOR: &str = include_str!("testdata/challenge.txt");
+
+    fn vector() -> (&'static str, Signed) {
+        let field = |name: &str| {
+            let mut lines = VECTOR.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+        };
+        let signed = Signed {
+            phrase_signature: field("PhraseSignature").to_owned(),
+            public_key: field("PublicKey").to_owned(),
+        };
+        (field("Phrase"), signed)
+    }
 
     #[test]
     fn signatures_are_checked() {
-        let pem = include_str!("testdata/rsa2048.b64");
-        let key = KeyPair::from_pkcs8(&STANDARD.decode(pem.trim()).unwrap()).unwrap();
-        let mut signature = vec![0; key.public().modulus_len()];
-        let random = ring::rand::SystemRandom::new();
-        key.sign(&RSA_PKCS1_SHA256, &random, b"n-1", &mut signature).unwrap();
-        let mut signed = Signed {
-            phrase_signature: STANDARD.encode(&signature),
-            public_key: STANDARD.encode(key.public_key().as_ref()),
-        };
-        assert_eq!(verify(b"n-1", &signed), Ok(()));
+        let (phrase, mut signed) = vector();
+        assert_eq!(verify(phrase.as_bytes(), &signed), Ok(()));
         assert_eq!(verify(b"n-2", &signed), Err("crypto/rsa: verification error".to_owned()));
-        signed.public_key = "!".to_owned();
-        assert!(verify(b"n-1", &signed).unwrap_err().starts_with("failed to decode public key"));
+        signed.phrase_signature = "!".to_owned();
+        assert!(verify(phrase.as_bytes(), &signed).unwrap_err().starts_with("failed to decode signature"));
+        for junk in ["!", "", "aGVsbG8="] {
+            signed.public_key = junk.to_owned();
+            assert!(
+                verify(phrase.as_bytes(), &signed).unwrap_err().starts_with("failed to decode public key")
+            );
+        }
     }
 }

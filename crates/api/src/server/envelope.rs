@@ -1,5 +1,7 @@
-//! The error body that clients read: `{Status, Message, RequestID, Code, Component, Hint, Details}`.
+//! The error body that clients read: `{Status, Message, RequestID, Code, Component, Hint, Details}`, and the errors
+//! that are the server's own.
 
+use super::reply;
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use serde::Serialize;
@@ -22,7 +24,7 @@ struct Envelope<'a> {
 
 /// Encodes an error, with a newline at the end.
 pub(super) fn encode(error: &Error, request_id: &str) -> Vec<u8> {
-    let envelope = Envelope {
+    reply::encode(&Envelope {
         status: error.http_status(),
         message: &error.message,
         request_id,
@@ -30,15 +32,17 @@ pub(super) fn encode(error: &Error, request_id: &str) -> Vec<u8> {
         component: &error.component,
         hint: &error.hint,
         details: &error.details,
-    };
-    let mut body = bacalhau_model::json::to_vec(&envelope).unwrap_or_default();
-    body.push(b'\n');
-    body
+    })
 }
 
 /// Something broke on our side; the log has more.
 pub(super) fn internal() -> Error {
     Error::new(code::INTERNAL_ERROR, "Internal server error").component("Unknown")
+}
+
+/// A body beyond the limit.
+pub(super) fn too_large() -> Error {
+    Error::new(code::INTERNAL_ERROR, "Request Entity Too Large").component("APIServer").status(413)
 }
 
 /// No such route.

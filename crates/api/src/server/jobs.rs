@@ -1,12 +1,13 @@
 //! Queries about jobs.
 
 use super::App;
-use super::input::Input;
+use super::history::{self, Line};
+use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
-use axum::extract::{Path, State};
+use axum::extract::State;
+use bacalhau_model::error::code;
 use bacalhau_model::paging::PagingToken;
-use bacalhau_model::{Error, Execution, Job, JobHistory, JobType, SpecConfig, selector};
-use bacalhau_orchestrator::Orchestrator;
+use bacalhau_model::{Error, Execution, Job, JobType, SpecConfig, selector};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, OrderBy, Paging, Versions};
 use serde::Serialize;
 
@@ -21,14 +22,11 @@ pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
 }
 
-/// The orchestrator; its routes exist only where there is one.
-pub(super) fn orchestrator(app: &App) -> Result<&Orchestrator, Failure> {
-    app.orchestrator.as_ref().ok_or_else(|| Failure(super::envelope::unknown_route()))
-}
-
-/// The job that `{id}` means: a name in the namespace, a full ID, or a unique prefix of one.
-pub(super) fn resolve(app: &App, id: &str, input: &Input) -> Result<Job, Failure> {
-    Ok(orchestrator(app)?.reader().resolve_job(&input.text("namespace")?, id)?)
+impl<T> Page<T> {
+    /// A page after which nothing comes.
+    fn only(items: Vec<T>) -> Page<T> {
+        Page { next_token: String::new(), items }
+    }
 }
 
 pub(super) fn versions_of(input: &Input) -> Result<Versions, Failure> {
@@ -39,33 +37,30 @@ pub(super) fn versions_of(input: &Input) -> Result<Versions, Failure> {
     })
 }
 
-fn order_of(text: &str) -> Result<OrderBy, Failure> {
-    match text {
-        "" | "created_at" | "create_time" => Ok(OrderBy::Created),
-        "modified_at" | "modify_time" => Ok(OrderBy::Modified),
-        other => Err(Failure(
-            Error::new("BadRequest", format!("invalid order_by: {other:?}"))
-                .component("APIServer")
-                .hint("Use created_at or modified_at"),
-        )),
+/// Order and part as the parameters say, or the token of the page before, which has them all.
+fn token_of(input: &Input) -> Result<PagingToken, Failure> {
+    let token = input.text("next_token")?;
+    if !token.is_empty() {
+        return PagingToken::decode(&token).map_err(bad_request);
     }
+    Ok(PagingToken {
+        sort_by: input.text("order_by")?,
+        reverse: input.boolean("reverse")?,
+        limit: input.small_number("limit")?,
+        offset: 0,
+    })
 }
 
-/// Order and part: the token's, where there is one, else the parameters'.
-fn paging_of(input: &Input) -> Result<(Paging, PagingToken), Failure> {
-    let token = input.text("next_token")?;
-    let token = if token.is_empty() {
-        PagingToken {
-            sort_by: input.text("order_by")?,
-            reverse: input.boolean("reverse")?,
-            limit: input.small_number("limit")?,
-            offset: 0,
-        }
-    } else {
-        PagingToken::decode(&token).map_err(bad_request)?
-    };
-    let order_by = order_of(&token.sort_by)?;
-    Ok((Paging { order_by, reverse: token.reverse, limit: token.limit, offset: token.offset }, token))
+fn paging_of(token: &PagingToken, order_by: OrderBy) -> Paging {
+    Paging { order_by, reverse: token.reverse, limit: token.limit, offset: token.offset }
+}
+
+fn order_of(text: &str) -> Option<OrderBy> {
+    match text {
+        "" | "created_at" | "create_time" => Some(OrderBy::Created),
+        "modified_at" | "modify_time" => Some(OrderBy::Modified),
+        _ => None,
+    }
 }
 
 fn next_token(more: bool, mut token: PagingToken, count: usize) -> String {
@@ -77,16 +72,22 @@ fn next_token(more: bool, mut token: PagingToken, count: usize) -> String {
 }
 
 pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
-    let (paging, token) = paging_of(&input)?;
+    let token = token_of(&input)?;
+    let order_by = order_of(&token.sort_by).ok_or_else(|| {
+        Error::new(code::BAD_REQUEST, format!("invalid order_by: {}", token.sort_by))
+            .component("APIServer")
+            .hint("Use created_at or modified_at")
+    })?;
     let namespace = Some(input.text("namespace")?).filter(|n| !n.is_empty() && n != "*");
     let labels = selector::parse(&input.texts("labels").join(",")).map_err(bad_request)?;
-    let page = orchestrator(&app)?.reader().list_jobs(&ListJobs { namespace, labels, paging })?;
+    let list = ListJobs { namespace, labels, paging: paging_of(&token, order_by) };
+    let page = app.read(move |records| records.list(&list)).await?;
     Json::of(&Page { next_token: next_token(page.more, token, page.items.len()), items: page.items })
 }
 
 /// `GET /jobs/diff` means a job of that name.
 pub(super) async fn named_diff(state: State<App>, input: Input) -> Answer {
-    get(state, Path("diff".to_owned()), input).await
+    get(state, Id("diff".to_owned()), input).await
 }
 
 #[derive(Serialize)]
@@ -94,58 +95,69 @@ pub(super) async fn named_diff(state: State<App>, input: Input) -> Answer {
 struct Full {
     job: Job,
     #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<Page<JobHistory>>,
+    history: Option<Page<Line>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     executions: Option<Page<Execution>>,
 }
 
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let reader = orchestrator(&app)?.reader();
-    let mut job = resolve(&app, &id, &input)?;
-    let version = input.number("job_version")?;
-    if version != 0 {
-        job = reader.job(&job.id, version)?;
-    }
+pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let (namespace, version) = (input.text("namespace")?, input.number("job_version")?);
     let include = input.text("include")?;
     let wants = |what: &str| include.split(',').any(|word| word.trim() == what);
-    let versions = Versions::One(job.version);
-    let history = if wants("history") {
-        let query =
-            HistoryQuery { job_id: &job.id, versions, limit: HISTORY_WITH_JOB, ..HistoryQuery::default() };
-        Some(Page { next_token: String::new(), items: reader.history(&query)?.items })
-    } else {
-        None
-    };
-    let executions = if wants("executions") {
-        let page = reader.executions(&job.id, versions, Paging::default())?;
-        Some(Page { next_token: String::new(), items: page.items })
-    } else {
-        None
-    };
-    Json::of(&Full { job, history, executions })
+    let (wants_history, wants_executions) = (wants("history"), wants("executions"));
+    let old_client = history::is_old(&input);
+    let full = app.read(move |records| {
+        let mut job = records.resolve(&namespace, &id)?;
+        if version != 0 {
+            job = records.job(&job.id, version)?;
+        }
+        let versions = Versions::One(job.version);
+        let history = match wants_history {
+            true => {
+                let limit = HISTORY_WITH_JOB;
+                let query = HistoryQuery { job_id: &job.id, versions, limit, ..HistoryQuery::default() };
+                let lines = records.history(&query)?.items.into_iter();
+                Some(Page::only(lines.map(|line| Line::of(line, old_client)).collect()))
+            }
+            false => None,
+        };
+        let executions = match wants_executions {
+            true => Some(Page::only(records.executions(&job.id, versions, Paging::default())?.items)),
+            false => None,
+        };
+        Ok(Full { job, history, executions })
+    });
+    Json::of(&full.await?)
 }
 
-pub(super) async fn executions(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let job = resolve(&app, &id, &input)?;
-    let (paging, token) = paging_of(&input)?;
-    let page = orchestrator(&app)?.reader().executions(&job.id, versions_of(&input)?, paging)?;
+pub(super) async fn executions(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let (namespace, versions, token) = (input.text("namespace")?, versions_of(&input)?, token_of(&input)?);
+    // Bacalhau 1.9 takes any word here.
+    let paging = paging_of(&token, order_of(&token.sort_by).unwrap_or_default());
+    let page = app.read(move |records| {
+        let job = records.resolve(&namespace, &id)?;
+        records.executions(&job.id, versions, paging)
+    });
+    let page = page.await?;
     Json::of(&Page { next_token: next_token(page.more, token, page.items.len()), items: page.items })
 }
 
-pub(super) async fn versions(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let job = resolve(&app, &id, &input)?;
-    let items = orchestrator(&app)?.reader().versions(&job.id)?;
-    Json::of(&Page { next_token: String::new(), items })
+pub(super) async fn versions(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let namespace = input.text("namespace")?;
+    let versions = app.read(move |records| records.versions(&records.resolve(&namespace, &id)?.id));
+    Json::of(&Page::only(versions.await?))
 }
 
-pub(super) async fn results(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let job = resolve(&app, &id, &input)?;
-    if job.job_type().is_some_and(JobType::is_long_running) {
-        let text = format!("job type {} does not support results", job.r#type);
-        return Err(Failure(
-            Error::plain(text).status(400).hint("Only batch and ops jobs come to an end with results"),
-        ));
-    }
-    let items: Vec<SpecConfig> = orchestrator(&app)?.reader().results(&job.id)?;
-    Json::unescaped(&Page { next_token: String::new(), items })
+pub(super) async fn results(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let namespace = input.text("namespace")?;
+    let results = app.read(move |records| -> Result<Vec<SpecConfig>, Error> {
+        let job = records.resolve(&namespace, &id)?;
+        if job.job_type().is_some_and(JobType::is_long_running) {
+            let text = format!("job type {} does not support results", job.r#type);
+            let hint = "Only batch and ops jobs come to an end with results";
+            return Err(Error::new(code::BAD_REQUEST, text).component("APIServer").hint(hint));
+        }
+        records.results(&job.id)
+    });
+    Json::unescaped(&Page::only(results.await?))
 }

@@ -1,9 +1,14 @@
 //! Accepts connections, a bounded number, and serves them with limits on slow and large requests.
 
-use super::{Services, router};
+use super::headers;
+use super::options::{Limits, ServerOptions};
+use super::rate::RateLimiter;
+use super::stall::Stalling;
+use super::{AuthConfig, Parts, Peer, Services, Shared, router};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
@@ -13,116 +18,189 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-/// Connections served at the same time; more wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 4096;
-/// Longest time to send the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Largest head of a request, bytes.
-const MOST_HEAD: usize = 256 * 1024;
-/// Longest wait for open requests at the end.
-const LAST_REQUESTS: Duration = Duration::from_secs(3);
+/// Largest head of a request, bytes; also the most that is buffered per connection.
+const MOST_HEAD: usize = 64 * 1024;
+/// Before the next try when no connection can be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// Where to listen.
-#[derive(Clone, Copy, Debug)]
-pub struct ServerOptions {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
+/// How far the server is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Requests in work are finished, nothing new is taken.
+    Draining,
+    /// What is still open is cut.
+    Over,
 }
 
-/// A listening server.
+/// A server that does not listen yet.
+pub struct Server {
+    parts: Parts,
+    limits: Limits,
+    auth: AuthConfig,
+}
+
+/// A listening server. Dropping it cuts all connections.
 pub struct Running {
     /// The bound address.
     pub addr: SocketAddr,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     task: JoinHandle<()>,
 }
 
-impl Running {
-    /// Takes no more connections and waits a little for open requests.
-    pub async fn shutdown(self) {
-        self.stop.send_replace(true);
-        // That the accepting task panicked would have been logged by the runtime; there is nothing left to stop.
-        let _ = self.task.await;
+/// Starts to serve everybody, with the usual limits.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn start(options: ServerOptions, services: Services) -> Result<Running, Error> {
+    Server::new(services.into()).start(options).await
+}
+
+impl Server {
+    /// A server for everybody, with the usual limits.
+    pub fn new(parts: Parts) -> Server {
+        Server { parts, limits: Limits::default(), auth: AuthConfig::default() }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Server {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets who may do what.
+    #[must_use]
+    pub fn auth(mut self, auth: AuthConfig) -> Server {
+        self.auth = auth;
+        self
+    }
+
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(self, options: ServerOptions) -> Result<Running, Error> {
+        let listener = TcpListener::bind(options.listen).await.map_err(|e| in_the_way(&options, &e))?;
+        let addr = listener
+            .local_addr()
+            .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("listening address is unknown: {e}")))?;
+        let (phase, reached) = watch::channel(Phase::Serving);
+        let shared = Arc::new(Shared {
+            server_headers: headers::of_server(&self.parts.version),
+            parts: self.parts,
+            limits: self.limits,
+            auth: self.auth,
+            rate: RateLimiter::new(self.limits.rate),
+            reads: Semaphore::new(self.limits.reads),
+            streams: Arc::new(Semaphore::new(self.limits.log_streams)),
+            bodies: Arc::new(Semaphore::new(self.limits.all_bodies / 1024)),
+            phase: reached,
+        });
+        let task = tokio::spawn(accept(listener, shared));
+        Ok(Running { addr, phase, task })
     }
 }
 
-/// Starts to serve.
-pub async fn start(options: ServerOptions, services: Services) -> Result<Running, Error> {
-    let listener = TcpListener::bind(options.listen).await.map_err(|e| {
-        let text = match e.kind() {
-            std::io::ErrorKind::AddrInUse => format!("address http://{} is already in use", options.listen),
-            _ => format!("address http://{} cannot be listened on: {e}", options.listen),
-        };
-        Error::new(code::CONFIGURATION_ERROR, text).component("APIServer").hint(
-            "to resolve this, either:\n1. stop what uses the port\n2. use another port: -c API.Port=<port>, or for good: bacalhau config set API.Port=<port>",
-        )
-    })?;
-    let addr = listener
-        .local_addr()
-        .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("listening address is unknown: {e}")))?;
-    let (stop, stopped) = watch::channel(false);
-    let service = router(Arc::new(services));
-    let task = tokio::spawn(accept(listener, service, stopped));
-    Ok(Running { addr, stop, task })
+fn in_the_way(options: &ServerOptions, error: &std::io::Error) -> Error {
+    let text = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("address http://{} is already in use", options.listen),
+        _ => format!("address http://{} cannot be listened on: {error}", options.listen),
+    };
+    Error::new(code::CONFIGURATION_ERROR, text).component("APIServer").hint(
+        "to resolve this, either:\n1. stop what uses the port\n2. use another port: -c API.Port=<port>, or for good: bacalhau config set API.Port=<port>",
+    )
 }
 
-async fn accept(listener: TcpListener, service: axum::Router, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+impl Running {
+    /// Takes no more connections and waits a little for open requests and log streams.
+    pub async fn shutdown(self) {
+        self.phase.send_replace(Phase::Draining);
+        // That the accepting task panicked would have been logged by the runtime; there is nothing left to stop.
+        let _ = self.task.await;
+        self.phase.send_replace(Phase::Over);
+    }
+}
+
+async fn accept(listener: TcpListener, app: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(app.limits.connections));
+    let service = router(Arc::clone(&app));
+    let mut phase = app.phase.clone();
+    let mut failing = false;
     loop {
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
-            () = stop(&mut stopped) => break,
+            () = reached(&mut phase, Phase::Draining) => break,
         };
         let Ok(place) = place else { break };
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop(&mut stopped) => break,
+            () = reached(&mut phase, Phase::Draining) => break,
         };
-        match stream {
-            Ok((stream, _)) => {
-                let connection = serve(stream, service.clone(), stopped.clone());
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                let connection = serve(stream, peer, service.clone(), Arc::clone(&app));
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
                 });
             }
             Err(error) => {
-                // Most often too many open files: a moment later there may be room.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Most often too many open files: a moment later there may be room. One line tells it.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, "connections cannot be accepted");
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    let all = u32::try_from(MOST_CONNECTIONS).unwrap_or(u32::MAX);
-    if tokio::time::timeout(LAST_REQUESTS, places.acquire_many(all)).await.is_err() {
-        tracing::debug!("open connections were cut");
+    drop(listener);
+    let drained = async {
+        for (all, permits) in [(&places, app.limits.connections), (&app.streams, app.limits.log_streams)] {
+            // Only a closed semaphore is an error, and nobody closes these.
+            let _ = all.acquire_many(u32::try_from(permits).unwrap_or(u32::MAX)).await;
+        }
+    };
+    if tokio::time::timeout(app.limits.drain, drained).await.is_err() {
+        tracing::debug!("connections that are still open are cut");
     }
 }
 
-async fn serve(stream: TcpStream, service: axum::Router, mut stopped: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, peer: SocketAddr, service: axum::Router, app: Arc<Shared>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection is slower than it could be");
     }
+    let routes = TowerToHyperService::new(service);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(app.limits.head_time)
         .max_buf_size(MOST_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(Stalling::new(stream, app.limits.stalled_write)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    let mut phase = app.phase.clone();
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stop(&mut stopped) => {
+        () = reached(&mut phase, Phase::Draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection => result,
+                () = reached(&mut phase, Phase::Over) => Ok(()),
+            }
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended with an error");
+        tracing::debug!(%peer, %error, "a connection ended with an error");
     }
 }
 
-async fn stop(stopped: &mut watch::Receiver<bool>) {
+/// Waits until the server is that far, or dropped.
+pub(super) async fn reached(phase: &mut watch::Receiver<Phase>, point: Phase) {
     // The guard inside the result must not live across other awaits, so it ends here.
-    let _ = stopped.wait_for(|stop| *stop).await;
+    let _ = phase.wait_for(|phase| *phase >= point).await;
 }

@@ -1,24 +1,33 @@
 //! Log streams over a websocket: upgraded first, so that every error is a frame.
 
-use super::App;
-use super::input::Input;
-use super::jobs::{orchestrator, resolve, versions_of};
+mod stream;
+
+use super::input::{Id, Input};
+use super::jobs::versions_of;
 use super::reply::Failure;
+use super::{App, Shared};
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequest, Path, Request, State};
-use axum::response::Response;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bacalhau_model::error::code;
 use bacalhau_model::{Error, Execution, Job};
 use bacalhau_store::orchestrator::{OrderBy, Paging, Versions};
 use bacalhau_wire::logs::{LogLine, LogRequest};
-use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
+use stream::Stream;
 
-/// Between looks whether a job has an execution by now.
+/// First wait between looks whether a job has an execution by now; doubles up to [`LONGEST_LOOK`].
 const LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// Largest message of a client, which has nothing to say, bytes.
+const MOST_HEARD: usize = 16 * 1024;
 
 /// What the client asks for.
 struct Wish {
+    namespace: String,
     execution_id: String,
     follow: bool,
     tail: bool,
@@ -27,57 +36,79 @@ struct Wish {
 
 pub(super) async fn logs(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Id(id): Id,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
-) -> Result<Response, Failure> {
-    let upgrade = upgrade.map_err(|_| {
+) -> Result<Response, Response> {
+    let upgrade = upgrade.map_err(|_| no_websocket(request.headers()))?;
+    let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
         Failure(
-            Error::new("BadRequest", "logs are a websocket stream")
+            Error::new(code::SERVICE_UNAVAILABLE, "too many log streams are open")
                 .component("APIServer")
-                .status(426)
-                .hint("Connect with a websocket client, or use: bacalhau job logs <job>"),
+                .hint("Try again later")
+                .retryable(),
         )
+        .into_response()
     })?;
-    let input = Input::from_request(request, &()).await;
+    let input = Input::from_request(request, &app).await;
+    let upgrade = upgrade.max_message_size(MOST_HEARD).max_frame_size(MOST_HEARD);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let mut stream = Stream { socket, open: true };
+        let mut stream = Stream::new(socket, &app);
         let result = match input {
-            Ok(input) => serve(&app, &id, &input, &mut stream).await,
+            Ok(input) => serve(&app, id, &input, &mut stream).await,
             Err(failure) => Err(failure),
         };
         if let Err(Failure(error)) = result {
-            stream.send(&Frame::error(&error)).await;
+            stream.send_error(&error).await;
         }
         stream.close().await;
+        drop(place);
     }))
 }
 
-async fn serve(app: &App, id: &str, input: &Input, stream: &mut Stream) -> Result<(), Failure> {
+/// A websocket is the only way; one that is asked for in a wrong way is told so.
+fn no_websocket(headers: &HeaderMap) -> Response {
+    let upgrade = headers.get(header::UPGRADE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let (status, message) = match upgrade.eq_ignore_ascii_case(b"websocket") {
+        true => (StatusCode::BAD_REQUEST, "the websocket handshake is incomplete"),
+        false => (StatusCode::UPGRADE_REQUIRED, "logs are a websocket stream"),
+    };
+    let mut response = Failure(
+        Error::new(code::BAD_REQUEST, message)
+            .component("APIServer")
+            .status(status.as_u16())
+            .hint("Connect with a websocket client, or use: bacalhau job logs <job>"),
+    )
+    .into_response();
+    response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
+}
+
+async fn serve(app: &Shared, id: String, input: &Input, stream: &mut Stream) -> Result<(), Failure> {
     let wish = Wish {
+        namespace: input.text("namespace")?,
         execution_id: input.text("execution_id")?,
         follow: input.boolean("follow")?,
         tail: input.boolean("tail")?,
         versions: versions_of(input)?,
     };
-    let job = resolve(app, id, input)?;
-    let Some(execution) = find(app, &job, &wish, stream).await? else { return Ok(()) };
-    let orchestrator = orchestrator(app)?;
+    let Some(execution) = find(app, id, &wish, stream).await? else { return Ok(()) };
     let request = LogRequest { execution_id: execution.id.clone(), follow: wish.follow, tail: wish.tail };
-    let mut lines = match orchestrator.logs(&execution.node_id, request).await {
+    let mut lines = match app.backend()?.logs(&execution.node_id, request).await {
         Ok(lines) => lines,
-        Err(error) => return recorded(&execution, &wish, stream).await.unwrap_or(Err(Failure(error))),
+        Err(error) => return recorded(&execution, &wish, stream, error).await,
     };
     let mut any = false;
-    while stream.open {
+    while stream.is_open() {
         tokio::select! {
             line = lines.recv() => match line {
                 Some(Ok(line)) => {
                     any = true;
-                    stream.send(&Frame::line(line)).await;
+                    stream.send_line(&line).await;
                 }
                 Some(Err(error)) if any => return Err(Failure(error)),
-                Some(Err(error)) => return recorded(&execution, &wish, stream).await.unwrap_or(Err(Failure(error))),
+                Some(Err(error)) => return recorded(&execution, &wish, stream, error).await,
                 None => break,
             },
             () = stream.heard() => {}
@@ -86,122 +117,90 @@ async fn serve(app: &App, id: &str, input: &Input, stream: &mut Stream) -> Resul
     Ok(())
 }
 
-/// The node cannot give the log any more: the beginning of the output is in the record of a finished execution.
-async fn recorded(execution: &Execution, wish: &Wish, stream: &mut Stream) -> Option<Result<(), Failure>> {
+/// The node cannot give the log any more: the beginning of the output is in the record of a finished execution. If
+/// there is none, the node's error it is.
+async fn recorded(
+    execution: &Execution,
+    wish: &Wish,
+    stream: &mut Stream,
+    error: Error,
+) -> Result<(), Failure> {
     let output = &execution.run_output;
     if !execution.is_terminal() || wish.tail || (output.stdout.is_empty() && output.stderr.is_empty()) {
-        return None;
+        return Err(Failure(error));
     }
     for (number, text) in [(1, &output.stdout), (2, &output.stderr)] {
         if !text.is_empty() {
-            stream.send(&Frame::line(LogLine { stream: number, line: text.clone() })).await;
+            stream.send_line(&LogLine { stream: number, line: text.clone() }).await;
         }
     }
-    Some(Ok(()))
+    Ok(())
 }
 
 /// The execution asked for; else the most recently changed one, preferring those that did not fail. With `follow` it
-/// waits for a job that has none yet. `None` when the client left meanwhile.
-async fn find(app: &App, job: &Job, wish: &Wish, stream: &mut Stream) -> Result<Option<Execution>, Failure> {
-    let reader = orchestrator(app)?.reader();
+/// waits for a job that has none yet. `None` when the stream ended meanwhile.
+async fn find(
+    app: &Shared,
+    id: String,
+    wish: &Wish,
+    stream: &mut Stream,
+) -> Result<Option<Execution>, Failure> {
+    let namespace = wish.namespace.clone();
+    let job_id = app.read(move |records| Ok(records.resolve(&namespace, &id)?.id)).await?;
     let versions = if wish.versions == Versions::Latest { Versions::All } else { wish.versions };
     let newest = Paging { order_by: OrderBy::Modified, reverse: true, ..Paging::default() };
-    while stream.open {
-        let over = reader.job(&job.id, 0)?.is_terminal();
-        let all = reader.executions(&job.id, versions, newest)?.items;
-        if !wish.execution_id.is_empty() {
-            let found = all.into_iter().find(|e| e.id == wish.execution_id);
-            return found.map(Some).ok_or_else(|| {
-                failed(
-                    job,
-                    format!(
-                        "unable to find execution {} in job {} and job version {}",
-                        wish.execution_id, job.id, job.version
-                    ),
-                )
-            });
-        }
-        let fine = all.iter().find(|e| !e.compute_state.state_type.is_discarded());
-        if let Some(found) = fine.or(all.first()).filter(|e| over || !e.is_terminal() || fine.is_some()) {
-            return Ok(Some(found.clone()));
-        }
-        if over || !wish.follow {
-            let why = match over && !job.state.message.is_empty() {
-                true => format!(": {}", job.state.message),
-                false => String::new(),
-            };
-            return Err(failed(
-                job,
-                format!(
-                    "no executions found for job {} with ID {}, and version {}{why}",
-                    job.name, job.id, job.version
-                ),
-            ));
+    let mut pause = LOOK;
+    while stream.is_open() {
+        let id = job_id.clone();
+        // The job first: an execution that ends a job is then among those read after it.
+        let read = app.read(move |records| {
+            let job = records.job(&id, 0)?;
+            Ok((job, records.executions(&id, versions, newest)?.items))
+        });
+        let (job, executions) = read.await?;
+        if let Some(found) = choose(&job, executions, wish)? {
+            return Ok(Some(found));
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(pause) => pause = LONGEST_LOOK.min(pause * 2),
             () = stream.heard() => {}
         }
     }
     Ok(None)
 }
 
+/// `None` when it is worth waiting for one.
+fn choose(job: &Job, executions: Vec<Execution>, wish: &Wish) -> Result<Option<Execution>, Failure> {
+    let (id, version, wanted) = (&job.id, job.version, &wish.execution_id);
+    if !wanted.is_empty() {
+        let found = executions.into_iter().find(|e| &e.id == wanted);
+        let missing = || {
+            failed(job, format!("unable to find execution {wanted} in job {id} and job version {version}"))
+        };
+        return found.map(Some).ok_or_else(missing);
+    }
+    let fine = executions.iter().find(|e| !e.compute_state.state_type.is_discarded());
+    if let Some(found) = fine {
+        return Ok(Some(found.clone()));
+    }
+    let over = job.is_terminal();
+    if over || !wish.follow {
+        if let Some(last) = executions.into_iter().next() {
+            return Ok(Some(last));
+        }
+        let why = match over && !job.state.message.is_empty() {
+            true => format!(": {}", job.state.message),
+            false => String::new(),
+        };
+        let name = &job.name;
+        return Err(failed(
+            job,
+            format!("no executions found for job {name} with ID {id}, and version {version}{why}"),
+        ));
+    }
+    Ok(None)
+}
+
 fn failed(job: &Job, why: String) -> Failure {
-    Failure(Error::new("NotFound", format!("failed to open log stream for job {}: {why}", job.id)))
-}
-
-#[derive(Serialize)]
-struct Frame {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    error: String,
-    value: Line,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Line {
-    r#type: u8,
-    line: String,
-}
-
-impl Frame {
-    fn line(line: LogLine) -> Frame {
-        Frame { error: String::new(), value: Line { r#type: line.stream, line: line.line } }
-    }
-
-    fn error(error: &Error) -> Frame {
-        Frame { error: error.message.clone(), value: Line { r#type: 0, line: String::new() } }
-    }
-}
-
-/// The client's side of the socket.
-struct Stream {
-    socket: WebSocket,
-    open: bool,
-}
-
-impl Stream {
-    async fn send(&mut self, frame: &Frame) {
-        let mut text = bacalhau_model::json::to_string(frame).unwrap_or_default();
-        text.push('\n');
-        if self.socket.send(Message::text(text)).await.is_err() {
-            self.open = false;
-        }
-    }
-
-    /// Waits for the client to say something; pings are answered by the socket. Notices when the client leaves.
-    async fn heard(&mut self) {
-        match self.socket.recv().await {
-            Some(Ok(Message::Close(_)) | Err(_)) | None => self.open = false,
-            Some(Ok(_)) => {}
-        }
-    }
-
-    async fn close(mut self) {
-        if self.open {
-            let frame = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-            // A client that is gone needs no good-bye.
-            let _ = self.socket.send(Message::Close(Some(frame))).await;
-        }
-    }
+    Failure(Error::new(code::NOT_FOUND, format!("failed to open log stream for job {}: {why}", job.id)))
 }

@@ -1,13 +1,26 @@
 //! The HTTP API: `/api/v1/...` in the shapes of Bacalhau 1.9.
 //!
-//! Deliberate differences, all of which its clients cope with: conflicts and ambiguous IDs are 409 instead of 500, a
-//! wrong `order_by` is 400, a rerun of an unknown job is 404, chunked bodies are taken, `?reason=` of a stop is read,
-//! error bodies carry the generated request ID, timeouts are JSON, a plain GET of a log stream is 426, pings on log
-//! streams are answered, and logs of failed executions can be read.
+//! Deliberate differences, all of which its clients cope with:
+//! - Statuses: conflicts and ambiguous IDs are 409 (were 500), a wrong `order_by` of jobs, an unknown node action,
+//!   results of a service job and unreadable login data are 400 (were 500), a rerun of an unknown job is 404 (was
+//!   400), a plain GET of a log stream is 426 (was an empty 200), timeouts are a JSON 503.
+//! - Error bodies carry the generated request ID; 401 has `WWW-Authenticate`, 429 has `Retry-After`; the
+//!   `X-Bacalhau-*` headers are on early refusals too.
+//! - Requests: chunked bodies are taken, `?reason=` of a stop and `?namespace=` of every method are read, any path is
+//!   decoded once, form bodies are refused instead of ignored, unknown fields of a job are told as warnings.
+//! - Lists of executions have pages. A shortened `execution_id` works in histories. An exact node ID wins.
+//! - Log streams: pings are answered and sent, any number may follow, logs of failed executions can be read.
+//! - Access is decided by whole path segments; `/`, `/version` and `/livez` are open.
+//! - The rate limit counts peers, not `X-Forwarded-For`, and leaves this machine alone.
 
+mod access;
 mod agent;
 mod auth;
+mod backend;
+mod embedded;
 mod envelope;
+mod gate;
+mod headers;
 mod history;
 mod input;
 mod jobs;
@@ -15,20 +28,31 @@ mod listener;
 mod logs;
 mod middleware;
 mod nodes;
+mod options;
+mod pretty;
+mod rate;
 mod reply;
+mod stall;
 mod submit;
-#[cfg(test)]
-mod tests;
 
-pub use listener::{Running, ServerOptions, start};
+pub use access::{AuthConfig, Capability, User};
+pub use backend::{Backend, Compute, Lines, Records, Reply};
+pub use listener::{Running, Server, start};
+pub use options::{Limits, Rate, ServerOptions};
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::routing::{any, get, put};
 use bacalhau_compute::ComputeNode;
-use bacalhau_model::{BuildVersion, NodeInfo};
+use bacalhau_model::{BuildVersion, Error, NodeInfo};
 use bacalhau_orchestrator::Orchestrator;
+use listener::Phase;
+use rate::RateLimiter;
+use reply::Failure;
 use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
 
 /// What the API serves.
 pub struct Services {
@@ -44,8 +68,74 @@ pub struct Services {
     pub config: Value,
 }
 
+/// The same as [`Services`], behind traits.
+pub struct Parts {
+    /// Set on orchestrators; without it only `/api/v1/agent` answers.
+    pub backend: Option<Arc<dyn Backend>>,
+    /// Set on compute nodes.
+    pub compute: Option<Arc<dyn Compute>>,
+    /// What this node says of itself when it is no compute node.
+    pub info: NodeInfo,
+    /// This build.
+    pub version: BuildVersion,
+    /// The effective configuration, secrets masked.
+    pub config: Value,
+}
+
+impl From<Services> for Parts {
+    fn from(services: Services) -> Parts {
+        Parts {
+            backend: services.orchestrator.map(|o| Arc::new(o) as Arc<dyn Backend>),
+            compute: services.compute.map(|c| Arc::new(c) as Arc<dyn Compute>),
+            info: services.info,
+            version: services.version,
+            config: services.config,
+        }
+    }
+}
+
 /// Shared by all handlers.
-type App = Arc<Services>;
+type App = Arc<Shared>;
+
+struct Shared {
+    parts: Parts,
+    limits: Limits,
+    auth: AuthConfig,
+    rate: RateLimiter,
+    server_headers: HeaderMap,
+    /// One permit per database read that may go on.
+    reads: Semaphore,
+    /// One permit per log stream that may be open.
+    streams: Arc<Semaphore>,
+    /// One permit per KiB of request body that may be in memory.
+    bodies: Arc<Semaphore>,
+    /// How far the server is on its way to its end.
+    phase: watch::Receiver<Phase>,
+}
+
+/// Whose connection a request came on.
+#[derive(Clone, Copy, Debug)]
+struct Peer(IpAddr);
+
+impl Shared {
+    /// The orchestrator; its routes exist only where there is one.
+    fn backend(&self) -> Result<&Arc<dyn Backend>, Failure> {
+        self.parts.backend.as_ref().ok_or_else(reply::unknown_route)
+    }
+
+    /// Reads records on a thread that may block: a long list must not hold up those that serve everything else. The
+    /// hop costs some ten microseconds.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&dyn Records) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let backend = Arc::clone(self.backend()?);
+        let _permit = self.reads.acquire().await.map_err(|_| envelope::internal())?;
+        let read = tokio::task::spawn_blocking(move || query(backend.records())).await;
+        // That the reading thread panicked has been told by the panic itself.
+        Ok(read.map_err(|_| envelope::internal())??)
+    }
+}
 
 /// All routes. Wrong methods inside the API are unknown routes, as clients expect.
 fn router(app: App) -> Router {
@@ -56,13 +146,16 @@ fn router(app: App) -> Router {
         .route("/agent/config", get(agent::config))
         .route("/agent/authconfig", get(agent::auth_config))
         .route("/agent/debug", get(agent::debug));
-    let api = match app.orchestrator {
+    let api = match app.parts.backend {
         None => api,
         Some(_) => api
             .route("/auth", get(auth::list))
-            .route("/auth/{method}", get(auth::method).post(auth::authenticate))
+            .route("/auth/{id}", get(auth::method).post(auth::authenticate))
             .route("/orchestrator/jobs", get(jobs::list).put(submit::submit).post(submit::submit))
-            .route("/orchestrator/jobs/diff", put(submit::diff).get(jobs::named_diff))
+            .route(
+                "/orchestrator/jobs/diff",
+                put(submit::diff).get(jobs::named_diff).delete(submit::stop_diff),
+            )
             .route("/orchestrator/jobs/{id}", get(jobs::get).delete(submit::stop))
             .route("/orchestrator/jobs/{id}/rerun", put(submit::rerun))
             .route("/orchestrator/jobs/{id}/history", get(history::history))
@@ -73,13 +166,16 @@ fn router(app: App) -> Router {
             .route("/orchestrator/nodes", get(nodes::list))
             .route("/orchestrator/nodes/{id}", get(nodes::get).put(nodes::update)),
     };
-    let api = api.method_not_allowed_fallback(reply::unknown_route);
-    Router::new()
-        .route("/", any(reply::to_version))
-        .route("/version", any(reply::to_version))
-        .route("/livez", any(reply::to_alive))
+    let api = api.method_not_allowed_fallback(reply::fallback);
+    let routes = Router::new()
+        .route("/", any(reply::redirect))
+        .route("/version", any(reply::redirect))
+        .route("/livez", any(reply::redirect))
         .nest("/api/v1", api)
-        .fallback(reply::unknown_route)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), middleware::around))
-        .with_state(app)
+        .fallback(reply::fallback)
+        .with_state(Arc::clone(&app));
+    // One router inside another, so that nothing is added to an answer after the middleware.
+    Router::new()
+        .fallback_service(routes)
+        .layer(axum::middleware::from_fn_with_state(app, middleware::around))
 }

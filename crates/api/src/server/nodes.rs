@@ -1,10 +1,10 @@
 //! Nodes: list, look at, approve, reject, delete.
 
 use super::App;
-use super::input::Input;
-use super::jobs::orchestrator;
+use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
-use axum::extract::{Path, State};
+use axum::extract::State;
+use bacalhau_model::error::code;
 use bacalhau_model::{Error, NodeState, NodeType, Resources, selector};
 use bacalhau_orchestrator::NodeAction;
 use serde::Serialize;
@@ -26,18 +26,18 @@ pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
         Ok(text.to_uppercase())
     };
     let (approval, status) = (filter("filter-approval")?, filter("filter-status")?);
-    let mut nodes = orchestrator(&app)?.nodes().await?;
+    let order = order_of(&input.text("order_by")?)?;
+    let (reverse, limit) = (input.boolean("reverse")?, input.small_number("limit")?);
+    let mut nodes = app.backend()?.nodes().await?;
     nodes.retain(|n| labels.iter().all(|l| l.matches(&n.info.labels)));
     nodes.retain(|n| approval.is_empty() || n.membership.as_str() == approval);
     nodes.retain(|n| status.is_empty() || n.connection.as_str() == status);
-    let order = order_of(&input.text("order_by")?)?;
     nodes.sort_by(|a, b| order(a, b).then_with(|| a.info.node_id.cmp(&b.info.node_id)));
-    if input.boolean("reverse")? {
+    if reverse {
         nodes.reverse();
     }
-    match input.small_number("limit")? {
-        0 => {}
-        limit => nodes.truncate(limit as usize),
+    if limit != 0 {
+        nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
     Json::of(&Page { next_token: String::new(), nodes })
 }
@@ -70,20 +70,21 @@ struct One {
     node: NodeState,
 }
 
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Answer {
-    Json::of(&One { node: orchestrator(&app)?.node(&id).await? })
+pub(super) async fn get(State(app): State<App>, Id(id): Id) -> Answer {
+    Json::of(&One { node: app.backend()?.node(&id).await? })
 }
 
-pub(super) async fn update(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
+pub(super) async fn update(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let action = match input.text("Action")?.as_str() {
         "approve" => NodeAction::Approve,
         "reject" => NodeAction::Reject,
         "delete" => NodeAction::Delete,
         other => {
             let text = format!("unknown node action {other:?}");
-            return Err(Failure(Error::new("BadRequest", text).hint("Use approve, reject or delete")));
+            let error = Error::new(code::BAD_REQUEST, text).component("APIServer");
+            return Err(Failure(error.hint("Use approve, reject or delete")));
         }
     };
-    orchestrator(&app)?.update_node(&id, action).await?;
+    app.backend()?.update_node(&id, action).await?;
     Json::of(&serde_json::json!({"Success": true}))
 }

@@ -37,6 +37,11 @@ impl IntoResponse for Json {
     }
 }
 
+/// Encodes a body of plain texts and numbers, which cannot fail; a bug there would give an empty one.
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    line(bacalhau_model::json::to_vec(value).unwrap_or_default())
+}
+
 /// A response with a JSON body.
 pub(super) fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
@@ -46,18 +51,12 @@ pub(super) fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 /// An error on its way to the middleware, which knows the request's ID and writes the envelope.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure(pub(super) Error);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure(error)
-    }
-}
-
-impl From<bacalhau_store::StoreError> for Failure {
-    fn from(error: bacalhau_store::StoreError) -> Failure {
-        Failure(error.to_user())
     }
 }
 
@@ -83,26 +82,41 @@ pub(super) fn bad_request(message: impl Into<String>) -> Failure {
 }
 
 /// The answer to everything that is no route.
-pub(super) async fn unknown_route() -> Failure {
+pub(super) fn unknown_route() -> Failure {
     Failure(envelope::unknown_route())
 }
 
-/// `/` and `/version`.
-pub(super) async fn to_version(method: Method) -> Response {
-    redirect(&method, "/api/v1/agent/version")
+/// The same as a handler.
+pub(super) async fn fallback() -> Failure {
+    unknown_route()
 }
 
-/// `/livez`.
-pub(super) async fn to_alive(method: Method) -> Response {
-    redirect(&method, "/api/v1/agent/alive")
+/// Where a short path leads.
+pub(super) struct Redirect(&'static str);
+
+/// The redirect at this path, if there is one.
+pub(super) fn redirect_of(path: &str) -> Option<Redirect> {
+    match path {
+        "/" | "/version" => Some(Redirect("/api/v1/agent/version")),
+        "/livez" => Some(Redirect("/api/v1/agent/alive")),
+        _ => None,
+    }
 }
 
-fn redirect(method: &Method, to: &'static str) -> Response {
-    if method != Method::GET {
+impl Redirect {
+    /// 301, for GET only.
+    pub(super) fn response(&self, method: &Method) -> Response {
+        if method == Method::GET {
+            return (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, self.0)]).into_response();
+        }
         let error = Error::new(code::INTERNAL_ERROR, "Method Not Allowed").component("APIServer").status(405);
         let mut response = Failure(error).into_response();
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("OPTIONS, GET"));
-        return response;
+        response
     }
-    (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, to)]).into_response()
+}
+
+/// Handler of the short paths.
+pub(super) async fn redirect(method: Method, uri: axum::http::Uri) -> Response {
+    redirect_of(uri.path()).map_or_else(|| unknown_route().into_response(), |to| to.response(&method))
 }

@@ -1,13 +1,11 @@
 //! What changes jobs: submit, diff, stop, rerun.
 
 use super::App;
-use super::input::Input;
-use super::jobs::{orchestrator, resolve};
+use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
-use axum::extract::{Path, State};
-use bacalhau_model::error::code;
-use bacalhau_model::job_file::job_from_value;
-use bacalhau_model::{Error, Job};
+use axum::extract::State;
+use bacalhau_model::Job;
+use bacalhau_model::job_file::job_and_warnings;
 use bacalhau_orchestrator::SubmitOptions;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,27 +26,32 @@ fn or_null(warnings: Vec<String>) -> Option<Vec<String>> {
 }
 
 pub(super) async fn submit(State(app): State<App>, mut input: Input) -> Answer {
-    let job = job_of(&mut input)?;
+    let (job, mut warnings) = job_of(&mut input)?;
     let options = SubmitOptions {
         force: input.boolean("Force")?,
         client_instance_id: input.header("x-bacalhau-instanceid").to_owned(),
         client_installation_id: input.header("x-bacalhau-installationid").to_owned(),
     };
-    let done = orchestrator(&app)?.submit(job, options).await?;
-    let warnings = or_null(done.warnings);
-    Json::of(&Submitted { job_id: done.job_id, evaluation_id: done.evaluation_id, warnings })
+    let done = app.backend()?.submit(job, options).await?;
+    warnings.extend(done.warnings);
+    Json::of(&Submitted {
+        job_id: done.job_id,
+        evaluation_id: done.evaluation_id,
+        warnings: or_null(warnings),
+    })
 }
 
-fn job_of(input: &mut Input) -> Result<Job, Failure> {
+/// The job in the body, and warnings for fields that it has no place for.
+fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
     match input.take("Job") {
         None | Some(Value::Null) => Err(bad_request("empty/nil job")),
-        Some(value) => job_from_value(value).map_err(|e| {
+        Some(value) => job_and_warnings(value).map_err(|e| {
             let (field, expected, found) = (&e.path, &e.expected, &e.found);
             if expected.is_empty() {
-                return bad_request(format!("code=400, message={e}"));
+                return bad_request(format!("code=400, message={e}, internal={e}"));
             }
             bad_request(format!(
-                "code=400, message=Unmarshal type error: expected={expected}, got={found}, field={field}"
+                "code=400, message=Unmarshal type error: expected={expected}, got={found}, field={field}, internal={e}"
             ))
         }),
     }
@@ -62,12 +65,13 @@ struct Diff {
 }
 
 pub(super) async fn diff(State(app): State<App>, mut input: Input) -> Answer {
-    let job = job_of(&mut input)?;
+    let (job, mut warnings) = job_of(&mut input)?;
     if job.name.is_empty() {
         return Err(bad_request("invalid job spec: name is missing"));
     }
-    let found = orchestrator(&app)?.diff(job).await?;
-    Json::of(&Diff { diff: found.diff, warnings: or_null(found.warnings) })
+    let found = app.backend()?.diff(job).await?;
+    warnings.extend(found.warnings);
+    Json::of(&Diff { diff: found.diff, warnings: or_null(warnings) })
 }
 
 #[derive(Serialize)]
@@ -76,11 +80,23 @@ struct Stopped {
     evaluation_id: String,
 }
 
-pub(super) async fn stop(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let job = resolve(&app, &id, &input)?;
+pub(super) async fn stop(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let reason = input.text("reason")?;
-    let evaluation_id = orchestrator(&app)?.stop(&job.id, &reason).await?;
+    // The Python client's way of giving none.
+    let reason = if reason == "None" { "" } else { reason.as_str() };
+    let job = resolve(&app, id, &input).await?;
+    let evaluation_id = app.backend()?.stop(&job.id, reason).await?;
     Json::of(&Stopped { evaluation_id })
+}
+
+/// A job called `diff` can be stopped too.
+pub(super) async fn stop_diff(state: State<App>, input: Input) -> Answer {
+    stop(state, Id("diff".to_owned()), input).await
+}
+
+async fn resolve(app: &App, id: String, input: &Input) -> Result<Job, Failure> {
+    let namespace = input.text("namespace")?;
+    app.read(move |records| records.resolve(&namespace, &id)).await
 }
 
 #[derive(Serialize)]
@@ -94,14 +110,15 @@ struct Rerun {
     warnings: Option<Vec<String>>,
 }
 
-pub(super) async fn rerun(State(app): State<App>, Path(id): Path<String>, input: Input) -> Answer {
-    let job = resolve(&app, &id, &input)?;
-    let version = input.number("JobVersion")?;
-    if version > job.version {
-        let text = format!("job version {version} not found for job {}", job.id);
-        return Err(Failure(Error::new(code::NOT_FOUND, text).component("JobStore")));
-    }
-    let done = orchestrator(&app)?.rerun(&job.id, version).await?;
+pub(super) async fn rerun(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let (namespace, version) = (input.text("Namespace")?, input.number("JobVersion")?);
+    let job = app.read(move |records| {
+        let job = records.resolve(&namespace, &id)?;
+        // An unknown version is an error of the reader's.
+        records.job(&job.id, version)
+    });
+    let job = job.await?;
+    let done = app.backend()?.rerun(&job.id, version).await?;
     Json::of(&Rerun {
         evaluation_id: done.evaluation_id,
         job_id: job.id,

@@ -1,0 +1,19 @@
+//! The API over real sockets, in front of a made-up cluster.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests are test code, which the lints only recognise inside test functions"
+)]
+
+mod abuse;
+mod fake;
+mod golden;
+mod history;
+mod jobs;
+mod logs;
+mod recording;
+mod support;
+mod surface;
+mod users;
