@@ -267,8 +267,11 @@ impl Core {
     }
 
     fn report_all<T>(&self, out: &mut Output<T>) {
-        let mut due: Vec<_> =
-            self.slots.values().filter_map(|s| s.pending.map(|kind| (s.execution.modify_time, s, kind))).collect();
+        let mut due: Vec<_> = self
+            .slots
+            .values()
+            .filter_map(|s| s.pending.map(|kind| (s.execution.modify_time, s, kind)))
+            .collect();
         due.sort_by(|a, b| (a.0, &a.1.execution.id).cmp(&(b.0, &b.1.execution.id)));
         for (_, slot, kind) in due {
             out.effects.push(Effect::Report { execution_id: slot.execution.id.clone(), kind });
@@ -277,7 +280,9 @@ impl Core {
 
     /// Drops bids that nobody answered.
     fn expire<T>(&mut self, now: i64, out: &mut Output<T>) {
-        let late = |s: &&Slot| s.is_unanswered_bid() && s.execution.modify_time.saturating_add(APPROVAL_LIMIT) <= now;
+        let late = |s: &&Slot| {
+            s.is_unanswered_bid() && s.execution.modify_time.saturating_add(APPROVAL_LIMIT) <= now
+        };
         for id in self.slots.values().filter(late).map(|s| s.execution.id.clone()).collect::<Vec<_>>() {
             self.cancel(now, &id, ComputeState::Cancelled, None, out);
         }

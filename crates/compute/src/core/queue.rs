@@ -37,7 +37,8 @@ impl Queue {
     /// Starts the first execution that fits into what is free, if any.
     pub fn start_next(&mut self) -> Option<String> {
         let free = self.free();
-        let place = self.waiting.iter().find(|(_, (_, usage))| usage.fits_in(&free)).map(|(place, _)| *place)?;
+        let place =
+            self.waiting.iter().find(|(_, (_, usage))| usage.fits_in(&free)).map(|(place, _)| *place)?;
         let (id, usage) = self.waiting.remove(&place)?;
         self.in_use = self.in_use.plus(&usage);
         self.running.insert(id.clone(), usage);

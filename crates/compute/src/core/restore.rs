@@ -73,4 +73,3 @@ pub(super) fn lost_event() -> Event {
         .with(detail::IS_ERROR, "true")
         .with(detail::FAILS_EXECUTION, "true")
 }
-

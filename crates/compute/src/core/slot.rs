@@ -74,7 +74,9 @@ impl Slot {
     /// The report that answers a repeated question, if there is one.
     pub(super) fn answer(&self) -> Option<PendingReport> {
         match self.state() {
-            ComputeState::AskForBidAccepted | ComputeState::AskForBidRejected => Some(PendingReport::BidResult),
+            ComputeState::AskForBidAccepted | ComputeState::AskForBidRejected => {
+                Some(PendingReport::BidResult)
+            }
             ComputeState::Completed => Some(PendingReport::RunResult),
             ComputeState::Failed => Some(PendingReport::ComputeError),
             _ => None,

@@ -23,20 +23,40 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// One thing for the driver to do.
 pub(super) enum Command {
-    Message { message: Box<OrchestratorMessage>, seq: u64, reply_to: Option<String> },
+    Message {
+        message: Box<OrchestratorMessage>,
+        seq: u64,
+        reply_to: Option<String>,
+    },
     /// A message that cannot be read: acknowledged, so that its sender does not repeat it for ever.
-    Unreadable { reply_to: Option<String> },
-    Probed { execution_id: String, result: Result<u64, Declined> },
-    Publishing { execution_id: String },
-    Finished { execution_id: String, result: Box<Result<Finished, Failed>> },
+    Unreadable {
+        reply_to: Option<String>,
+    },
+    Probed {
+        execution_id: String,
+        result: Result<u64, Declined>,
+    },
+    Publishing {
+        execution_id: String,
+    },
+    Finished {
+        execution_id: String,
+        result: Box<Result<Finished, Failed>>,
+    },
     /// The orchestrator answered a report: it has it, or why not.
-    Answered { seq: u64, result: Result<(), String> },
+    Answered {
+        seq: u64,
+        result: Result<(), String>,
+    },
     /// Connected and welcome.
     Connected(Link),
     Disconnected,
     Load(oneshot::Sender<Load>),
     /// Whether the execution may still print something.
-    MayPrint { execution_id: String, answer: oneshot::Sender<bool> },
+    MayPrint {
+        execution_id: String,
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 /// The way to the orchestrator.

@@ -41,7 +41,8 @@ impl Logs {
             return Ok(futures_util::stream::empty().boxed());
         };
         let lines = reader.into_stream().map(|chunk| {
-            let chunk = chunk.map_err(|e| Error::new(code::INTERNAL_ERROR, format!("the log cannot be read: {e}")))?;
+            let chunk = chunk
+                .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("the log cannot be read: {e}")))?;
             Ok(LogLine {
                 stream: chunk.stream.number(),
                 line: String::from_utf8_lossy(&chunk.bytes).into_owned(),

@@ -99,8 +99,9 @@ pub type Ended = JoinHandle<Result<(), Error>>;
 
 /// Starts a node. It connects, and keeps connecting, on its own.
 pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
-    let (writer, stored) = bacalhau_store::compute::open(&options.dir)
-        .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}")))?;
+    let (writer, stored) = bacalhau_store::compute::open(&options.dir).map_err(|e| {
+        Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
+    })?;
     let executor = Executor::open(options.executor).await?;
     let known: HashSet<String> = stored.iter().map(|s| s.execution.id.clone()).collect();
     match executor.sweep(&known) {
@@ -154,7 +155,9 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         let result = ended.await;
         // The link ends by itself; that it panicked would have been logged by the runtime.
         let _ = linked.await;
-        result.unwrap_or_else(|e| Err(Error::new(code::INTERNAL_ERROR, format!("the compute node ended abnormally: {e}"))))
+        result.unwrap_or_else(|e| {
+            Err(Error::new(code::INTERNAL_ERROR, format!("the compute node ended abnormally: {e}")))
+        })
     });
     Ok((ComputeNode { inner: Arc::new(Inner { commands, description, connection, shutdown }) }, ended))
 }
