@@ -44,7 +44,7 @@ const MOST_EVENTS: u64 = 2_000_000;
 const ORCHESTRATOR: usize = usize::MAX;
 
 enum Event {
-    Arrive { host: usize, node: usize, packet: Packet },
+    Arrive { host: usize, node: usize, packet: Box<Packet> },
     Committed { host: usize, life: u64 },
     Wake { host: usize, life: u64 },
     Start { host: usize, life: u64 },
@@ -162,24 +162,24 @@ impl Cluster {
             }
             Event::Committed { host: ORCHESTRATOR, life } if life == self.orchestrator.life => {
                 let outgoing = self.orchestrator.committed(self.now)?;
-                self.to_nodes(outgoing);
+                self.send_to_nodes(outgoing);
                 self.poll_orchestrator()?;
             }
             Event::Committed { host, life } => {
                 let random = &mut self.random;
                 let node = self.nodes.get_mut(host).filter(|n| n.life == life);
                 if let Some(outgoing) = node.map(|n| n.committed(self.now, random)) {
-                    self.to_orchestrator(host, outgoing);
+                    self.send_to_orchestrator(host, outgoing);
                     self.poll_node(host)?;
                 }
             }
             Event::Wake { host, life } => self.wake(host, life)?,
             Event::Arrive { host: ORCHESTRATOR, node, packet } => {
-                self.arrive_at_orchestrator(node, packet)?
+                self.arrive_at_orchestrator(node, *packet)?
             }
             Event::Arrive { host, packet, .. } => {
                 if let Some(node) = self.nodes.get_mut(host) {
-                    let (batch, life) = (node.receive(self.now, packet)?, node.life);
+                    let (batch, life) = (node.receive(self.now, *packet)?, node.life);
                     self.commit_if(batch, host, life);
                     self.poll_node(host)?;
                 }
@@ -262,7 +262,7 @@ impl Cluster {
 
     fn poll_orchestrator(&mut self) -> Result<(), Violation> {
         let outgoing = self.orchestrator.poll(self.now);
-        self.to_nodes(outgoing);
+        self.send_to_nodes(outgoing);
         let (next, life) = (self.orchestrator.next_wakeup(), self.orchestrator.life);
         self.wake_by(ORCHESTRATOR, life, next);
         Ok(())
@@ -275,7 +275,7 @@ impl Cluster {
         for _ in 0..batches {
             self.commit_if(true, host, life);
         }
-        self.to_orchestrator(host, outgoing);
+        self.send_to_orchestrator(host, outgoing);
         self.wake_by(host, life, next);
         Ok(())
     }
@@ -304,24 +304,24 @@ impl Cluster {
         self.cut_until.get(node).is_some_and(|until| *until > self.now)
     }
 
-    fn to_nodes(&mut self, outgoing: Vec<(String, Packet)>) {
+    fn send_to_nodes(&mut self, outgoing: Vec<(String, Packet)>) {
         for (id, packet) in outgoing {
             let Some(node) = self.nodes.iter().position(|n| n.id == id) else { continue };
             if !self.is_cut(node) {
                 for delay in self.weather.deliver(&mut self.random) {
-                    self.at(delay, Event::Arrive { host: node, node, packet: packet.clone() });
+                    self.at(delay, Event::Arrive { host: node, node, packet: Box::new(packet.clone()) });
                 }
             }
         }
     }
 
-    fn to_orchestrator(&mut self, node: usize, outgoing: Vec<Packet>) {
+    fn send_to_orchestrator(&mut self, node: usize, outgoing: Vec<Packet>) {
         if self.is_cut(node) {
             return;
         }
         for packet in outgoing {
             for delay in self.weather.deliver(&mut self.random) {
-                self.at(delay, Event::Arrive { host: ORCHESTRATOR, node, packet: packet.clone() });
+                self.at(delay, Event::Arrive { host: ORCHESTRATOR, node, packet: Box::new(packet.clone()) });
             }
         }
     }

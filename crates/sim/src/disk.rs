@@ -56,7 +56,6 @@ impl OrchestratorDisk {
                 .cloned()
                 .collect(),
             nodes: self.nodes.values().cloned().collect(),
-            ..Snapshot::default()
         }
     }
 
@@ -86,7 +85,6 @@ impl ComputeDisk {
             ComputeChange::Forget(id) => {
                 self.executions.remove(&id);
             }
-            _ => {}
         }
     }
 

@@ -219,7 +219,7 @@ impl OrchestratorHost {
         let census = self.core.as_ref().map(Core::census);
         self.on_the_way.is_empty()
             && census.is_some_and(|c| c.jobs == 0 && c.live_executions == 0 && c.cancelling == 0)
-            && self.outboxes.values().all(|outbox| outbox.len() == 0)
+            && self.outboxes.values().all(|outbox| outbox.is_empty())
     }
 }
 

@@ -43,8 +43,12 @@ fn client() -> Result<Runtime, bacalhau_model::Error> {
     started(Builder::new_current_thread().enable_all().build())
 }
 
+/// Threads for blocking work at most. Each running WebAssembly program has one; the node's capacity bounds their number
+/// long before this does.
+const MOST_BLOCKING_THREADS: usize = 4096;
+
 fn server() -> Result<Runtime, bacalhau_model::Error> {
-    started(Builder::new_multi_thread().enable_all().build())
+    started(Builder::new_multi_thread().max_blocking_threads(MOST_BLOCKING_THREADS).enable_all().build())
 }
 
 fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, bacalhau_model::Error> {

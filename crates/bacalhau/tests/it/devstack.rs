@@ -44,14 +44,16 @@ fn a_devstack_says_how_to_reach_it_runs_jobs_and_leaves_nothing() {
     let started = Instant::now();
     assert!(lines.any(|line| line == "Devstack is ready!"), "it ended without being ready");
     assert!(started.elapsed() < PATIENCE);
-    let api = lines.find_map(|line| line.strip_prefix("export BACALHAU_API_PORT=").map(str::to_owned)).unwrap();
+    let api =
+        lines.find_map(|line| line.strip_prefix("export BACALHAU_API_PORT=").map(str::to_owned)).unwrap();
     let dir = root.path().join("client");
     eventually("both compute nodes are connected", || {
         let (_, nodes) = client(&api, &dir, &["node", "list", "--output", "json"]);
         (nodes.matches("\"Connection\":\"CONNECTED\"").count() == 3).then_some(())
     });
     let file = root.path().join("job.yaml");
-    std::fs::write(&file, wat_job("hello", NOTHING, "").replace("Type: batch\nCount: 1", "Type: ops")).unwrap();
+    std::fs::write(&file, wat_job("hello", NOTHING, "").replace("Type: batch\nCount: 1", "Type: ops"))
+        .unwrap();
     let (ok, printed) = client(&api, &dir, &["job", "run", file.to_str().unwrap()]);
     assert!(ok && printed.matches("Completed successfully").count() == 2, "{printed}");
 

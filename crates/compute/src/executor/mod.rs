@@ -263,6 +263,16 @@ impl Executor {
     pub fn sweep(&self, keep: &HashSet<String>) -> io::Result<usize> {
         work::sweep(&self.inner.config.executions_folder(), keep)
     }
+
+    /// Removes logs untouched for longer than `log_age`, the oldest logs beyond `log_bytes` in total, and results of
+    /// the `local` publisher older than `result_age`. Blocks; gives how many files were removed.
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub fn tidy(&self, log_age: Duration, log_bytes: u64, result_age: Duration) -> io::Result<usize> {
+        let logs = self.inner.logs.prune(log_age, log_bytes)?;
+        Ok(logs + remove_older(&self.inner.config.published_folder(), result_age)?)
+    }
 }
 
 fn task_of(execution: &Execution) -> Result<&Task, Error> {
@@ -301,4 +311,34 @@ fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Capt
     };
     let error_msg = failure.error.message.clone();
     failure.with_output(RunCommandResult { error_msg, ..run_output(captured, exit_code.unwrap_or(-1)) })
+}
+
+/// Removes the files of a folder that were not changed for longer than `age`. A folder that is not there has none.
+fn remove_older(folder: &std::path::Path, age: Duration) -> io::Result<usize> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let is_old = |entry: &std::fs::DirEntry| {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        modified.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > age))
+    };
+    Ok(entries.flatten().filter(is_old).filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_files_go() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(remove_older(&dir.path().join("none"), Duration::ZERO).unwrap(), 0);
+        for (name, hours) in [("old.tar.gz", 200), ("new.tar.gz", 1)] {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        assert_eq!(remove_older(dir.path(), Duration::from_secs(168 * 3600)).unwrap(), 1);
+        assert!(dir.path().join("new.tar.gz").exists());
+    }
 }

@@ -168,10 +168,10 @@ impl Link {
     /// Moves what arrives to the driver.
     async fn take(&self, from: &mut Subscription, read: fn(BusMessage) -> Option<Command>) -> Over {
         while let Some(message) = from.next().await {
-            if let Some(command) = read(message) {
-                if self.commands.send(command).await.is_err() {
-                    return Over::Stopping;
-                }
+            if let Some(command) = read(message)
+                && self.commands.send(command).await.is_err()
+            {
+                return Over::Stopping;
             }
         }
         Over::Lost

@@ -1,6 +1,7 @@
 //! The compute node around its core: the store, the executor, the link to the orchestrator.
 
 mod driver;
+mod housekeeping;
 mod link;
 mod log_source;
 mod runs;
@@ -138,6 +139,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         },
         bacalhau_version: options.version,
     };
+    tokio::spawn(housekeeping::run(executor.clone(), stopping.clone()));
     let description = Description { info, executor };
     let link = Link {
         commands: commands.clone(),
