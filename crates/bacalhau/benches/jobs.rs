@@ -3,7 +3,13 @@
 //! `cargo bench --package bacalhau --bench jobs` prints durable submit latency, submit-to-completed latency one job
 //! at a time, completed jobs per second with 16 clients, resident memory and disk per finished job.
 //! `-- --jobs 10000 --clients 16 --seq 200` changes the load. Clients wait for a job by polling its history.
-#![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,7 +1,13 @@
 //! The real binary, run as people run it.
 
 // Helpers of tests may panic as tests may; clippy only knows that of functions marked as tests.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
 
 mod bin;
 mod client;
