@@ -34,10 +34,8 @@ fn main() {
     std::fs::create_dir_all(&dir).expect("data folder");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let mut server = start(&dir).await;
+        let server = start(&dir).await;
         measure(&options, &server.url, server.child.id(), &dir).await;
-        server.child.kill().expect("kill");
-        server.child.wait().expect("wait");
     });
     std::fs::remove_dir_all(&dir).expect("clean up");
 }
@@ -62,6 +60,13 @@ struct Server {
     url: String,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Starts `bacalhau serve --orchestrator --compute` and waits until a node can take work.
 async fn start(dir: &Path) -> Server {
     let (api, nats) = (free_port(), free_port());
@@ -75,15 +80,15 @@ async fn start(dir: &Path) -> Server {
         .stderr(Stdio::inherit())
         .spawn()
         .expect("start bacalhau");
-    let url = format!("http://127.0.0.1:{api}/api/v1/orchestrator");
+    let server = Server { child, url: format!("http://127.0.0.1:{api}/api/v1/orchestrator") };
     let client = reqwest::Client::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        if let Ok(response) = client.get(format!("{url}/nodes")).send().await {
+        if let Ok(response) = client.get(format!("{}/nodes", server.url)).send().await {
             let body: Value = response.json().await.unwrap_or_default();
             let nodes = body["Nodes"].as_array().cloned().unwrap_or_default();
             if nodes.iter().any(|n| n["Info"]["NodeType"] == "Compute" && n["Connection"] == "CONNECTED") {
-                return Server { child, url };
+                return server;
             }
         }
         assert!(Instant::now() < deadline, "no compute node joined within 30 s");
