@@ -3,11 +3,11 @@
 //! The next token is a cursor, not a sign of more: it is there as long as more lines are or the job, or the execution
 //! asked about, is not at its end. Clients wait for a job by reading until it is empty.
 
-use super::App;
 use super::backend::Records;
 use super::input::{Id, Input};
 use super::jobs::{Page, versions_of};
-use super::reply::{Answer, Failure, Json, bad_request};
+use super::reply::{Answer, Failure, bad_request};
+use super::{App, Length};
 use axum::extract::State;
 use bacalhau_model::error::code;
 use bacalhau_model::paging::PagingToken;
@@ -35,7 +35,10 @@ pub(super) async fn history(State(app): State<App>, Id(id): Id, input: Input) ->
     let since = i64::try_from(input.number("since")?).unwrap_or(i64::MAX).saturating_mul(SECOND);
     let (versions, kind) = (versions_of(&input)?, kind_of(&input.text("event_type")?)?);
     let (namespace, execution) = (input.text("namespace")?, input.text("execution_id")?);
-    let read = app.read(move |records| {
+    let old_client = is_old(&input);
+    // Which executions there are is read only for the end of those asked about.
+    let length = if execution.is_empty() { Length::Short } else { Length::Unknown };
+    let shown = app.show(length, move |records| {
         // The end first, the lines after it: what made a job final is then among the lines.
         let job = records.resolve(&namespace, &id)?;
         let over = is_over(records, &job, &execution)?;
@@ -48,19 +51,18 @@ pub(super) async fn history(State(app): State<App>, Id(id): Id, input: Input) ->
             from,
             limit,
         };
-        Ok((over, records.history(&query)?))
+        let page = records.history(&query)?;
+        let next_token = if over && !page.more {
+            String::new()
+        } else {
+            let next = page.items.last().map_or(from, |line| line.seq_num.saturating_add(1));
+            let offset = u32::try_from(next).unwrap_or(u32::MAX);
+            PagingToken { limit: asked, offset, ..PagingToken::default() }.encode()
+        };
+        let items = page.items.into_iter().map(|line| Line::of(line, old_client)).collect();
+        Ok(Page { next_token, items })
     });
-    let (over, page) = read.await?;
-    let next_token = if over && !page.more {
-        String::new()
-    } else {
-        let next = page.items.last().map_or(from, |line| line.seq_num.saturating_add(1));
-        let offset = u32::try_from(next).unwrap_or(u32::MAX);
-        PagingToken { limit: asked, offset, ..PagingToken::default() }.encode()
-    };
-    let old_client = is_old(&input);
-    let items = page.items.into_iter().map(|line| Line::of(line, old_client)).collect();
-    Json::of(&Page { next_token, items })
+    shown.await
 }
 
 fn kind_of(text: &str) -> Result<Option<HistoryType>, Failure> {

@@ -1,14 +1,14 @@
 //! Queries about jobs.
 
-use super::App;
 use super::history::{self, Line};
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
+use super::{App, Length};
 use axum::extract::State;
 use bacalhau_model::error::code;
 use bacalhau_model::paging::PagingToken;
-use bacalhau_model::{Error, Execution, Job, JobType, SpecConfig, selector};
-use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, OrderBy, Paging, Versions};
+use bacalhau_model::{Error, Execution, Job, JobType, selector};
+use bacalhau_store::orchestrator::{self as store, HistoryQuery, ListJobs, OrderBy, Paging, Versions};
 use serde::Serialize;
 
 /// Lines of history that come along with a job.
@@ -26,6 +26,15 @@ impl<T> Page<T> {
     /// A page after which nothing comes.
     fn only(items: Vec<T>) -> Page<T> {
         Page { next_token: String::new(), items }
+    }
+
+    /// A page at the place that the token says.
+    fn of(page: store::Page<T>, mut token: PagingToken) -> Page<T> {
+        if !page.more {
+            return Page::only(page.items);
+        }
+        token.offset = token.offset.saturating_add(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+        Page { next_token: token.encode(), items: page.items }
     }
 }
 
@@ -63,14 +72,6 @@ fn order_of(text: &str) -> Option<OrderBy> {
     }
 }
 
-fn next_token(more: bool, mut token: PagingToken, count: usize) -> String {
-    if !more {
-        return String::new();
-    }
-    token.offset = token.offset.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-    token.encode()
-}
-
 pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
     let token = token_of(&input)?;
     let order_by = order_of(&token.sort_by).ok_or_else(|| {
@@ -81,8 +82,7 @@ pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
     let namespace = Some(input.text("namespace")?).filter(|n| !n.is_empty() && n != "*");
     let labels = selector::parse(&input.texts("labels").join(",")).map_err(bad_request)?;
     let list = ListJobs { namespace, labels, paging: paging_of(&token, order_by) };
-    let page = app.read(move |records| records.list(&list)).await?;
-    Json::of(&Page { next_token: next_token(page.more, token, page.items.len()), items: page.items })
+    app.show(Length::Unknown, move |records| Ok(Page::of(records.list(&list)?, token))).await
 }
 
 /// `GET /jobs/diff` means a job of that name.
@@ -106,7 +106,8 @@ pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Ans
     let wants = |what: &str| include.split(',').any(|word| word.trim() == what);
     let (wants_history, wants_executions) = (wants("history"), wants("executions"));
     let old_client = history::is_old(&input);
-    let full = app.read(move |records| {
+    let length = if wants_executions { Length::Unknown } else { Length::Short };
+    let full = app.show(length, move |records| {
         let mut job = records.resolve(&namespace, &id)?;
         if version != 0 {
             job = records.job(&job.id, version)?;
@@ -127,37 +128,39 @@ pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Ans
         };
         Ok(Full { job, history, executions })
     });
-    Json::of(&full.await?)
+    full.await
 }
 
 pub(super) async fn executions(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let (namespace, versions, token) = (input.text("namespace")?, versions_of(&input)?, token_of(&input)?);
     // Bacalhau 1.9 takes any word here.
     let paging = paging_of(&token, order_of(&token.sort_by).unwrap_or_default());
-    let page = app.read(move |records| {
+    let page = app.show(Length::Unknown, move |records| {
         let job = records.resolve(&namespace, &id)?;
-        records.executions(&job.id, versions, paging)
+        Ok(Page::of(records.executions(&job.id, versions, paging)?, token))
     });
-    let page = page.await?;
-    Json::of(&Page { next_token: next_token(page.more, token, page.items.len()), items: page.items })
+    page.await
 }
 
 pub(super) async fn versions(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let namespace = input.text("namespace")?;
-    let versions = app.read(move |records| records.versions(&records.resolve(&namespace, &id)?.id));
-    Json::of(&Page::only(versions.await?))
+    let versions = app.show(Length::Unknown, move |records| {
+        let job = records.resolve(&namespace, &id)?;
+        Ok(Page::only(records.versions(&job.id)?))
+    });
+    versions.await
 }
 
 pub(super) async fn results(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let namespace = input.text("namespace")?;
-    let results = app.read(move |records| -> Result<Vec<SpecConfig>, Error> {
+    let results = app.read(Length::Unknown, move |records| {
         let job = records.resolve(&namespace, &id)?;
         if job.job_type().is_some_and(JobType::is_long_running) {
             let text = format!("job type {} does not support results", job.r#type);
             let hint = "Only batch and ops jobs come to an end with results";
-            return Err(Error::new(code::BAD_REQUEST, text).component("APIServer").hint(hint));
+            return Err(Failure(Error::new(code::BAD_REQUEST, text).component("APIServer").hint(hint)));
         }
-        records.results(&job.id)
+        Json::unescaped(&Page::only(records.results(&job.id)?))
     });
-    Json::unescaped(&Page::only(results.await?))
+    results.await
 }

@@ -5,7 +5,7 @@ mod stream;
 use super::input::{Id, Input};
 use super::jobs::versions_of;
 use super::reply::Failure;
-use super::{App, Shared};
+use super::{App, Length, Shared};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{FromRequest, Request, State};
@@ -146,14 +146,14 @@ async fn find(
     stream: &mut Stream,
 ) -> Result<Option<Execution>, Failure> {
     let namespace = wish.namespace.clone();
-    let job_id = app.read(move |records| Ok(records.resolve(&namespace, &id)?.id)).await?;
+    let job_id = app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?.id)).await?;
     let versions = if wish.versions == Versions::Latest { Versions::All } else { wish.versions };
     let newest = Paging { order_by: OrderBy::Modified, reverse: true, ..Paging::default() };
     let mut pause = LOOK;
     while stream.is_open() {
         let id = job_id.clone();
         // The job first: an execution that ends a job is then among those read after it.
-        let read = app.read(move |records| {
+        let read = app.read(Length::Unknown, move |records| {
             let job = records.job(&id, 0)?;
             Ok((job, records.executions(&id, versions, newest)?.items))
         });

@@ -44,11 +44,12 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{any, get, put};
 use bacalhau_compute::ComputeNode;
-use bacalhau_model::{BuildVersion, Error, NodeInfo};
+use bacalhau_model::{BuildVersion, NodeInfo};
 use bacalhau_orchestrator::Orchestrator;
 use listener::Phase;
 use rate::RateLimiter;
-use reply::Failure;
+use reply::{Answer, Failure, Json};
+use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -104,7 +105,9 @@ struct Shared {
     rate: RateLimiter,
     server_headers: HeaderMap,
     /// One permit per database read that may go on.
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
+    /// One permit per read of unknown length that may go on.
+    long_reads: Arc<Semaphore>,
     /// One permit per log stream that may be open.
     streams: Arc<Semaphore>,
     /// One permit per KiB of request body that may be in memory.
@@ -124,17 +127,45 @@ impl Shared {
     }
 
     /// Reads records on a thread that may block: a long list must not hold up those that serve everything else. The
-    /// hop costs some ten microseconds.
+    /// hop costs a fraction of a millisecond on an idle machine, and nothing that could be measured on a busy one.
     async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&dyn Records) -> Result<T, Error> + Send + 'static,
+        length: Length,
+        query: impl FnOnce(&dyn Records) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let backend = Arc::clone(self.backend()?);
-        let _permit = self.reads.acquire().await.map_err(|_| envelope::internal())?;
-        let read = tokio::task::spawn_blocking(move || query(backend.records())).await;
+        let permit = |of: &Arc<Semaphore>| Arc::clone(of).acquire_owned();
+        let long = match length {
+            Length::Short => None,
+            Length::Unknown => Some(permit(&self.long_reads).await.map_err(|_| envelope::internal())?),
+        };
+        let short = permit(&self.reads).await.map_err(|_| envelope::internal())?;
+        let read = tokio::task::spawn_blocking(move || {
+            // A read goes on when its client has left; so must its permits.
+            let _permits = (long, short);
+            query(backend.records())
+        });
         // That the reading thread panicked has been told by the panic itself.
-        Ok(read.map_err(|_| envelope::internal())??)
+        read.await.map_err(|_| envelope::internal())?
     }
+
+    /// The same, encoded, which takes longer than the reading.
+    async fn show<T: Serialize>(
+        &self,
+        length: Length,
+        query: impl FnOnce(&dyn Records) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer {
+        self.read(length, move |records| Json::of(&query(records)?)).await
+    }
+}
+
+/// How much a read may find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// A record, or a page of bounded size.
+    Short,
+    /// Any number of records. Few of these run at the same time, so that short reads find a free connection.
+    Unknown,
 }
 
 /// All routes. Wrong methods inside the API are unknown routes, as clients expect.

@@ -39,7 +39,7 @@ pub(super) async fn list(State(app): State<App>, input: Input) -> Answer {
     if limit != 0 {
         nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    Json::of(&Page { next_token: String::new(), nodes })
+    Json::of_many(Page { next_token: String::new(), nodes }).await
 }
 
 type Order = fn(&NodeState, &NodeState) -> Ordering;

@@ -31,6 +31,8 @@ pub struct Limits {
     pub all_bodies: usize,
     /// Database reads at the same time; more wait.
     pub reads: usize,
+    /// Of these, reads of unknown length such as lists. Less than the store has connections, which is four.
+    pub long_reads: usize,
     /// Requests per client address; `None` means unlimited.
     pub rate: Option<Rate>,
 }
@@ -47,6 +49,7 @@ impl Default for Limits {
             body: 10_000_000,
             all_bodies: 256 << 20,
             reads: 8,
+            long_reads: 2,
             rate: Some(Rate::default()),
         }
     }

@@ -18,7 +18,9 @@ pub(super) async fn indented(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(indent(&bytes)))
+    // Like encoding, indenting long lists must not hold up others.
+    let indented = tokio::task::spawn_blocking(move || indent(&bytes)).await.unwrap_or_default();
+    Response::from_parts(parts, Body::from(indented))
 }
 
 /// Indents by two spaces, keeping the order of members: no detour through a map that would sort them.

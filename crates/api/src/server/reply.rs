@@ -20,6 +20,12 @@ impl Json {
         Ok(Json(line(bacalhau_model::json::to_vec(value)?)))
     }
 
+    /// The same on a thread that may take its time, for long lists.
+    pub(super) async fn of_many<T: Serialize + Send + 'static>(value: T) -> Answer {
+        let encoded = tokio::task::spawn_blocking(move || Json::of(&value)).await;
+        encoded.map_err(|_| envelope::internal())?
+    }
+
     /// Without HTML escapes, so that signed links stay readable.
     pub(super) fn unescaped<T: Serialize + ?Sized>(value: &T) -> Answer {
         Ok(Json(line(serde_json::to_vec(value)?)))

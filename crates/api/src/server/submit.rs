@@ -1,8 +1,8 @@
 //! What changes jobs: submit, diff, stop, rerun.
 
-use super::App;
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
+use super::{App, Length};
 use axum::extract::State;
 use bacalhau_model::Job;
 use bacalhau_model::job_file::job_and_warnings;
@@ -96,7 +96,7 @@ pub(super) async fn stop_diff(state: State<App>, input: Input) -> Answer {
 
 async fn resolve(app: &App, id: String, input: &Input) -> Result<Job, Failure> {
     let namespace = input.text("namespace")?;
-    app.read(move |records| records.resolve(&namespace, &id)).await
+    app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?)).await
 }
 
 #[derive(Serialize)]
@@ -112,10 +112,10 @@ struct Rerun {
 
 pub(super) async fn rerun(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
     let (namespace, version) = (input.text("Namespace")?, input.number("JobVersion")?);
-    let job = app.read(move |records| {
+    let job = app.read(Length::Short, move |records| {
         let job = records.resolve(&namespace, &id)?;
         // An unknown version is an error of the reader's.
-        records.job(&job.id, version)
+        Ok(records.job(&job.id, version)?)
     });
     let job = job.await?;
     let done = app.backend()?.rerun(&job.id, version).await?;
