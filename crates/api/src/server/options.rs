@@ -27,7 +27,7 @@ pub struct Limits {
     pub log_streams: usize,
     /// Largest body of a request, bytes.
     pub body: usize,
-    /// Bodies of all requests in work together, bytes; more are refused with 503.
+    /// Bodies of all requests in work together, bytes; more are refused with 503. Parsed they take up to 16 times that.
     pub all_bodies: usize,
     /// Database reads at the same time; more wait.
     pub reads: usize,
@@ -47,7 +47,7 @@ impl Default for Limits {
             connections: 4096,
             log_streams: 1024,
             body: 10_000_000,
-            all_bodies: 256 << 20,
+            all_bodies: 64 << 20,
             reads: 8,
             long_reads: 2,
             rate: Some(Rate::default()),
