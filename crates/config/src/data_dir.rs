@@ -1,10 +1,10 @@
 //! The data folder: where things are, and the node's own name.
 
 use crate::load::{Config, invalid};
+use crate::{atomic, document};
 use bacalhau_model::{Error, ids};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Format of the data folder that this program writes.
@@ -45,7 +45,7 @@ impl DataDir {
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| fail(&e))?;
         let file = path.join("system_metadata.yaml");
-        let mut metadata: Metadata = match std::fs::read_to_string(&file) {
+        let mut metadata: Metadata = match document::read_text(&file) {
             Ok(text) => serde_saphyr::from_str(&text).map_err(|e| fail(&e))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metadata::default(),
             Err(e) => return Err(fail(&e)),
@@ -71,17 +71,7 @@ impl DataDir {
 
     fn save(&self) -> std::io::Result<()> {
         let text = serde_saphyr::to_string(&self.metadata).map_err(std::io::Error::other)?;
-        let path = self.path.join("system_metadata.yaml");
-        let temporary = self.path.join("system_metadata.yaml.tmp");
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        atomic::write(&self.path.join("system_metadata.yaml"), &text)
     }
 
     /// The folder.
@@ -145,6 +135,7 @@ mod tests {
     use super::*;
     use crate::item::Item;
     use crate::load::Sources;
+    use std::os::unix::fs::PermissionsExt;
 
     fn open(dir: &Path) -> Result<DataDir, Error> {
         let items = vec![Item::parse(&format!("DataDir={}", dir.display())).unwrap()];
@@ -156,6 +147,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("data");
         let mut first = open(&dir).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join("system_metadata.yaml"))), (0o700, 0o600));
+        let text = std::fs::read_to_string(dir.join("system_metadata.yaml")).unwrap();
+        assert!(text.contains("RepoVersion: 5") && text.contains("InstanceID: "), "{text}");
         let (name, ignored) = first.node_name("", "puuid", "h").unwrap();
         assert!(name.starts_with("n-") && !ignored);
         let mut second = open(&dir).unwrap();
@@ -169,6 +164,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut dir = open(&root.path().join("a")).unwrap();
         assert_eq!(dir.node_name("", "hostname", "my.host").unwrap().0, "my-host");
+        let mut dir = open(&root.path().join("u")).unwrap();
+        let (one, two) =
+            (dir.node_name("", "uuid", "h").unwrap().0, dir.node_name("", "uuid", "h").unwrap().0);
+        assert!(one != two, "a uuid is made at each start and not kept");
         let mut dir = open(&root.path().join("b")).unwrap();
         assert!(dir.node_name("", "aws", "h").unwrap_err().message.contains("not available"));
         assert!(
@@ -178,6 +177,8 @@ mod tests {
         std::fs::create_dir(&odd).unwrap();
         std::fs::write(odd.join("system_metadata.yaml"), "RepoVersion: 99\n").unwrap();
         assert!(open(&odd).unwrap_err().message.contains("Unsupported repository version 99."));
+        std::fs::write(odd.join("system_metadata.yaml"), "RepoVersion: [\n").unwrap();
+        assert!(open(&odd).unwrap_err().message.contains("failed to initialize"));
         std::fs::write(root.path().join("file"), "").unwrap();
         assert!(open(&root.path().join("file")).unwrap_err().message.contains("failed to initialize"));
     }

@@ -34,7 +34,7 @@ pub struct Key {
     pub default: &'static str,
     /// What it does, one sentence.
     pub doc: &'static str,
-    /// Never shown.
+    /// It is or holds credentials, which are never shown.
     pub secret: bool,
 }
 
@@ -50,8 +50,26 @@ pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path.eq_ignore_ascii_case(path))
 }
 
+/// Sections that Bacalhau 1.9 keeps in reserve: shown, accepted, always empty.
+pub const RESERVED: [&str; 2] = ["Engines.Types.WASM", "FeatureFlags"];
+
+/// Longest name for which a similar key is looked for, bytes: keys have at most 60, and comparing takes its time.
+const LONGEST: usize = 120;
+
+/// True when keys are below that path, or could be, in any case.
+pub fn is_section(path: &str) -> bool {
+    let is_above = |key: &Key| {
+        key.path.get(..path.len()).is_some_and(|head| head.eq_ignore_ascii_case(path))
+            && key.path.get(path.len()..).is_some_and(|tail| tail.starts_with('.'))
+    };
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(path)) || KEYS.iter().any(is_above)
+}
+
 /// The known path that is closest to `path`, for "did you mean".
 pub fn similar(path: &str) -> Option<&'static str> {
+    if path.len() > LONGEST {
+        return None;
+    }
     let wanted = path.to_ascii_lowercase();
     let last = wanted.rsplit('.').next().unwrap_or_default();
     let score = |key: &&Key| {
@@ -87,11 +105,11 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
     Key { path, kind, default, doc, secret: false }
 }
 
-const fn secret(path: &'static str, doc: &'static str) -> Key {
-    Key { path, kind: Kind::Text, default: "", doc, secret: true }
+const fn secret(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default, doc, secret: true }
 }
 
-/// All keys, in the order in which the effective configuration is shown.
+/// All keys, in the order of Bacalhau 1.9's documentation.
 #[rustfmt::skip]
 pub static KEYS: &[Key] = &[
     key("API.Host", Kind::Text, "0.0.0.0", "Address the server listens on and the client talks to; clients may give a URL, servers a word such as loopback or private."),
@@ -106,7 +124,7 @@ pub static KEYS: &[Key] = &[
     key("API.TLS.AutoCertCachePath", Kind::Text, "", "Folder for certificates got by ACME."),
     key("API.Auth.Methods", Kind::Json, "{\"ClientKey\":{\"Type\":\"challenge\"}}", "Authentication methods by name, each with Type (challenge or ask) and PolicyPath."),
     key("API.Auth.AccessPolicyPath", Kind::Text, "", "File or folder of the access policy; empty allows everything."),
-    key("API.Auth.Users", Kind::Json, "", "Built-in users, each with Username and Password or APIKey, and Capabilities."),
+    secret("API.Auth.Users", Kind::Json, "", "Built-in users, each with Username and Password or APIKey, and Capabilities."),
     key("API.Auth.Oauth2.ProviderID", Kind::Text, "", "ID of the OAuth2 provider; setting it turns single sign-on on."),
     key("API.Auth.Oauth2.ProviderName", Kind::Text, "", "Name of the OAuth2 provider for people."),
     key("API.Auth.Oauth2.TokenEndpoint", Kind::Text, "", "Token endpoint of the OAuth2 provider."),
@@ -124,7 +142,7 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Host", Kind::Text, "0.0.0.0", "Address the embedded NATS server listens on."),
     key("Orchestrator.Port", Kind::Int, "4222", "Port of the embedded NATS server."),
     key("Orchestrator.Advertise", Kind::Text, "", "Address (host or host:port) that the NATS server announces to nodes."),
-    secret("Orchestrator.Auth.Token", "Token that compute nodes must present."),
+    secret("Orchestrator.Auth.Token", Kind::Text, "", "Token that compute nodes must present."),
     key("Orchestrator.TLS.ServerCert", Kind::Text, "", "Certificate of the NATS server, PEM."),
     key("Orchestrator.TLS.ServerKey", Kind::Text, "", "Private key of the NATS server, PEM."),
     key("Orchestrator.TLS.ServerTimeout", Kind::Int, "0", "Seconds that a TLS handshake with the NATS server may take; 0 is the default."),
@@ -133,7 +151,7 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Cluster.Host", Kind::Text, "", "Address for connections of other servers of the cluster."),
     key("Orchestrator.Cluster.Port", Kind::Int, "0", "Port for connections of other servers of the cluster."),
     key("Orchestrator.Cluster.Advertise", Kind::Text, "", "Address announced to other servers of the cluster."),
-    key("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
+    secret("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
@@ -144,8 +162,8 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.EvaluationBroker.MaxRetryCount", Kind::Int, "10", "Kept for compatibility."),
     key("Orchestrator.SupportReverseProxy", Kind::Bool, "false", "The NATS server stands behind a proxy that ends TLS."),
     key("Compute.Enabled", Kind::Bool, "false", "Run the compute role."),
-    key("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
-    secret("Compute.Auth.Token", "Token presented to the orchestrator."),
+    secret("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
+    secret("Compute.Auth.Token", Kind::Text, "", "Token presented to the orchestrator."),
     key("Compute.TLS.CACert", Kind::Text, "", "Certificate authority that the orchestrator's certificate must come from, PEM."),
     key("Compute.TLS.RequireTLS", Kind::Bool, "false", "Refuse connections without TLS."),
     key("Compute.Network.AdvertisedAddress", Kind::Text, "", "Address announced to others."),
@@ -238,7 +256,7 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert!(KEYS.len() >= 130, "{}", KEYS.len());
+        assert_eq!(KEYS.len(), 130, "as many as Bacalhau 1.9 has");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"
@@ -246,9 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn sections() {
+        for section in ["api", "API.TLS", "Engines.Types.WASM", "featureflags"] {
+            assert!(is_section(section) && find(section).is_none(), "{section}");
+        }
+        for other in ["AP", "API.", "API.Port", "API.TL", "Labels", "", "Ä"] {
+            assert!(!is_section(other), "{other}");
+        }
+    }
+
+    #[test]
     fn suggestions() {
         assert_eq!(similar("API.Prot"), Some("API.Port"));
         assert_eq!(similar("Compute.Orchestrator"), Some("Compute.Orchestrators"));
         assert_eq!(similar("completely.different.thing"), None);
+        assert_eq!(similar(&"x".repeat(1 << 20)), None);
     }
 }

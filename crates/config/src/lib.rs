@@ -4,16 +4,22 @@
 //! - [`load`]: flags, environment, files and defaults, merged by precedence; every value remembers its origin.
 //! - [`edit`]: `config set`.
 //! - [`render`]: `config list` and the effective configuration as a document, secrets masked.
+//! - [`validate`]: rules that concern more than one value, before a server starts.
 //! - [`data_dir`]: the data folder and its metadata.
 
 pub mod address;
+mod atomic;
 pub mod data_dir;
+mod document;
 pub mod duration;
 pub mod edit;
+mod environment;
 pub mod item;
 pub mod keys;
 pub mod load;
 pub mod render;
+pub mod secret;
+mod structured;
 pub mod validate;
 pub mod value;
 

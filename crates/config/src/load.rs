@@ -1,8 +1,10 @@
 //! Merges the sources by precedence: `-c key=value`, environment, files, defaults. Every value knows where it is from.
 
-use crate::item::{Item, known};
+use crate::item::Item;
 use crate::keys::{KEYS, Key, Kind, find};
+use crate::secret::mask;
 use crate::value::Value;
+use crate::{document, environment};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use serde_json::Value as Json;
@@ -10,9 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Largest configuration file that is read, bytes.
-const MOST_BYTES: u64 = 1 << 20;
 
 /// Where a value is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +37,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Everything configuration can come from.
-#[derive(Clone, Debug, Default)]
+/// Everything configuration can come from. Its debug form names variables and hides what is in them.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Arguments of `-c` and flags that are keys, in order; later ones win.
     pub items: Vec<Item>,
@@ -53,14 +52,34 @@ pub struct Sources {
     pub cpus: usize,
 }
 
-/// The effective configuration.
-#[derive(Clone, Debug, PartialEq)]
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("items", &self.items)
+            .field("environment", &self.environment.keys())
+            .field("home", &self.home)
+            .field("current_dir", &self.current_dir)
+            .field("cpus", &self.cpus)
+            .finish()
+    }
+}
+
+/// The effective configuration. Its debug form hides secrets.
+#[derive(Clone, PartialEq)]
 pub struct Config {
     values: BTreeMap<&'static str, (Value, Origin)>,
     /// Things worth telling that are no errors.
     pub warnings: Vec<String>,
     /// Files that were read, in order.
     pub files: Vec<PathBuf>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(key, value, from)| (key.path, (mask(key, value), from))))
+            .finish()
+    }
 }
 
 impl Config {
@@ -83,6 +102,7 @@ impl Config {
             let mut first = config.clone();
             first.apply_environment(sources)?;
             first.apply_flags(sources);
+            first.make_data_dir_absolute(sources);
             let default_file = first.data_dir()?.join("config.yaml");
             if default_file.is_file() {
                 config.apply_file(&default_file)?;
@@ -106,38 +126,16 @@ impl Config {
     }
 
     fn apply_environment(&mut self, sources: &Sources) -> Result<(), Error> {
-        let mut set = |key: &Key, name: &str, text: &str| {
-            let value = Value::from_text(key, text)
-                .map_err(|why| invalid(format!("environment variable {name}: {why}")))?;
-            self.values
-                .insert(find(key.path).map_or("", |k| k.path), (value, Origin::Environment(name.to_owned())));
-            Ok::<(), Error>(())
-        };
-        // The older names first, so that the full ones win.
-        for (name, path) in [("BACALHAU_DIR", "DataDir"), ("LOG_LEVEL", "Logging.Level")] {
-            if let (Some(text), Some(key)) =
-                (sources.environment.get(name).filter(|t| !t.is_empty()), find(path))
-            {
-                set(key, name, text)?;
-            }
+        for (key, value, name) in environment::values(&sources.environment)? {
+            self.values.insert(key.path, (value, Origin::Environment(name)));
         }
-        for key in KEYS {
-            let name = key.env();
-            if let Some(text) = sources.environment.get(&name).filter(|text| !text.is_empty()) {
-                set(key, &name, text)?;
-            }
-        }
-        self.warnings.extend(unknown_variables(&sources.environment));
+        self.warnings.extend(environment::warnings(&sources.environment));
         Ok(())
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<(), Error> {
-        let document = read_document(path)?;
-        let mut found = Vec::new();
-        flatten(&document, String::new(), &mut found);
-        for (name, json) in found {
-            let at = |why: String| invalid(format!("{}: {why}", path.display()));
-            let key = known(&name).map_err(at)?;
+        let at = |why: String| invalid(format!("{}: {why}", path.display()));
+        for (key, json) in document::entries(&document::read(path)?).map_err(at)? {
             let value = Value::from_json(key, &json).map_err(|why| at(format!("key {}: {why}", key.path)))?;
             if let Some(value) = value {
                 let merged = merge(self.values.get(key.path), value);
@@ -148,26 +146,33 @@ impl Config {
         Ok(())
     }
 
+    /// Relative to the working directory, `~` being the home. What has no such place is left for [`Config::data_dir`]
+    /// to refuse.
     fn make_data_dir_absolute(&mut self, sources: &Sources) {
-        if let Some((Value::Text(text), _)) = self.values.get_mut("DataDir") {
-            let expanded = match (text.strip_prefix("~/"), &sources.home) {
-                (Some(rest), Some(home)) => home.join(rest),
-                _ => PathBuf::from(text.as_str()),
-            };
-            *text = sources.current_dir.join(expanded).to_string_lossy().into_owned();
-        }
+        let Some((Value::Text(text), _)) = self.values.get_mut("DataDir") else { return };
+        let path = Path::new(text.as_str());
+        let absolute = match (path.strip_prefix("~"), &sources.home) {
+            (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home.clone(),
+            (Ok(rest), Some(home)) => home.join(rest),
+            (Ok(_), None) => return,
+            (Err(_), _) if text.is_empty() => return,
+            (Err(_), _) => sources.current_dir.join(path),
+        };
+        *text = absolute.to_string_lossy().into_owned();
     }
 
     /// The data folder.
+    ///
+    /// # Errors
+    /// When there is none, or it is no absolute path without `$`.
     pub fn data_dir(&self) -> Result<PathBuf, Error> {
         let text = self.text("DataDir");
-        if text.is_empty() {
-            return Err(invalid("data dir path is empty".to_owned()).hint("Set DataDir, --data-dir or HOME"));
+        check_data_dir(text)?;
+        match Path::new(text).is_absolute() {
+            true => Ok(PathBuf::from(text)),
+            false => Err(invalid(format!("data dir path {text:?} is not an absolute path"))
+                .hint("Set HOME, or write DataDir as a path from /")),
         }
-        if text.contains('$') {
-            return Err(invalid(format!("data dir path {text:?} contains a '$' character")));
-        }
-        Ok(PathBuf::from(text))
     }
 
     /// A value and its origin.
@@ -246,26 +251,6 @@ impl Config {
     }
 }
 
-/// Sections of a file become dotted names; what a key holds as a whole stays whole.
-fn flatten(json: &Json, prefix: String, found: &mut Vec<(String, Json)>) {
-    match json {
-        Json::Object(entries) if !find(&prefix).is_some_and(|k| matches!(k.kind, Kind::Map | Kind::Json)) => {
-            for (name, value) in entries {
-                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                flatten(value, path, found);
-            }
-        }
-        Json::Null if find(&prefix).is_none() && KEYS.iter().any(|k| starts_section(k.path, &prefix)) => {}
-        _ => found.push((prefix, json.clone())),
-    }
-}
-
-/// True when `path` is a key inside the section.
-fn starts_section(path: &str, section: &str) -> bool {
-    path.get(..section.len()).is_some_and(|head| head.eq_ignore_ascii_case(section))
-        && path.get(section.len()..).is_some_and(|tail| tail.starts_with('.'))
-}
-
 /// Maps of several files are merged entry by entry, everything else is replaced. Defaults are never merged into.
 fn merge(old: Option<&(Value, Origin)>, new: Value) -> Value {
     match (old, new) {
@@ -275,25 +260,6 @@ fn merge(old: Option<&(Value, Origin)>, new: Value) -> Value {
             Value::Map(merged)
         }
         (_, new) => new,
-    }
-}
-
-/// Reads a YAML file into a document; an empty file is an empty document.
-pub(crate) fn read_document(path: &Path) -> Result<Json, Error> {
-    let fail = |why: String| invalid(format!("{}: {why}", path.display()));
-    let size = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(fail(format!("{size} bytes are too many for a configuration file")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-    if text.trim().is_empty() {
-        return Ok(Json::Object(serde_json::Map::new()));
-    }
-    let document: Json = serde_saphyr::from_str(&text).map_err(|e| fail(format!("not valid YAML: {e}")))?;
-    match document {
-        Json::Null => Ok(Json::Object(serde_json::Map::new())),
-        Json::Object(_) => Ok(document),
-        _ => Err(fail("expects sections with keys, like `API:` and below it `Port: 1234`".to_owned())),
     }
 }
 
@@ -313,25 +279,16 @@ fn default_of(key: &Key, sources: &Sources) -> Result<Value, Error> {
     }
 }
 
-/// Variables that look like keys and are none. Some are read by other parts of the program.
-fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
-    const OTHERS: [&str; 7] =
-        ["DIR", "PROFILE", "API_KEY", "API_USERNAME", "API_PASSWORD", "UPDATE_CHECKER_", "SIM_"];
-    let sections: Vec<String> = KEYS
-        .iter()
-        .map(|k| format!("{}_", k.path.split('.').next().unwrap_or_default().to_ascii_uppercase()))
-        .collect();
-    let is_unknown = |name: &&String| {
-        let Some(rest) = name.strip_prefix("BACALHAU_") else { return false };
-        !OTHERS.iter().any(|o| rest == *o || (o.ends_with('_') && rest.starts_with(o)))
-            && sections.iter().any(|s| rest.starts_with(s.as_str()))
-            && !KEYS.iter().any(|k| k.env() == **name)
-    };
-    environment
-        .keys()
-        .filter(is_unknown)
-        .map(|name| format!("environment variable {name} is no configuration key and is ignored"))
-        .collect()
+/// What no data folder may be called, relative or not.
+pub(crate) fn check_data_dir(text: &str) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(invalid("data dir path is empty".to_owned()).hint("Set DataDir, --data-dir or HOME"));
+    }
+    if text.contains('$') {
+        // Nobody expands variables here; a folder with that name is never what was meant.
+        return Err(invalid(format!("data dir path {text:?} contains a '$' character")));
+    }
+    Ok(())
 }
 
 /// An error about configuration.

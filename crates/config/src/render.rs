@@ -1,19 +1,16 @@
 //! How configuration is shown: rows for `config list`, a document for the API. Secrets are never part of it.
 
-use crate::keys::{KEYS, Key};
+use crate::keys::RESERVED;
 use crate::load::Config;
-use crate::value::Value;
+use crate::secret::mask;
 use serde_json::{Map, Value as Json};
-
-/// Stands for every secret that is set.
-pub const MASK: &str = "********";
 
 /// One row of `config list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Path of the key.
     pub key: &'static str,
-    /// Its value as text.
+    /// Its value as text; `********` for a secret that is set, which Bacalhau 1.9 showed.
     pub value: String,
     /// What it does.
     pub description: &'static str,
@@ -27,7 +24,7 @@ pub fn rows(config: &Config) -> Vec<Row> {
         .iter()
         .map(|(key, value, origin)| Row {
             key: key.path,
-            value: masked(key, value).display(),
+            value: mask(key, value).display(),
             description: key.doc,
             origin: origin.to_string(),
         })
@@ -36,16 +33,19 @@ pub fn rows(config: &Config) -> Vec<Row> {
     rows
 }
 
-/// The effective configuration as nested sections in the order of the table. Zero values are left out, except where
-/// Bacalhau 1.9 shows them; sections are always there.
+/// The effective configuration as nested sections, sorted by name. Zero values are left out, except where Bacalhau 1.9
+/// shows them; sections are always there. It can be used as a configuration file, but for the secrets.
 pub fn document(config: &Config) -> Json {
     let mut root = Map::new();
     for (key, value, _) in config.iter() {
-        let shown = match (masked(key, value).to_json(), key.path) {
+        let shown = match (mask(key, value).to_json(), key.path) {
             (None, "API.TLS.Insecure") => Some(Json::from(false)),
             (shown, _) => shown,
         };
         place(&mut root, key.path, shown);
+    }
+    for section in RESERVED {
+        place(&mut root, section, Some(Json::Object(Map::new())));
     }
     Json::Object(root)
 }
@@ -65,61 +65,12 @@ fn place(into: &mut Map<String, Json>, path: &str, value: Option<Json>) {
     }
 }
 
-/// The value, or the mask where it is or holds a secret.
-fn masked(key: &Key, value: &Value) -> Value {
-    match value {
-        Value::Text(text) if key.secret && !text.is_empty() => Value::Text(MASK.to_owned()),
-        Value::List(addresses) if key.path == "Compute.Orchestrators" => {
-            Value::List(addresses.iter().map(|a| without_user_info(a)).collect())
-        }
-        Value::Json(json) if key.path == "API.Auth.Users" => {
-            let mut json = json.clone();
-            mask_fields(&mut json, &["password", "apikey"]);
-            Value::Json(json)
-        }
-        other => other.clone(),
-    }
-}
-
-/// Addresses may carry a token: `secret@host`.
-fn without_user_info(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme =
-                before.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
-            format!("{scheme}{MASK}@{host}")
-        }
-        None => address.to_owned(),
-    }
-}
-
-fn mask_fields(json: &mut Json, names: &[&str]) {
-    match json {
-        Json::Array(items) => items.iter_mut().for_each(|item| mask_fields(item, names)),
-        Json::Object(entries) => {
-            for (name, value) in entries {
-                let secret = names.contains(&name.to_ascii_lowercase().as_str());
-                if secret && value.as_str().is_some_and(|text| !text.is_empty()) {
-                    *value = Json::from(MASK);
-                } else {
-                    mask_fields(value, names);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// All keys, for completion.
-pub fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::item::Item;
     use crate::load::Sources;
+    use crate::secret::MASK;
     use serde_json::json;
 
     #[test]
@@ -141,5 +92,85 @@ mod tests {
         assert!(!shown.contains("hush"), "{shown}");
         let port = rows(&config).into_iter().find(|r| r.key == "API.Port").unwrap();
         assert_eq!((port.value.as_str(), port.origin.as_str()), ("5", "command line"));
+    }
+
+    /// What Bacalhau 1.9 answers with an orchestrator on and defaults otherwise.
+    #[test]
+    fn the_document_is_the_one_of_the_original() {
+        let items = ["Orchestrator.Enabled", "Orchestrator.Auth.Token=x", "DataDir=/home/me/.bacalhau"];
+        let sources = Sources {
+            items: items.iter().map(|i| Item::parse(i).unwrap()).collect(),
+            cpus: 8,
+            ..Sources::default()
+        };
+        let resources = json!({"CPU": "500m", "Memory": "512Mb"});
+        let full = json!({"Task": {"Resources": resources, "Publisher": {}, "Timeouts": {}}});
+        let short = json!({"Task": {"Resources": resources}});
+        assert_eq!(
+            document(&Config::load(&sources).unwrap()),
+            json!({
+                "API": {
+                    "Host": "0.0.0.0", "Port": 1234, "TLS": {"Insecure": false},
+                    "Auth": {"Methods": {"ClientKey": {"Type": "challenge"}}, "Oauth2": {}}
+                },
+                "NameProvider": "puuid", "DataDir": "/home/me/.bacalhau",
+                "Orchestrator": {
+                    "Enabled": true, "Host": "0.0.0.0", "Port": 4222, "Auth": {"Token": "********"}, "TLS": {},
+                    "Cluster": {}, "NodeManager": {"DisconnectTimeout": "1m0s"},
+                    "Scheduler": {
+                        "WorkerCount": 8, "QueueBackoff": "1m0s", "HousekeepingInterval": "30s",
+                        "HousekeepingTimeout": "2m0s"
+                    },
+                    "EvaluationBroker": {"VisibilityTimeout": "1m0s", "MaxRetryCount": 10}
+                },
+                "Compute": {
+                    "Orchestrators": ["nats://127.0.0.1:4222"],
+                    "Network": {"PortRangeStart": 20000, "PortRangeEnd": 32000}, "Auth": {},
+                    "Heartbeat": {"InfoUpdateInterval": "1m0s", "Interval": "15s"},
+                    "AllocatedCapacity": {"CPU": "80%", "Memory": "80%", "Disk": "80%", "GPU": "100%"},
+                    "TLS": {}, "Env": {}
+                },
+                "WebUI": {"Listen": "0.0.0.0:8438"},
+                "InputSources": {"ReadTimeout": "5m0s", "MaxRetryCount": 3, "Types": {"IPFS": {}}},
+                "Publishers": {"Types": {
+                    "IPFS": {}, "S3": {}, "S3Managed": {"PreSignedURLExpiration": "1h0m0s"},
+                    "Local": {"Address": "127.0.0.1", "Port": 6001}
+                }},
+                "Engines": {"Types": {
+                    "Docker": {"ManifestCache": {"Size": 1000, "TTL": "1h0m0s", "Refresh": "1h0m0s"}}, "WASM": {}
+                }},
+                "ResultDownloaders": {"Types": {"IPFS": {}}},
+                "JobDefaults": {"Batch": full, "Ops": full, "Daemon": short, "Service": short},
+                "JobAdmissionControl": {"Locality": "anywhere"},
+                "Logging": {"Level": "info", "Mode": "default", "LogDebugInfoInterval": "30s"},
+                "UpdateConfig": {"Interval": "24h0m0s"}, "FeatureFlags": {}
+            })
+        );
+    }
+
+    #[test]
+    fn the_document_can_be_used_as_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("all.yaml");
+        let items =
+            ["Labels=Region=1.10", "WebUI.Enabled", "JobAdmissionControl.Locality=local", "DataDir=/d"];
+        let items = items.iter().map(|i| Item::parse(i).unwrap()).collect();
+        let before = document(&Config::load(&Sources { items, cpus: 3, ..Sources::default() }).unwrap());
+        std::fs::write(&path, serde_saphyr::to_string(&before).unwrap()).unwrap();
+        let after = Config::load(&Sources { items: vec![Item::File(path)], cpus: 7, ..Sources::default() });
+        assert_eq!(document(&after.unwrap()), before);
+    }
+
+    #[test]
+    fn rows_are_all_keys_sorted() {
+        let sources = Sources { home: Some("/h".into()), cpus: 2, ..Sources::default() };
+        let rows = rows(&Config::load(&sources).unwrap());
+        assert!(rows.len() == 130 && rows.is_sorted_by_key(|row| row.key));
+        let value = |key: &str| rows.iter().find(|row| row.key == key).unwrap().value.as_str();
+        assert_eq!(value("Compute.Orchestrators"), "[nats://127.0.0.1:4222]");
+        assert_eq!(value("Labels"), "map[]");
+        assert_eq!(value("WebUI.Enabled"), "false");
+        assert_eq!(value("UpdateConfig.Interval"), "24h0m0s");
+        assert_eq!(value("Compute.Auth.Token"), "");
     }
 }

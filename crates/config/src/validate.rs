@@ -1,26 +1,36 @@
-//! Rules that concern several keys, checked before a node starts.
+//! Rules that go beyond the type of one value, checked before a server starts.
 
 use crate::load::Config;
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
+use bacalhau_model::{Resources, ResourcesConfig, quantity};
+use serde_json::Value as Json;
 use std::net::IpAddr;
 
-/// All problems that keep a node from starting.
+/// Keys and sections that promise protection or a service that this version cannot give. Ignoring them would break
+/// the promise unseen: a node that is asked for them does not start.
+const NOT_SUPPORTED: [&str; 14] = [
+    "API.TLS.CertFile",
+    "API.TLS.SelfSigned",
+    "API.TLS.AutoCert",
+    "API.Auth.AccessPolicyPath",
+    "API.Auth.Users",
+    "API.Auth.Oauth2",
+    "StrictVersionMatch",
+    "Orchestrator.TLS.ServerCert",
+    "Orchestrator.Cluster.Name",
+    "Orchestrator.Cluster.Peers",
+    "Orchestrator.SupportReverseProxy",
+    "WebUI.Enabled",
+    "JobAdmissionControl.ProbeExec",
+    "JobAdmissionControl.ProbeHTTP",
+];
+
+/// All problems that keep a node from starting, in one error.
 pub fn validate(config: &Config) -> Result<(), Error> {
-    let mut problems = Vec::new();
-    for path in ["API.Port", "Orchestrator.Port", "Orchestrator.Cluster.Port", "Publishers.Types.Local.Port"]
-    {
-        problems.extend(port(config.int(path)).map(|why| format!("{path}: {why}")));
-    }
-    let (cert, key) = (config.text("API.TLS.CertFile"), config.text("API.TLS.KeyFile"));
-    problems.extend(pair(cert, key).map(|why| format!("API.TLS: {why}")));
-    let (cert, key) = (config.text("Orchestrator.TLS.ServerCert"), config.text("Orchestrator.TLS.ServerKey"));
-    problems.extend(pair(cert, key).map(|why| format!("Orchestrator.TLS: {why}")));
-    let (from, to) =
-        (config.int("Compute.Network.PortRangeStart"), config.int("Compute.Network.PortRangeEnd"));
-    if from > to || from < 1 || to > 65_535 {
-        problems.push(format!("Compute.Network: port range {from} to {to} is empty or out of 1 to 65535"));
-    }
+    let mut problems = ports(config);
+    problems.extend(certificates(config));
+    problems.extend(capacity(config).map(|why| format!("Compute.AllocatedCapacity: {why}")));
     for path in [
         "Orchestrator.NodeManager.DisconnectTimeout",
         "Compute.Heartbeat.Interval",
@@ -31,10 +41,25 @@ pub fn validate(config: &Config) -> Result<(), Error> {
         }
     }
     problems.extend(not_supported(config));
+    problems.extend(methods(config));
     if problems.is_empty() {
         return Ok(());
     }
     Err(Error::new(code::CONFIGURATION_ERROR, format!("invalid config: {}", problems.join("; "))))
+}
+
+fn ports(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    for path in ["API.Port", "Orchestrator.Port", "Orchestrator.Cluster.Port", "Publishers.Types.Local.Port"]
+    {
+        problems.extend(port(config.int(path)).map(|why| format!("{path}: {why}")));
+    }
+    let (from, to) =
+        (config.int("Compute.Network.PortRangeStart"), config.int("Compute.Network.PortRangeEnd"));
+    if from > to || from < 1 || to > 65_535 {
+        problems.push(format!("Compute.Network: port range {from} to {to} is empty or out of 1 to 65535"));
+    }
+    problems
 }
 
 fn port(number: i64) -> Option<String> {
@@ -45,36 +70,57 @@ fn port(number: i64) -> Option<String> {
     }
 }
 
-fn pair(cert: &str, key: &str) -> Option<&'static str> {
-    match (cert.is_empty(), key.is_empty()) {
-        (false, true) => Some("TLS cert specified without corresponding private key"),
-        (true, false) => Some("TLS private key specified without corresponding cert"),
+fn certificates(config: &Config) -> impl Iterator<Item = String> {
+    let pairs = [
+        ("API.TLS", config.text("API.TLS.CertFile"), config.text("API.TLS.KeyFile")),
+        (
+            "Orchestrator.TLS",
+            config.text("Orchestrator.TLS.ServerCert"),
+            config.text("Orchestrator.TLS.ServerKey"),
+        ),
+    ];
+    pairs.into_iter().filter_map(|(section, cert, key)| match (cert.is_empty(), key.is_empty()) {
+        (false, true) => Some(format!("{section}: TLS cert specified without corresponding private key")),
+        (true, false) => Some(format!("{section}: TLS private key specified without corresponding cert")),
         _ => None,
-    }
+    })
 }
 
-/// Settings that promise protection must never be ignored: a node that cannot keep the promise does not start.
-fn not_supported(config: &Config) -> Vec<String> {
-    let text = [
-        "API.TLS.CertFile",
-        "API.TLS.AutoCert",
-        "API.Auth.AccessPolicyPath",
-        "API.Auth.Oauth2.ProviderID",
-        "Orchestrator.TLS.ServerCert",
-        "Orchestrator.Cluster.Name",
-    ];
-    let flags = ["API.TLS.SelfSigned", "WebUI.Enabled", "Orchestrator.SupportReverseProxy"];
-    let mut asked: Vec<&str> = text.into_iter().filter(|path| !config.text(path).is_empty()).collect();
-    asked.extend(flags.into_iter().filter(|path| config.bool(path)));
-    if !config.json("API.Auth.Users").is_null() {
-        asked.push("API.Auth.Users");
-    }
-    if !config.list("Orchestrator.Cluster.Peers").is_empty() {
-        asked.push("Orchestrator.Cluster.Peers");
-    }
-    let say =
-        |path: &str| format!("{path}: not supported by this version of bacalhau; remove it to start without");
-    asked.into_iter().map(say).collect()
+/// Percentages and amounts that cannot be read. How much they are, only the machine can tell.
+fn capacity(config: &Config) -> Option<String> {
+    let text = |field: &str| config.text(&format!("Compute.AllocatedCapacity.{field}")).to_owned();
+    let wanted =
+        ResourcesConfig { cpu: text("CPU"), memory: text("Memory"), disk: text("Disk"), gpu: text("GPU") };
+    quantity::scale(&wanted, &Resources::default()).err()
+}
+
+fn not_supported(config: &Config) -> impl Iterator<Item = String> {
+    let is_in = |path: &str, section: &str| {
+        path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let asked = config.iter().filter(move |(key, value, _)| {
+        value.to_json().is_some() && NOT_SUPPORTED.iter().any(|section| is_in(key.path, section))
+    });
+    asked.map(|(key, _, _)| {
+        format!("{}: not supported by this version of bacalhau; remove it to start without", key.path)
+    })
+}
+
+/// The one method there is lets everybody in; any other is there to keep somebody out.
+fn methods(config: &Config) -> Vec<String> {
+    let methods = config.json("API.Auth.Methods");
+    let entries = methods.as_object().into_iter().flatten();
+    let problem = |(name, method): (&String, &Json)| {
+        let field = |name: &str| method.get(name).and_then(Json::as_str).unwrap_or_default();
+        match (field("Type"), field("PolicyPath")) {
+            ("challenge", "") => None,
+            ("challenge" | "ask", _) => Some(format!(
+                "API.Auth.Methods.{name}: only challenge without PolicyPath is supported by this version of bacalhau"
+            )),
+            (other, _) => Some(format!("API.Auth.Methods.{name}: unknown authentication type: {other:?}")),
+        }
+    };
+    entries.filter_map(problem).collect()
 }
 
 /// An address that a server can listen on: an IP address, or a word for the kind of interface.
@@ -104,8 +150,55 @@ mod tests {
             (&["Compute.Network.PortRangeStart=40000"][..], "port range 40000 to 32000"),
             (&["Compute.Heartbeat.Interval=0"][..], "must be longer than 0s"),
             (&["API.Auth.AccessPolicyPath=x"][..], "API.Auth.AccessPolicyPath: not supported"),
+            (&["API.TLS.KeyFile=x"][..], "API.TLS: TLS private key specified without corresponding cert"),
+            (&["Orchestrator.TLS.ServerCert=x"][..], "Orchestrator.TLS: TLS cert specified without"),
+            (
+                &["Compute.AllocatedCapacity.CPU=200%"][..],
+                "Compute.AllocatedCapacity: cpu capacity percentage must be between 0% and 100%, got 200%",
+            ),
+            (&["Compute.AllocatedCapacity.Memory=-1%"][..], "memory capacity percentage must be between"),
+            (&["Compute.AllocatedCapacity.Disk=lots"][..], "Compute.AllocatedCapacity: "),
+            (&["JobAdmissionControl.ProbeExec=true"][..], "JobAdmissionControl.ProbeExec: not supported"),
+            (&["JobAdmissionControl.ProbeHTTP=http://x"][..], "JobAdmissionControl.ProbeHTTP: not supported"),
+            (&["API.Auth.Oauth2.JWKSUri=x"][..], "API.Auth.Oauth2.JWKSUri: not supported"),
+            (
+                &["API.TLS.SelfSigned", "WebUI.Enabled"][..],
+                "API.TLS.SelfSigned: not supported by this version of bacalhau; remove it to start without; WebUI.Enabled: not supported",
+            ),
+            (&["StrictVersionMatch"][..], "StrictVersionMatch: not supported"),
+            (&["Orchestrator.Cluster.Peers=hush@a"][..], "Orchestrator.Cluster.Peers: not supported"),
         ] {
-            assert!(problems(items).contains(says), "{}", problems(items));
+            let said = problems(items);
+            assert!(said.starts_with("invalid config: ") && said.contains(says), "{said}");
+            assert!(!said.contains("hush"), "{said}");
+        }
+        for items in [
+            &["JobAdmissionControl.Locality=local", "JobAdmissionControl.RejectNetworkedJobs"][..],
+            &["Compute.AllocatedCapacity.CPU=2", "Compute.AllocatedCapacity.Memory=100%"],
+            &["API.TLS.UseTLS", "API.TLS.CAFile=x", "API.Port=0", "Orchestrator.Cluster.Port=6222"],
+        ] {
+            assert_eq!(problems(items), "");
+        }
+    }
+
+    #[test]
+    fn methods_and_users_of_files() {
+        let problems = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.yaml");
+            std::fs::write(&path, text).unwrap();
+            let sources = Sources { items: vec![Item::File(path)], ..Sources::default() };
+            validate(&Config::load(&sources).unwrap()).map_or_else(|e| e.message, |()| String::new())
+        };
+        assert_eq!(problems("API: {Auth: {Methods: {clientkey: {type: challenge}}}}\n"), "");
+        for (text, says) in [
+            ("API: {Auth: {Methods: {m: {Type: ask}}}}\n", "API.Auth.Methods.m: only challenge"),
+            ("API: {Auth: {Methods: {m: {Type: challenge, PolicyPath: p}}}}\n", "API.Auth.Methods.m: only"),
+            ("API: {Auth: {Methods: {m: {Type: moon}}}}\n", "unknown authentication type: \"moon\""),
+            ("API: {Auth: {Users: [{APIKey: hush}]}}\n", "API.Auth.Users: not supported"),
+        ] {
+            let said = problems(text);
+            assert!(said.contains(says) && !said.contains("hush"), "{said}");
         }
     }
 }

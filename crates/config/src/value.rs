@@ -2,6 +2,8 @@
 
 use crate::duration;
 use crate::keys::{Key, Kind};
+use crate::secret::mask_text;
+use crate::structured;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +46,9 @@ impl Value {
     /// # Errors
     /// What was expected, in Bacalhau 1.9's words.
     pub fn from_text(key: &Key, text: &str) -> Result<Value, String> {
-        let expects = |what: &str| format!("config key: \"{}\" expects {what}, received: {text:?}", key.path);
+        let shown = mask_text(key, text);
+        let expects =
+            |what: &str| format!("config key: \"{}\" expects {what}, received: {shown:?}", key.path);
         match key.kind {
             Kind::Text => Ok(Value::Text(text.to_owned())),
             Kind::Bool => go_bool(text).map(Value::Bool).ok_or_else(|| expects("a boolean value")),
@@ -56,7 +60,7 @@ impl Value {
             Kind::Duration => duration::parse(text).map(Value::Duration).ok_or_else(|| {
                 format!("{}; write it like 30s, 5m or 1h30m", expects("a valid duration value"))
             }),
-            Kind::List => list(text).map(Value::List),
+            Kind::List => list(text, &shown).map(Value::List),
             Kind::Map => map(text).map(Value::Map),
             Kind::Locality => locality(text).map(Value::Text).ok_or_else(|| expects("anywhere or local")),
             Kind::Json => Err(format!("config key: \"{}\" can only be set in a file", key.path)),
@@ -76,7 +80,7 @@ impl Value {
             _ => None,
         };
         Ok(Some(match (key.kind, json) {
-            (Kind::Json, _) => Value::Json(json.clone()),
+            (Kind::Json, _) => Value::Json(structured::read(key.path, json)?),
             (Kind::List, Json::Array(items)) => {
                 let texts: Option<Vec<String>> = items.iter().map(plain).collect();
                 match texts {
@@ -95,7 +99,10 @@ impl Value {
             (Kind::List, _) if scalar.is_none() => return wrong("a list of texts"),
             (Kind::Map, _) if scalar.is_none() => return wrong("texts by name"),
             _ => match scalar {
-                Some(text) => Value::from_text(key, &text)?,
+                Some(text) => match (key.kind, yaml_bool(&text)) {
+                    (Kind::Bool, Some(yes)) => Value::Bool(yes),
+                    _ => Value::from_text(key, &text)?,
+                },
                 None => return wrong("a single value"),
             },
         }))
@@ -144,7 +151,8 @@ fn plain(json: &Json) -> Option<String> {
     }
 }
 
-fn describe(json: &Json) -> &'static str {
+/// What a value is, for errors that must not show it.
+pub(crate) fn describe(json: &Json) -> &'static str {
     match json {
         Json::Null => "nothing",
         Json::Bool(_) => "true or false",
@@ -164,6 +172,15 @@ pub(crate) fn go_bool(text: &str) -> Option<bool> {
     }
 }
 
+/// Words for booleans that files have besides Go's.
+fn yaml_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "on" => Some(true),
+        "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
 /// `0` and `1` are what Bacalhau 1.9 wanted on the command line.
 fn locality(text: &str) -> Option<String> {
     match text.to_ascii_lowercase().as_str() {
@@ -173,17 +190,18 @@ fn locality(text: &str) -> Option<String> {
     }
 }
 
-fn list(text: &str) -> Result<Vec<String>, String> {
+/// `shown` is the text as errors may quote it.
+fn list(text: &str, shown: &str) -> Result<Vec<String>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
     if text.contains(';') || text.trim().contains(' ') && !text.contains(',') {
-        return Err(format!("invalid separator in string slice '{text}', only comma (,) is allowed"));
+        return Err(format!("invalid separator in string slice '{shown}', only comma (,) is allowed"));
     }
     let mut items = Vec::new();
     for (position, item) in text.split(',').enumerate() {
         if item.trim().is_empty() {
-            return Err(format!("empty token found at position {position} in string slice '{text}'"));
+            return Err(format!("empty token found at position {position} in string slice '{shown}'"));
         }
         items.push(item.trim().to_owned());
     }
@@ -194,14 +212,14 @@ fn map(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut entries = BTreeMap::new();
     for pair in text.split(',').filter(|_| !text.is_empty()) {
         let wrong = |why: &str| Err(format!("invalid format [{text}]: {why} in '{pair}'"));
-        match pair.split_once('=') {
+        match pair.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
             None => return wrong("expected 'key=value', but found no '='"),
             Some((_, value)) if value.contains('=') => {
                 return wrong("expected 'key=value', but found multiple '='");
             }
             Some(("", _)) => return wrong("missing key before '='"),
             Some((_, "")) => return wrong("missing value after '='"),
-            Some((key, value)) => entries.insert(key.trim().to_owned(), value.trim().to_owned()),
+            Some((key, value)) => entries.insert(key.to_owned(), value.to_owned()),
         };
     }
     Ok(entries)
@@ -229,11 +247,13 @@ mod tests {
             ("WebUI.Enabled", "yes", "expects a boolean value"),
             ("Compute.Heartbeat.Interval", "5", "expects a valid duration value"),
             ("Engines.Types.Docker.ManifestCache.Size", "-1", "expects a positive integer value"),
-            ("Compute.Orchestrators", "a;b", "only comma (,) is allowed"),
-            ("Compute.Orchestrators", "a,,b", "empty token found at position 1"),
+            ("Engines.Disabled", "a;b", "invalid separator in string slice 'a;b', only comma (,) is allowed"),
+            ("Engines.Disabled", "a,,b", "empty token found at position 1 in string slice 'a,,b'"),
             ("Labels", "a", "found no '='"),
             ("Labels", "a=b=c", "found multiple '='"),
             ("Labels", "=b", "missing key"),
+            ("Labels", " =b", "missing key"),
+            ("Labels", "a= ", "missing value"),
             ("Labels", "a=", "missing value"),
             ("API.Auth.Users", "x", "can only be set in a file"),
             ("JobAdmissionControl.Locality", "x", "expects anywhere or local"),
@@ -241,6 +261,12 @@ mod tests {
             let error = text(path, value).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
+        for value in ["hush@a;b", "hush@a,,b", "hush@a b"] {
+            let error = text("Compute.Orchestrators", value).unwrap_err();
+            assert!(error.contains("'********'") && !error.contains("hush"), "{error}");
+        }
+        assert_eq!(text("Labels", "").unwrap().display(), "map[]");
+        assert_eq!(text("Compute.Orchestrators", "").unwrap().display(), "[]");
     }
 
     #[test]
@@ -248,6 +274,10 @@ mod tests {
         let json = |path: &str, json: Json| Value::from_json(find(path).unwrap(), &json);
         assert_eq!(json("API.Port", json!(80)), Ok(Some(Value::Int(80))));
         assert_eq!(json("API.Port", json!(null)), Ok(None));
+        assert_eq!(json("WebUI.Enabled", json!("Yes")), Ok(Some(Value::Bool(true))));
+        assert_eq!(json("WebUI.Enabled", json!("off")), Ok(Some(Value::Bool(false))));
+        assert_eq!(json("API.Host", json!("yes")), Ok(Some(Value::Text("yes".into()))));
+        assert!(json("API.Auth.Users", json!("x")).unwrap_err().contains("expects a list, found a text"));
         assert_eq!(json("Labels", json!({"Region": "x"})).unwrap().unwrap().display(), "map[Region:x]");
         assert_eq!(json("Compute.Orchestrators", json!(["a"])), Ok(Some(Value::List(vec!["a".into()]))));
         assert!(json("API.Port", json!([1])).unwrap_err().contains("expects a single value, found a list"));
