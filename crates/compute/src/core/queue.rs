@@ -109,9 +109,9 @@ mod tests {
         fn never_more_than_the_capacity(steps in proptest::collection::vec((0u8..3, 0usize..8, 1u32..30), 0..80)) {
             let mut queue = Queue::new(cores(2.0));
             let mut running = Vec::new();
-            for (what, n, tenths) in steps {
+            for (step, (what, n, tenths)) in steps.into_iter().enumerate() {
                 match what {
-                    0 => queue.push(&format!("{n}-{tenths}-{}", running.len()), n as i64, cores(f64::from(tenths) / 10.0)),
+                    0 => queue.push(&format!("e-{step}"), n as i64, cores(f64::from(tenths) / 10.0)),
                     1 => running.extend(queue.start_next()),
                     _ if !running.is_empty() => queue.finish(&running.remove(n % running.len())),
                     _ => {}
