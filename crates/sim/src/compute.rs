@@ -153,7 +153,11 @@ impl NodeHost {
             self.runs.remove(&execution_id);
             let result = match run.fails {
                 false => Ok(Finished::default()),
-                true => Err(Failed { topic: "Running Execution".into(), error: Error::plain("boom") }),
+                true => Err(Failed {
+                    topic: "Running Execution".into(),
+                    error: Error::plain("boom"),
+                    run_output: None,
+                }),
             };
             batches += usize::from(self.step(now, Input::Finished { execution_id, result })?);
         }
@@ -219,7 +223,7 @@ impl NodeHost {
                 }
                 self.connected = true;
                 self.next_call = now + HEARTBEAT;
-                self.outbox.reset(now);
+                self.outbox = Outbox::new(self.outbox.last_seq());
                 Input::Connected
             }
             Packet::HeartbeatAnswer(Ok(_)) => {

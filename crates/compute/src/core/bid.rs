@@ -59,11 +59,16 @@ impl BidPolicy {
         if usage.fits_in(&self.capacity) {
             return Verdict::Accept(usage);
         }
-        Verdict::Refuse(format!(
-            "rejected bid: insufficient resources - requested: {}, available: {}",
-            amounts(&usage),
+        Verdict::Refuse(format!("rejected bid: {}", self.shortage(&usage)))
+    }
+
+    /// Says that the node as a whole has less than `usage`.
+    pub(super) fn shortage(&self, usage: &Resources) -> String {
+        format!(
+            "insufficient resources - requested: {}, available: {}",
+            amounts(usage),
             amounts(&self.capacity)
-        ))
+        )
     }
 
     fn refusals(&self, task: &Task) -> Vec<String> {

@@ -74,6 +74,8 @@ pub struct Failed {
     pub topic: String,
     /// Why.
     pub error: Error,
+    /// What it printed until then, if it started. Stays on this node: the report of a failure has no field for it.
+    pub run_output: Option<RunCommandResult>,
 }
 
 /// What the shell has to do once the changes of the same batch are on disk.

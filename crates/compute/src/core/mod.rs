@@ -21,7 +21,7 @@ use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::job::meta;
 use bacalhau_model::node::protocol;
 use bacalhau_model::state::State;
-use bacalhau_model::{Event, Resources, Time};
+use bacalhau_model::{Error, Event, Resources, Time};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::messages::{self, NodeMessage, OrchestratorMessage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,13 +84,16 @@ impl Core {
 
     /// A new execution, or the same question again.
     fn asked<T>(&mut self, now: i64, mut execution: Execution, out: &mut Output<T>) {
-        if let Some(slot) = self.slots.get(&execution.id) {
-            // Asked again because the orchestrator has no answer: give the same one.
+        if let Some(slot) = self.slots.get_mut(&execution.id) {
+            // Asked again because the orchestrator has no answer: give the same one, until it arrives.
             if let Some(kind) = slot.answer() {
+                slot.pending = Some(kind);
                 out.effects.push(Effect::Report { execution_id: execution.id, kind });
             }
             return;
         }
+        // What was lost is here again.
+        self.unknown.remove(&execution.id);
         if let Some(job) = &mut execution.job {
             let job = Arc::make_mut(job);
             job.meta.insert(meta::ORCHESTRATOR_PROTOCOL.to_owned(), protocol::NCL_V1.to_owned());
@@ -141,9 +144,7 @@ impl Core {
                 slot.report(PendingReport::BidResult, Some(event), out);
             }
             Err(Declined::Error(error)) => {
-                slot.enter(ComputeState::Failed, &error.message, now);
-                let event = Event::from_error(topic::EXEC_SCANNING, &error, Time::from_unix_nanos(now));
-                slot.report(PendingReport::ComputeError, Some(event), out);
+                slot.fail(now, topic::EXEC_SCANNING, &error, out);
             }
         }
     }
@@ -161,8 +162,8 @@ impl Core {
                 slot.pending = None;
                 slot.execution.desired_state = State::new(DesiredState::Running);
                 slot.enter(ComputeState::BidAccepted, "", now);
-                self.queue.push(id, slot.priority(), slot.usage.clone());
                 out.changes.push(slot.change());
+                self.enqueue(now, id, out);
             }
             state if state.is_terminal() => {
                 if let Some(kind) = slot.answer() {
@@ -171,6 +172,19 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Lets an approved execution wait for its capacity. One that asks for more than there is fails instead of waiting
+    /// for ever: the node may have been given less since it made its bid.
+    fn enqueue<T>(&mut self, now: i64, id: &str, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.usage.fits_in(&self.policy.capacity) {
+            self.queue.push(id, slot.priority(), slot.usage.clone());
+            return;
+        }
+        let error = Error::plain(self.policy.shortage(&slot.usage))
+            .hint("The node has less to offer than when it made its bid; run the job again");
+        slot.fail(now, topic::EXECUTION, &error, out);
     }
 
     fn cancel<T>(
@@ -237,19 +251,18 @@ impl Core {
             }
             return;
         }
-        let at = Time::from_unix_nanos(now);
         match result {
             Ok(finished) => {
                 slot.execution.run_output = finished.run_output;
                 slot.execution.published_result = finished.published_result;
                 slot.enter(ComputeState::Completed, "", now);
+                let at = Time::from_unix_nanos(now);
                 let event = Event::new(topic::EXECUTION, "Completed successfully", at);
                 slot.report(PendingReport::RunResult, Some(event), out);
             }
             Err(failed) => {
-                slot.enter(ComputeState::Failed, &failed.error.message, now);
-                let event = Event::from_error(&failed.topic, &failed.error, at);
-                slot.report(PendingReport::ComputeError, Some(event), out);
+                slot.execution.run_output = failed.run_output.unwrap_or_default();
+                slot.fail(now, &failed.topic, &failed.error, out);
             }
         }
     }
@@ -275,6 +288,10 @@ impl Core {
         due.sort_by(|a, b| (a.0, &a.1.execution.id).cmp(&(b.0, &b.1.execution.id)));
         for (_, slot, kind) in due {
             out.effects.push(Effect::Report { execution_id: slot.execution.id.clone(), kind });
+        }
+        for id in &self.unknown {
+            let kind = PendingReport::ComputeError;
+            out.effects.push(Effect::Report { execution_id: id.clone(), kind });
         }
     }
 

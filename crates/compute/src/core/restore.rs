@@ -5,7 +5,7 @@ use super::{Core, Slot};
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::{Event, Time};
-use bacalhau_store::compute::{PendingReport, StoredExecution};
+use bacalhau_store::compute::{Change, PendingReport, StoredExecution};
 
 /// State message of an execution that a restart ended.
 const FAILED_BY_RESTART: &str = "Failed due to node restart";
@@ -21,7 +21,13 @@ impl Core {
     ///
     /// Bids are judged again or stand; what was queued is queued again; batch and ops executions that ran are
     /// reported as failed (their engine died with the process), services and daemons start again.
-    pub fn restore<T>(&mut self, now: i64, stored: Vec<StoredExecution>, out: &mut Output<T>) {
+    /// What was cancelled while it ran is over now.
+    pub fn restore<T>(&mut self, now: i64, mut stored: Vec<StoredExecution>, out: &mut Output<T>) {
+        // Whoever waited longest is first in the queue again.
+        stored.sort_by(|a, b| {
+            let key = |record: &StoredExecution| record.execution.modify_time;
+            key(a).cmp(&key(b)).then_with(|| a.execution.id.cmp(&b.execution.id))
+        });
         for record in stored {
             let id = record.execution.id.clone();
             let mut slot = Slot::new(record.execution);
@@ -29,21 +35,19 @@ impl Core {
             slot.pending = record.pending;
             slot.event = record.event;
             let state = slot.state();
+            if state.is_terminal() && slot.pending.is_none() {
+                out.changes.push(Change::Forget(id));
+                continue;
+            }
             self.slots.insert(id.clone(), slot);
             match state {
                 ComputeState::New => self.judge(now, &id, None, out),
-                ComputeState::BidAccepted => self.requeue(&id),
+                ComputeState::BidAccepted => self.enqueue(now, &id, out),
                 ComputeState::Running | ComputeState::Publishing => self.interrupted(now, &id, out),
                 _ => {}
             }
         }
         self.start_what_fits(now, out);
-    }
-
-    fn requeue(&mut self, id: &str) {
-        if let Some(slot) = self.slots.get(id) {
-            self.queue.push(id, slot.priority(), slot.usage.clone());
-        }
     }
 
     fn interrupted<T>(&mut self, now: i64, id: &str, out: &mut Output<T>) {
@@ -52,7 +56,7 @@ impl Core {
         if job_type.is_some_and(bacalhau_model::JobType::is_long_running) {
             slot.enter(ComputeState::BidAccepted, "", now);
             out.changes.push(slot.change());
-            self.requeue(id);
+            self.enqueue(now, id, out);
             return;
         }
         slot.enter(ComputeState::Failed, FAILED_BY_RESTART, now);

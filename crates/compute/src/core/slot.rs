@@ -1,9 +1,9 @@
 //! One execution on this node, until the orchestrator knows how it ended.
 
 use super::io::{Effect, Output};
-use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::state::State;
-use bacalhau_model::{Event, Resources};
+use bacalhau_model::{Error, Event, Resources, Time};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::messages::{self, NodeMessage};
 
@@ -71,6 +71,13 @@ impl Slot {
         out.effects.push(Effect::Report { execution_id: self.execution.id.clone(), kind });
     }
 
+    /// Ends in failure and tells the orchestrator why.
+    pub(super) fn fail<T>(&mut self, now: i64, topic: &str, error: &Error, out: &mut Output<T>) {
+        self.enter(ComputeState::Failed, &error.message, now);
+        let event = Event::from_error(topic, error, Time::from_unix_nanos(now));
+        self.report(PendingReport::ComputeError, Some(event), out);
+    }
+
     /// The report that answers a repeated question, if there is one.
     pub(super) fn answer(&self) -> Option<PendingReport> {
         match self.state() {
@@ -99,10 +106,5 @@ impl Slot {
                 messages::compute_error(&self.execution, self.event.clone().unwrap_or_default())
             }
         })
-    }
-
-    /// True when it was told to run.
-    pub fn is_wanted(&self) -> bool {
-        self.execution.desired_state.state_type != DesiredState::Stopped
     }
 }

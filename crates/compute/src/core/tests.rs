@@ -1,6 +1,9 @@
 //! The core's behaviour, told as short stories.
 
+mod restart;
+
 use super::*;
+use bacalhau_model::RunCommandResult;
 use bacalhau_model::{Error, InputSource, Job, NetworkConfig, NetworkType, SpecConfig, Task};
 use bacalhau_store::compute::StoredExecution;
 use bacalhau_wire::messages::NodeMessageKind;
@@ -113,8 +116,16 @@ fn with_task(mut execution: Execution, change: impl FnOnce(&mut Task)) -> Execut
     execution
 }
 
+/// Asks for an input of which only IO can tell the size.
+fn remote(id: &str) -> Execution {
+    with_task(execution(id, "1"), |t| {
+        t.input_sources
+            .push(InputSource { source: SpecConfig::new("urlDownload"), ..InputSource::default() });
+    })
+}
+
 fn boom() -> Failed {
-    Failed { topic: "Running Execution".into(), error: Error::plain("boom").hint("look") }
+    Failed { topic: "Running Execution".into(), error: Error::plain("boom").hint("look"), run_output: None }
 }
 
 #[test]
@@ -150,7 +161,9 @@ fn a_failure_is_a_compute_error_with_its_hint() {
     let mut w = World::new();
     w.ask(execution("e", "1"));
     w.accept("e");
-    w.finish("e", Err(boom()));
+    let printed = RunCommandResult { stdout: "half".into(), exit_code: 3, ..RunCommandResult::default() };
+    w.finish("e", Err(Failed { run_output: Some(printed.clone()), ..boom() }));
+    assert_eq!(w.disk["e"].execution.run_output, printed, "what it printed until then stays on this node");
     match w.core.message("e", PendingReport::ComputeError).unwrap() {
         NodeMessage::ComputeError(error) => {
             let event = &error.events.unwrap()[0];
@@ -205,16 +218,16 @@ fn refusals_name_every_reason() {
     assert!(refused(remote, local).contains("have all input data locally (1 inputs require downloading)"));
     let big = refused(|t| t.resources.cpu = "3".into(), policy());
     assert!(big.starts_with("rejected bid: insufficient resources - requested: {CPU: 3,"), "{big}");
+    let odd = refused(|t| t.resources.cpu = "many".into(), policy());
+    assert!(odd.starts_with("rejected bid: this node does not understand the job's resources: "), "{odd}");
+    let mut w = World::new();
+    w.ask(Execution { id: "e".into(), ..Execution::default() });
+    let state = &w.core.slot("e").unwrap().execution.compute_state;
+    assert_eq!(state.message, "rejected bid: this node does not run jobs without a task");
 }
 
 #[test]
 fn what_only_io_can_tell_is_probed() {
-    let remote = |id: &str| {
-        with_task(execution(id, "1"), |t| {
-            t.input_sources
-                .push(InputSource { source: SpecConfig::new("urlDownload"), ..InputSource::default() });
-        })
-    };
     let mut w = World::new();
     for id in ["fits", "large", "no", "error"] {
         w.ask(remote(id));
@@ -254,7 +267,8 @@ fn questions_asked_twice_get_the_same_answer() {
     w.delivered("e", PendingReport::BidResult);
     w.did();
     w.ask(execution("e", "1"));
-    assert_eq!(w.did(), ["BidResult e", "ack 1"]);
+    w.step(Input::Connected);
+    assert_eq!(w.did(), ["BidResult e", "ack 1", "BidResult e"]);
     w.accept("e");
     w.did();
     w.accept("e");
@@ -272,15 +286,28 @@ fn told_to_run_what_it_does_not_know_it_says_so() {
     w.accept("ghost");
     assert_eq!(w.did(), ["ComputeError ghost", "ack 2"]);
     assert_eq!(w.core.message("ghost", PendingReport::ComputeError).unwrap().execution_id(), "ghost");
+    w.step(Input::Connected);
+    assert_eq!(w.did(), ["ComputeError ghost"], "until somebody heard it");
     w.delivered("ghost", PendingReport::ComputeError);
     assert!(w.core.message("ghost", PendingReport::ComputeError).is_none());
+    // Asked afresh it is not lost any more.
+    w.accept("again");
+    w.ask(execution("again", "1"));
+    assert_eq!(w.core.message("again", PendingReport::BidResult).unwrap().kind(), NodeMessageKind::BidResult);
+    assert!(w.core.message("again", PendingReport::ComputeError).is_none());
 }
 
 #[test]
 fn cancelled_at_every_moment() {
     let mut w = World::new();
+    // Before the question arrives: the bid that follows is for the orchestrator to reject.
     w.cancel("unknown");
     assert_eq!(w.did(), ["ack 3"]);
+    w.ask(execution("unknown", "1"));
+    let reason = Event::new("Scheduling", "taken", Time::from_unix_nanos(1));
+    w.step(Input::Message { message: messages::bid_rejected("unknown", reason), token: 4 });
+    assert_eq!(w.did(), ["BidResult unknown", "ack 1", "cancel unknown", "ack 4"]);
+    assert_eq!((w.state("unknown"), w.disk.len()), (None, 0));
     // Before approval, and while it waits for capacity: it never starts.
     w.ask(execution("bid", "1"));
     w.cancel("bid");
@@ -323,45 +350,6 @@ fn priority_decides_who_gets_free_capacity() {
     w.did();
     w.finish("first", Ok(Finished::default()));
     assert!(w.did().contains(&"run high".to_owned()));
-}
-
-#[test]
-fn a_restart_keeps_every_promise() {
-    let mut w = World::new();
-    for id in ["bid", "queued", "running", "done"] {
-        w.ask(execution(id, "2"));
-    }
-    w.accept("done");
-    w.finish("done", Ok(Finished::default()));
-    w.accept("running");
-    w.accept("queued");
-    w.restart();
-    // The bid stands and is told again, what waited runs, what ran has failed, the result is told again.
-    assert_eq!(w.state("bid"), Some(ComputeState::AskForBidAccepted));
-    assert_eq!(w.state("queued"), Some(ComputeState::Running));
-    assert_eq!(w.state("running"), Some(ComputeState::Failed));
-    assert_eq!(w.core.slot("running").unwrap().execution.compute_state.message, "Failed due to node restart");
-    w.did();
-    w.step(Input::Connected);
-    let mut told = w.did();
-    told.sort();
-    assert_eq!(told, ["BidResult bid", "ComputeError running", "RunResult done"]);
-    let event = w.core.slot("running").unwrap().event.clone().unwrap();
-    assert_eq!(
-        (event.message.as_str(), event.details.get("FailsExecution").map(String::as_str)),
-        ("Failing due to node restart", Some("true"))
-    );
-}
-
-#[test]
-fn services_start_again_after_a_restart() {
-    let mut w = World::new();
-    let mut e = execution("e", "1");
-    Arc::make_mut(e.job.as_mut().unwrap()).r#type = "service".into();
-    w.ask(e);
-    w.accept("e");
-    w.restart();
-    assert_eq!(w.did(), ["run e"]);
 }
 
 #[test]

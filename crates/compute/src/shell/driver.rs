@@ -225,7 +225,8 @@ impl Driver {
             }
             Command::Connected(link) => {
                 self.link = Some(link);
-                self.outbox.reset(now);
+                // The core names again what is unacknowledged; what the old outbox held must not stay beside that.
+                self.outbox = Outbox::new(self.outbox.last_seq());
                 Input::Connected
             }
             Command::Disconnected => {

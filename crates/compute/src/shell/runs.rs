@@ -52,7 +52,11 @@ impl Runs {
                 Ok(done) => {
                     Ok(Finished { run_output: done.run_output, published_result: done.published_result })
                 }
-                Err(failure) => Err(Failed { topic: failure.topic.to_string(), error: *failure.error }),
+                Err(failure) => Err(Failed {
+                    topic: failure.topic.to_owned(),
+                    error: *failure.error,
+                    run_output: failure.run_output.map(|output| *output),
+                }),
             };
             // An error means that the driver is gone and nobody wants to know.
             let _ = commands.send(Command::Finished { execution_id: id, result: Box::new(result) }).await;
