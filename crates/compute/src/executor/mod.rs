@@ -270,8 +270,10 @@ impl Executor {
     /// # Errors
     /// A folder cannot be listed.
     pub fn tidy(&self, log_age: Duration, log_bytes: u64, result_age: Duration) -> io::Result<usize> {
-        let logs = self.inner.logs.prune(log_age, log_bytes)?;
-        Ok(logs + remove_older(&self.inner.config.published_folder(), result_age)?)
+        // Both are tried: trouble with the one must not let the other grow.
+        let logs = self.inner.logs.prune(log_age, log_bytes);
+        let results = remove_older(&self.inner.config.published_folder(), result_age);
+        Ok(logs? + results?)
     }
 }
 

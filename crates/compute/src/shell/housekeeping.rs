@@ -6,6 +6,8 @@ use tokio::sync::watch;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(600);
+// Bacalhau 1.9 has no configuration keys for these limits.
+
 /// Logs are kept this long after their last line.
 const LOG_AGE: Duration = Duration::from_secs(24 * 3600);
 /// All logs together have at most this many bytes; the oldest go first.
