@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Answered differently on purpose: the status we give.
-const IMPROVED: [(&str, u16); 3] =
+pub const IMPROVED: [(&str, u16); 3] =
     [("bad_orderby_500", 400), ("results_service_500", 400), ("logs_plain_get_200", 426)];
 /// The texts of parsers differ; what they begin with does not.
-const SAME_BEGINNING: [(&str, &str); 2] = [
+pub const SAME_BEGINNING: [(&str, &str); 2] = [
     ("bad_json_400", "code=400, message=Syntax error: offset=8, error="),
     ("bad_type_400", "code=400, message=Unmarshal type error: expected=int, got=string, field=Count"),
 ];
@@ -55,7 +55,7 @@ async fn replay(recording: &Recording) -> Answer {
 }
 
 /// Headers that say something, sorted.
-fn telling(answer: &Answer) -> Vec<(String, String)> {
+pub fn telling(answer: &Answer) -> Vec<(String, String)> {
     let telling = answer.headers.iter().filter(|(name, _)| !NOT_COMPARED.contains(&name.as_str()));
     let mut found: Vec<_> = telling.cloned().collect();
     found.sort();
@@ -63,7 +63,7 @@ fn telling(answer: &Answer) -> Vec<(String, String)> {
 }
 
 /// The request ID of an error is ours to choose.
-fn without_id(answer: &Answer) -> String {
+pub fn without_id(answer: &Answer) -> String {
     match request_id(answer) {
         Some(id) => answer.body.replace(&format!("\"RequestID\":\"{id}\""), "\"RequestID\":\"\""),
         None => answer.body.clone(),

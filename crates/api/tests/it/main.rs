@@ -1,4 +1,4 @@
-//! The API over real sockets, in front of a made-up cluster.
+//! The API over real sockets, in front of a made-up cluster and, in [`cluster`], of a real one.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 
 mod abuse;
+mod cluster;
 mod fake;
 mod golden;
 mod history;

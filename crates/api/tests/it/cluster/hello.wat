@@ -1,0 +1,26 @@
+;; Says a line on each output and ends. With a last argument that starts with 6 it then sleeps for a minute.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 8) "line 0\n")
+  (data (i32.const 24) "err 0\n")
+  (func $say (param $fd i32) (param $text i32) (param $length i32)
+    (i32.store (i32.const 64) (local.get $text))
+    (i32.store (i32.const 68) (local.get $length))
+    (drop (call $write (local.get $fd) (i32.const 64) (i32.const 1) (i32.const 80))))
+  (func (export "_start") (local $last i32)
+    (call $say (i32.const 1) (i32.const 8) (i32.const 7))
+    (call $say (i32.const 2) (i32.const 24) (i32.const 6))
+    (drop (call $sizes (i32.const 100) (i32.const 104)))
+    (if (i32.eqz (i32.load (i32.const 100))) (then (return)))
+    (drop (call $args (i32.const 256) (i32.const 1024)))
+    (local.set $last
+      (i32.load (i32.add (i32.const 252) (i32.mul (i32.load (i32.const 100)) (i32.const 4)))))
+    (if (i32.ne (i32.load8_u (local.get $last)) (i32.const 54)) (then (return)))
+    ;; A subscription to the monotonic clock.
+    (i32.store (i32.const 528) (i32.const 1))
+    (i64.store (i32.const 536) (i64.const 60000000000))
+    (drop (call $poll (i32.const 512) (i32.const 600) (i32.const 1) (i32.const 700)))))
