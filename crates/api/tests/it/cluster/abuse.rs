@@ -5,7 +5,7 @@ use crate::support::NODE_ID;
 use crate::support::{Answer, ask, get, put, raw};
 use serde_json::json;
 
-/// Both halves still answer: records are read and jobs are taken and run.
+/// The server still answers and reads its records.
 async fn still_works(cluster: &Cluster, name: &str) {
     assert_eq!(get(&cluster.api, "/api/v1/agent/alive").await.status, 200, "{name}");
     assert_eq!(get(&cluster.api, JOBS).await.status, 200, "{name}");
@@ -125,7 +125,7 @@ async fn wrong_types_and_sizes() {
     let declared = raw(&cluster.api, format!("{head}Content-Length: 11000000\r\n\r\n").as_bytes()).await;
     assert_eq!(Answer::parse(&declared).status, 413);
     still_works(&cluster, "huge").await;
-    // A megabyte is no problem for the API; whether a job of that size can be sent to a node is the orchestrator's to say.
+    // Nine megabytes are no problem for the API; whether a job of that size can be sent to a node is the orchestrator's to say.
     let mut large = cluster.job("large", "batch", "1");
     large["Meta"] = json!({"text": "x".repeat(9_000_000)});
     let answer = put(&cluster.api, JOBS, &json!({ "Job": large }).to_string()).await;

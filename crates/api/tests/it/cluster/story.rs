@@ -2,7 +2,7 @@
 
 use super::compare::{Comparison, Ids};
 use super::tree::Tree;
-use super::{Cluster, JOBS, NODE_ID, OTHER_NODE_ID};
+use super::{Cluster, JOBS, NODE_ID, OTHER_NODE_ID, eventually};
 use crate::golden::{SAME_BEGINNING, telling};
 use crate::recording::{Recording, all};
 use crate::support::{Answer, get, raw};
@@ -243,6 +243,13 @@ async fn the_recorded_session_can_be_told_again() {
         ])
         .await;
     story.until("warn", "Completed").await;
+    // Nodes tell with their next heartbeat that they are idle again.
+    eventually("all nodes are idle", async || {
+        let listed = get(&story.cluster.api, "/api/v1/orchestrator/nodes").await.json();
+        let mut nodes = listed["Nodes"].as_array().unwrap().iter().map(|n| &n["Info"]["ComputeNodeInfo"]);
+        nodes.all(|n| n["AvailableCapacity"] == n["MaxCapacity"]).then_some(())
+    })
+    .await;
     story
         .all(&[
             "agent_alive",
