@@ -101,8 +101,8 @@ impl Core {
         if !asked {
             return;
         }
-        execution.desired_state = State::new(DesiredState::Running);
-        execution.compute_state = State::new(ComputeState::BidAccepted);
+        execution.desired_state = State::with_message(DesiredState::Running, "Running");
+        execution.compute_state = State::with_message(ComputeState::BidAccepted, "Running");
         live.deadline = deadline(&self.settings, execution, &entry.job, now);
         live.pending = Some(PendingMessage::BidAccepted);
         put_execution(live, now, out);

@@ -4,7 +4,7 @@
 
 use super::entry::JobEntry;
 use super::nodes::NodeEntry;
-use bacalhau_model::{NodeInfo, Resources, SpecConfig};
+use bacalhau_model::{NodeInfo, Requirement, Resources, SpecConfig};
 
 /// Oldest version of a compute node that understands what this orchestrator sends: major 1.
 const OLDEST_MAJOR: u32 = 1;
@@ -45,12 +45,20 @@ fn labels(entry: &JobEntry, info: &NodeInfo) -> Option<String> {
         return None;
     }
     let labels: Vec<String> = info.labels.iter().map(|(k, v)| format!("{k}:{v}")).collect();
-    let selectors: Vec<String> = required.iter().map(ToString::to_string).collect();
+    let selectors: Vec<String> = required.iter().map(|c| selector(c)).collect();
     Some(format!(
         "labels map[{}] don't match required selectors [{}]",
         labels.join(" "),
         selectors.join(", ")
     ))
+}
+
+/// As Bacalhau 1.9 writes it in reasons: with spaces around signs of equality, unlike in lists.
+fn selector(constraint: &Requirement) -> String {
+    match (constraint.operator.as_str(), constraint.values.first()) {
+        (sign @ ("=" | "==" | "!="), Some(value)) => format!("{} {sign} {value}", constraint.key),
+        _ => constraint.to_string(),
+    }
 }
 
 /// One job may ask for at most what the node's `MaxJobRequirements` say.
