@@ -127,8 +127,10 @@ impl Cluster {
         let cluster = Cluster { api, computes, orchestrator, nats, dir };
         eventually("all nodes are connected", async || {
             let listed = get(&cluster.api, "/api/v1/orchestrator/nodes?filter-status=connected").await.json();
+            // Until then the orchestrator lists itself under the same ID.
             let listed = listed["Nodes"].as_array().unwrap();
-            let found = listed.iter().filter(|n| nodes.iter().any(|id| n["Info"]["NodeID"] == *id));
+            let listed = listed.iter().filter(|n| n["Info"]["NodeType"] == "Compute");
+            let found = listed.filter(|n| nodes.iter().any(|id| n["Info"]["NodeID"] == *id));
             (found.count() == nodes.len()).then_some(())
         })
         .await;
@@ -160,11 +162,15 @@ impl Cluster {
 
     /// Waits until the job is in this state.
     async fn until(&self, job: &str, state: &str) {
-        eventually(&format!("job {job} is {state}"), async || {
-            let job = get(&self.api, &format!("{JOBS}/{job}")).await.json();
-            (job["Job"]["State"]["StateType"] == state).then_some(())
-        })
-        .await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = get(&self.api, &format!("{JOBS}/{job}?include=history,executions")).await;
+            if found.json()["Job"]["State"]["StateType"] == state {
+                return;
+            }
+            assert!(Instant::now() < deadline, "gave up waiting until {job} is {state}: {}", found.body);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the first execution of the job has this compute state.
