@@ -93,11 +93,32 @@ async fn serve(app: &Shared, id: String, input: &Input, stream: &mut Stream) -> 
         tail: input.boolean("tail")?,
         versions: versions_of(input)?,
     };
-    let Some(execution) = find(app, id, &wish, stream).await? else { return Ok(()) };
+    let mut pause = LOOK;
+    while let Some(execution) = find(app, &id, &wish, stream).await? {
+        let printed = relay(app, &execution, &wish, stream).await?;
+        if printed || !wish.follow || execution.is_terminal() {
+            break;
+        }
+        // The node may not have heard of it yet. If it printed nothing, the record will say soon that it is over.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = LONGEST_LOOK.min(pause * 2),
+            () = stream.heard() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Passes on what an execution prints. True when it printed something.
+async fn relay(
+    app: &Shared,
+    execution: &Execution,
+    wish: &Wish,
+    stream: &mut Stream,
+) -> Result<bool, Failure> {
     let request = LogRequest { execution_id: execution.id.clone(), follow: wish.follow, tail: wish.tail };
     let mut lines = match app.backend()?.logs(&execution.node_id, request).await {
         Ok(lines) => lines,
-        Err(error) => return recorded(&execution, &wish, stream, error).await,
+        Err(error) => return recorded(execution, wish, stream, error).await.map(|()| true),
     };
     let mut any = false;
     while stream.is_open() {
@@ -108,13 +129,13 @@ async fn serve(app: &Shared, id: String, input: &Input, stream: &mut Stream) -> 
                     stream.send_line(&line).await;
                 }
                 Some(Err(error)) if any => return Err(Failure(error)),
-                Some(Err(error)) => return recorded(&execution, &wish, stream, error).await,
+                Some(Err(error)) => return recorded(execution, wish, stream, error).await.map(|()| true),
                 None => break,
             },
             () = stream.heard() => {}
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// The node cannot give the log any more: the beginning of the output is in the record of a finished execution. If
@@ -141,11 +162,11 @@ async fn recorded(
 /// waits for a job that has none yet. `None` when the stream ended meanwhile.
 async fn find(
     app: &Shared,
-    id: String,
+    id: &str,
     wish: &Wish,
     stream: &mut Stream,
 ) -> Result<Option<Execution>, Failure> {
-    let namespace = wish.namespace.clone();
+    let (namespace, id) = (wish.namespace.clone(), id.to_owned());
     let job_id = app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?.id)).await?;
     let versions = if wish.versions == Versions::Latest { Versions::All } else { wish.versions };
     let newest = Paging { order_by: OrderBy::Modified, reverse: true, ..Paging::default() };

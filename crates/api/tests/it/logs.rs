@@ -126,6 +126,17 @@ async fn a_follower_waits_for_the_execution() {
 }
 
 #[tokio::test]
+async fn a_follower_asks_again_when_the_node_has_not_heard_of_the_execution() {
+    let mut world = world(ComputeState::New);
+    let log = std::mem::take(&mut world.log);
+    let (server, fake) = serve(Fake::new(world)).await;
+    let socket = open(&server, &format!("{LOGS}?follow=1")).await;
+    until(|| !fake.world().seen.is_empty()).await;
+    fake.world().log = log;
+    assert_eq!(read(socket).await.len(), 2);
+}
+
+#[tokio::test]
 async fn pings_are_answered_and_leaving_is_noticed() {
     let mut world = world(ComputeState::BidAccepted);
     world.log_goes_on = true;

@@ -32,9 +32,17 @@ impl Logs {
         let options = ReadOptions { start, follow: request.follow };
         let logs = self.executor.logs();
         let mut reader = logs.read(&request.execution_id, options)?;
-        if reader.is_none() && self.may_print(&request.execution_id).await {
-            logs.expect(&request.execution_id);
+        if reader.is_none() {
+            let expected = self.may_print(&request.execution_id).await;
+            if expected {
+                logs.expect(&request.execution_id);
+            }
+            // Also when it may not: it may have come, printed and gone since the first look.
             reader = logs.read(&request.execution_id, options)?;
+            if expected && !self.may_print(&request.execution_id).await {
+                // It ended before it was expected, so nothing else would end its readers.
+                logs.end(&request.execution_id);
+            }
         }
         let Some(reader) = reader else {
             // Over, and it printed nothing: an empty stream says just that.
