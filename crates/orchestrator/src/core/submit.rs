@@ -184,6 +184,12 @@ impl Core {
         let result = match state {
             None => Err(not_found(job_id)),
             Some(JobState::Stopped) => Ok(String::new()),
+            Some(JobState::Failed) => Err(Error::new(
+                "ConflictJobState",
+                format!("job {job_id} is in terminal state Failed and cannot transition to Stopped"),
+            )
+            .component("JobStore")
+            .status(409)),
             Some(state) if state.is_terminal() => {
                 Err(Error::plain(format!("cannot stop job in state {state}")).status(409))
             }

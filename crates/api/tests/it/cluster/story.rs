@@ -63,14 +63,17 @@ impl Story {
         if theirs != ours && name != "logs_plain_get_200" {
             comparison.say("headers", format!("recorded {theirs:?}, ours {ours:?}"));
         }
-        match improved {
-            Some(_) => {
-                answer.message();
-            }
-            None if FREE_FORM.contains(&name) => drop(answer.json()),
-            None => bodies(name, &mut comparison, recorded, &answer),
+        if FREE_FORM.contains(&name) {
+            drop(answer.json());
+        } else if improved.is_some() && says_nothing(recorded) {
+            assert!(!answer.message().is_empty(), "{name}");
+        } else {
+            bodies(name, &mut comparison, recorded, &answer);
         }
         for (place, difference) in comparison.differences {
+            if improved.is_some() && place == ".Status" {
+                continue; // The body repeats the status.
+            }
             let known = DIFFERENT.iter().position(|(of, end, _)| name.contains(of) && place.ends_with(end));
             match known {
                 Some(known) => drop(self.differed.insert(known)),
@@ -105,6 +108,11 @@ impl Story {
     async fn until(&self, job: &str, state: &str) {
         self.cluster.until(job, state).await;
     }
+}
+
+/// Answers of the original that tell nobody what was wrong. Ours do, so there is nothing to compare.
+fn says_nothing(recorded: &Answer) -> bool {
+    recorded.body.trim().is_empty() || recorded.message() == "Internal server error"
 }
 
 fn bodies(name: &str, comparison: &mut Comparison<'_>, recorded: &Answer, ours: &Answer) {
