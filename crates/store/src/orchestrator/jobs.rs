@@ -80,8 +80,9 @@ pub(super) fn list(c: &Connection, list: &ListJobs) -> Result<Page<Job>, QueryEr
         OrderBy::Modified => "modify_time",
     };
     let order = if list.paging.reverse { "DESC" } else { "ASC" };
+    // A job without its version is a damaged record: an empty text is refused by name instead of left out.
     let sql = format!(
-        "SELECT v.spec, v.progress, j.id FROM jobs j JOIN versions v ON v.job = j.number AND v.version = j.version
+        "SELECT coalesce(v.spec, ''), coalesce(v.progress, ''), j.id FROM jobs j LEFT JOIN versions v ON v.job = j.number AND v.version = j.version
          WHERE ?1 IS NULL OR j.namespace = ?1 ORDER BY j.{time} {order}, j.number {order}"
     );
     let mut statement = c.prepare_cached(&sql)?;

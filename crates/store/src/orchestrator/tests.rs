@@ -213,6 +213,18 @@ fn lists_page_filter_and_order() {
 }
 
 #[test]
+fn a_job_without_its_version_is_an_error_and_not_left_out() {
+    let db = Db::new();
+    db.put((1..=2).map(|n| Change::PutJob(Arc::new(job(n)))).collect());
+    let file = rusqlite::Connection::open(db.dir.path().join("state.db")).unwrap();
+    file.pragma_update(None, "foreign_keys", false).unwrap();
+    let deleted = "DELETE FROM versions WHERE job = (SELECT number FROM jobs WHERE id = ?1)";
+    assert_eq!(file.execute(deleted, [&job(1).id]).unwrap(), 1);
+    let error = db.reader.list_jobs(&ListJobs::default()).unwrap_err().to_string();
+    assert!(error.contains(&job(1).id) && error.contains("versions"), "{error}");
+}
+
+#[test]
 fn executions_and_history_by_version() {
     let db = Db::new();
     let first = job(1);
