@@ -146,7 +146,7 @@ impl Orchestrator {
     pub async fn diff(&self, job: Job) -> Result<Diff, Error> {
         let prepared = prepare::prepare(job, &SubmitOptions::default(), &self.context())?;
         let (name, namespace) = (&prepared.job.name, &prepared.job.namespace);
-        let stored = self.inner.reader.find_job_by_name(namespace, name).map_err(store_error)?;
+        let stored = self.inner.reader.find_job_by_name(namespace, name).map_err(|e| e.to_user())?;
         let stored = stored.ok_or_else(|| {
             Error::new(code::NOT_FOUND, format!("job name index not found: {name}:{namespace}"))
                 .component("JobStore")
