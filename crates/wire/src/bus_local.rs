@@ -98,11 +98,7 @@ impl Bus for LocalBus {
         payload: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<BusMessage, BusError>> {
-        Box::pin(async move {
-            let expected = self.requests.expect()?;
-            self.send(subject, Some(&expected.reply), headers, payload)?;
-            expected.answer(subject, timeout).await
-        })
+        Box::pin(self.requests.ask(self, subject, headers, payload, timeout))
     }
 
     fn max_payload(&self) -> usize {

@@ -1,7 +1,9 @@
 //! Answers to requests: one shared inbox per bus, `_INBOX.<nuid>.*`, instead of a subscription per request.
 
-use crate::bus::{BusError, BusMessage, NO_RESPONDERS, Subscription};
+use crate::bus::{Bus, BusError, BusMessage, NO_RESPONDERS, Subscription};
+use crate::headers::Headers;
 use crate::inbox::{base62, nuid};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +67,22 @@ impl Requests {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
     }
 
+    /// Sends a message on the bus that this is the inbox of and waits for one answer: [`Bus::request`].
+    pub(crate) async fn ask(
+        &self,
+        bus: &dyn Bus,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<BusMessage, BusError> {
+        let expected = self.expect()?;
+        bus.publish(subject, Some(&expected.reply), headers, payload).await?;
+        expected.answer(subject, timeout).await
+    }
+
     /// Opens a place for one answer.
-    pub(crate) fn expect(&self) -> Result<Expected, BusError> {
+    fn expect(&self) -> Result<Expected, BusError> {
         let token = base62(u128::from(self.count.fetch_add(1, Ordering::Relaxed)), 8);
         let (sender, answer) = oneshot::channel();
         let taken = self.waiting.with(|map| {

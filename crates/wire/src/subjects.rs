@@ -7,8 +7,6 @@
 pub const ALL_CONTROL: &str = "bacalhau.global.compute.*.out.ctrl";
 /// Reports of all nodes, for the orchestrator's subscription.
 pub const ALL_REPORTS: &str = "bacalhau.global.compute.*.out.msgs";
-/// Other requests of all nodes, for the orchestrator's subscription.
-pub const ALL_REQUESTS: &str = "bacalhau.global.compute.*.out.requests";
 
 const COMPUTE: &str = "bacalhau.global.compute.";
 const NODE: &str = "node.compute.";

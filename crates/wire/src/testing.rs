@@ -91,11 +91,7 @@ impl Bus for MemoryBus {
         payload: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<BusMessage, BusError>> {
-        Box::pin(async move {
-            let expected = self.requests.expect()?;
-            self.publish(subject, Some(&expected.reply), headers, payload).await?;
-            expected.answer(subject, timeout).await
-        })
+        Box::pin(self.requests.ask(self, subject, headers, payload, timeout))
     }
 
     fn max_payload(&self) -> usize {

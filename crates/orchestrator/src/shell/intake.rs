@@ -48,18 +48,16 @@ fn control_request(message: BusMessage) -> Option<Command> {
 }
 
 fn report(message: BusMessage) -> Option<Command> {
-    let reply_to = message.reply.clone();
-    let node_id = subjects::node_of(&message.subject)?.to_owned();
-    match data::from_node(&message.payload) {
-        Ok(incoming) => Some(Command::Report {
-            node_id,
-            message: Box::new(incoming.message),
-            seq: incoming.seq,
-            reply_to,
+    match data::read_report(&message) {
+        Ok(report) => Some(Command::Report {
+            node_id: report.node_id,
+            message: Box::new(report.incoming.message),
+            seq: report.incoming.seq,
+            reply_to: report.reply,
         }),
         Err(error) => {
-            tracing::warn!(node = node_id, %error, "report dropped");
-            Some(Command::Unreadable { reply_to })
+            tracing::warn!(%error, "report dropped");
+            Some(Command::Unreadable { reply_to: message.reply })
         }
     }
 }
