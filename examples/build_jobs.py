@@ -64,13 +64,8 @@ Tasks:
       QueueTimeout: 60
 """
 
-TICKER = """\
-# Prints a line twice a second. Follow it with `bacalhau job logs --follow ticker`.
-Name: ticker
-Type: batch
-Count: 1
-Labels:
-  example: ticker
+# The task of the jobs that only print.
+PRINTS = """\
 Tasks:
   - Name: main
     Engine:
@@ -78,7 +73,7 @@ Tasks:
       Params:
         EntryModule: /app
         Entrypoint: _start
-        Parameters: ["20", "500"]
+        Parameters: [{parameters}]
     InputSources:
       - Target: /app
         Alias: program
@@ -91,7 +86,16 @@ Tasks:
       Memory: 32Mb
 """
 
-HELLO = """\
+TICKER = """\
+# Prints a line twice a second. Follow it with `bacalhau job logs --follow ticker`.
+Name: ticker
+Type: batch
+Count: 1
+Labels:
+  example: ticker
+"""
+
+EVERYWHERE = """\
 # Runs once on every node that matches, here: on all Linux nodes.
 Name: everywhere
 Type: ops
@@ -99,24 +103,6 @@ Constraints:
   - Key: os_type
     Operator: "="
     Values: [linux]
-Tasks:
-  - Name: main
-    Engine:
-      Type: wasm
-      Params:
-        EntryModule: /app
-        Entrypoint: _start
-        Parameters: ["3", "10"]
-    InputSources:
-      - Target: /app
-        Alias: program
-        Source:
-          Type: inline
-          Params:
-            URL: {program}
-    Resources:
-      CPU: 100m
-      Memory: 32Mb
 """
 
 
@@ -125,8 +111,8 @@ def main():
     program = inline(guests / "climate.wasm")
     (ROOT / "climate.yaml").write_text(CLIMATE.format(program=program, data=inline(ROOT / "data/seattle-weather.csv")))
     ticker = inline(guests / "ticker.wasm")
-    (ROOT / "ticker.yaml").write_text(TICKER.format(program=ticker))
-    (ROOT / "everywhere.yaml").write_text(HELLO.format(program=ticker))
+    (ROOT / "ticker.yaml").write_text(TICKER + PRINTS.format(program=ticker, parameters='"20", "500"'))
+    (ROOT / "everywhere.yaml").write_text(EVERYWHERE + PRINTS.format(program=ticker, parameters='"3", "10"'))
 
 
 main()

@@ -30,8 +30,6 @@ pub mod topic {
     pub const RUNNING_EXECUTION: &str = "Running Execution";
     /// Results are published.
     pub const PUBLISHING_RESULTS: &str = "Publishing Results";
-    /// A node restarted.
-    pub const RESTART: &str = "Restart";
 }
 
 /// Keys of [`Event::details`] that clients understand.

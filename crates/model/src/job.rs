@@ -23,8 +23,6 @@ pub mod meta {
     pub const CLIENT_INSTALLATION_ID: &str = "bacalhau.org/client.installation.id";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
-    /// Installation ID of the orchestrator.
-    pub const SERVER_INSTALLATION_ID: &str = "bacalhau.org/server.installation.id";
 }
 
 /// Job type.
