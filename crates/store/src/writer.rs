@@ -7,8 +7,11 @@
 use crate::error::StoreError;
 use crate::files::{self, Folder};
 use crate::schema::{Schema, migrate};
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, TransactionBehavior};
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,11 +24,14 @@ pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
 const MOST_WAITING: usize = 256;
 /// Changes committed together at most, so that nobody waits long for a large group.
 const MOST_CHANGES: usize = 20_000;
-/// Changes written between two checkpoints beside the commits.
-const CHECKPOINT_CHANGES: u64 = 2_000;
-/// Size of the log file, bytes, from which on the writer itself empties it. The checkpoints beside the commits leave
-/// little to do by then, but under steady load only the writer can start the file over.
-const MOST_LOG: u64 = 16 << 20;
+/// Pages written to the log between two checkpoints beside the commits (a page has 4 KiB).
+const CHECKPOINT_PAGES: usize = 1_024;
+/// Pages in the log from which on the writer itself empties it. The checkpoints beside the commits leave little to do
+/// by then, but under steady load only the writer can start the file over.
+const MOST_PAGES: usize = 4 * CHECKPOINT_PAGES;
+/// Size of the log file, bytes, that is kept when nothing happens: writing over what is there costs the disk less than
+/// growing a file does.
+const LOG_KEPT: u64 = 4 << 20;
 /// Longest that this waits for readers; when it was in vain it is tried again after the next commit.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
 /// After this long without a commit the log is emptied as well.
@@ -100,18 +106,26 @@ struct Thread<C: 'static> {
     _folder: Folder,
 }
 
+/// What becomes of the log file when the log is emptied.
+#[derive(Clone, Copy)]
+enum LogFile {
+    Kept,
+    Cut,
+}
+
 impl<C> Thread<C> {
     fn run(mut self, waiting: &Receiver<Batch<C>>) {
         let mut failed: Option<Arc<StoreError>> = None;
-        let checkpoints = Checkpoints::start(&self.path);
-        let log = files::log_of(&self.path);
-        let log_size = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        let mut checkpoints = Checkpoints::start(&self.path);
+        let log_pages = self.count_log_pages();
+        // A former life may have left something in the log.
+        let mut written = true;
         loop {
             let first = match waiting.recv_timeout(IDLE) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
-                    if failed.is_none() && log_size() > 0 {
-                        self.empty_log();
+                    if failed.is_none() && written {
+                        written = !self.empty_log(self.idle_log_file());
                     }
                     continue;
                 }
@@ -129,13 +143,15 @@ impl<C> Thread<C> {
                     tracing::error!(path = %self.path.display(), %error, "commit failed, nothing more is written");
                     Arc::new(StoreError::Sqlite { path: self.path.clone(), error })
                 });
-                checkpoints.wrote(size);
+                written = true;
             }
             for batch in group {
                 (batch.done)(failed.clone().map_or(Ok(()), Err));
             }
-            if failed.is_none() && log_size() > MOST_LOG {
-                self.empty_log();
+            let pages = log_pages.load(Ordering::Relaxed);
+            checkpoints.log_has(pages);
+            if failed.is_none() && pages > MOST_PAGES {
+                self.empty_log(LogFile::Kept);
             }
         }
         checkpoints.stop();
@@ -145,16 +161,42 @@ impl<C> Thread<C> {
         }
     }
 
-    /// Moves what is left in the log into the main file and starts it over, unless a reader is in the way.
-    fn empty_log(&self) {
-        let result = self
-            .connection
-            .busy_timeout(CHECKPOINT_PATIENCE)
-            .and_then(|()| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"))
-            .and_then(|()| self.connection.busy_timeout(files::BUSY));
-        if let Err(error) = result {
-            tracing::warn!(path = %self.path.display(), %error, "the database's log could not be emptied");
+    /// How many pages the log had after the last commit; SQLite says so after each.
+    fn count_log_pages(&mut self) -> Arc<AtomicUsize> {
+        let pages = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&pages);
+        let hook = move |_: &mut Wal, count: c_int| {
+            seen.store(usize::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        };
+        if let Err(error) = self.connection.wal_hook(Some(hook)) {
+            tracing::warn!(path = %self.path.display(), %error, "the database's log grows until nothing happens");
         }
+        pages
+    }
+
+    fn idle_log_file(&self) -> LogFile {
+        let size = std::fs::metadata(files::log_of(&self.path)).map_or(0, |meta| meta.len());
+        if size > LOG_KEPT { LogFile::Cut } else { LogFile::Kept }
+    }
+
+    /// Moves what is left in the log into the main file, so that the next commit writes from its beginning. Says
+    /// whether that went: a reader may be in the way.
+    fn empty_log(&self, file: LogFile) -> bool {
+        let checkpoint = match file {
+            LogFile::Kept => "PRAGMA wal_checkpoint(RESTART)",
+            LogFile::Cut => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        let run = || -> rusqlite::Result<bool> {
+            self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+            let busy = self.connection.query_row(checkpoint, (), |row| row.get::<_, bool>(0));
+            self.connection.busy_timeout(files::BUSY)?;
+            Ok(!busy?)
+        };
+        run().unwrap_or_else(|error| {
+            tracing::warn!(path = %self.path.display(), %error, "the database's log could not be emptied");
+            false
+        })
     }
 
     fn write(&mut self, group: &[Batch<C>]) -> rusqlite::Result<()> {
@@ -169,47 +211,47 @@ impl<C> Thread<C> {
 /// Moves the log into the main file from time to time, on a connection and a thread of its own, so that commits never
 /// wait for it.
 struct Checkpoints {
-    wrote: SyncSender<u64>,
+    /// Pages in the log when the last one was asked for.
+    asked_at: usize,
+    due: SyncSender<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpoints {
     fn start(path: &Path) -> Checkpoints {
-        let (wrote, heard) = sync_channel::<u64>(16);
+        let (due, asked) = sync_channel::<()>(1);
         let path = path.to_owned();
         let run = move || {
             let connection = match files::open_writer(&path) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    tracing::warn!(%error, "no checkpoints: the log file grows until the next start");
+                    tracing::warn!(%error, "no checkpoints beside the commits: they wait longer now and then");
                     return;
                 }
             };
-            let mut changes = 0;
-            while let Ok(more) = heard.recv() {
-                changes += more;
-                if changes < CHECKPOINT_CHANGES {
-                    continue;
-                }
-                changes = 0;
+            while asked.recv().is_ok() {
                 if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
                     tracing::warn!(%error, "checkpoint failed");
                 }
             }
         };
         let thread = std::thread::Builder::new().name("store-checkpoint".to_owned()).spawn(run);
-        Checkpoints { wrote, thread: thread.ok() }
+        Checkpoints { asked_at: 0, due, thread: thread.ok() }
     }
 
-    /// How many changes were written.
-    fn wrote(&self, changes: usize) {
-        // When the thread is busy with a checkpoint the next commit counts for this one.
-        let _ = self.wrote.try_send(u64::try_from(changes).unwrap_or(0) + 1);
+    /// How long the log is now. Wakes the thread only when a checkpoint is due.
+    fn log_has(&mut self, pages: usize) {
+        // Fewer than before: it started over.
+        self.asked_at = if pages < self.asked_at { 0 } else { self.asked_at };
+        // While one is asked for already, the next commit asks again.
+        if pages - self.asked_at >= CHECKPOINT_PAGES && self.due.try_send(()).is_ok() {
+            self.asked_at = pages;
+        }
     }
 
     fn stop(mut self) {
         let thread = self.thread.take();
-        drop(self.wrote);
+        drop(self.due);
         if thread.is_some_and(|t| t.join().is_err()) {
             tracing::error!("the store's checkpoint thread ended abnormally");
         }

@@ -19,12 +19,19 @@ pub(super) fn number_by_id(c: &Connection, id: &str) -> rusqlite::Result<Option<
     c.prepare_cached("SELECT number FROM jobs WHERE id = ?1")?.query_row([id], |row| row.get(0)).optional()
 }
 
-/// The latest version, or the one asked for.
+/// One version of a job; 0 is the latest.
 pub(super) fn version(c: &Connection, number: i64, version: u64) -> Result<Option<Job>, QueryError> {
-    let sql = "SELECT v.spec, v.progress, j.id FROM versions v JOIN jobs j ON j.number = v.job
-        WHERE v.job = ?1 AND v.version = CASE WHEN ?2 = 0 THEN j.version ELSE ?2 END";
-    let row = c.prepare_cached(sql)?.query_row(params![number, version], texts).optional()?;
-    row.map(|texts| job_of(&texts)).transpose()
+    // Two statements: one that decided by its parameter would be compiled again whenever the parameter is bound.
+    let row = if version == 0 {
+        let sql = "SELECT v.spec, v.progress, j.id FROM jobs j
+            JOIN versions v ON v.job = j.number AND v.version = j.version WHERE j.number = ?1";
+        c.prepare_cached(sql)?.query_row([number], texts)
+    } else {
+        let sql = "SELECT v.spec, v.progress, j.id FROM jobs j
+            JOIN versions v ON v.job = j.number WHERE j.number = ?1 AND v.version = ?2";
+        c.prepare_cached(sql)?.query_row(params![number, version], texts)
+    };
+    row.optional()?.map(|texts| job_of(&texts)).transpose()
 }
 
 pub(super) fn stored(c: &Connection, number: i64) -> Result<Option<StoredJob>, QueryError> {
