@@ -9,6 +9,7 @@ use crate::pool::{Backoff, LONGEST_PAUSE, Pool};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use serde::Serialize;
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -19,10 +20,30 @@ pub struct ConnectOptions {
     pub node_id: String,
     /// At least one; see [`crate::address::parse_addresses`].
     pub addresses: Vec<Address>,
+    /// Where to look for corrected addresses and credentials after a refusal.
+    pub reread: Option<Reread>,
     /// TLS settings.
     pub tls: TlsOptions,
     /// Seed for the order of addresses and the jitter of pauses; different on every node.
     pub seed: u64,
+}
+
+/// Gives the configured addresses anew, or `None` when nothing can be said now. Called from the connector's task, at
+/// most once per round; it may read small files.
+#[derive(Clone)]
+pub struct Reread(Arc<dyn Fn() -> Option<Vec<Address>> + Send + Sync>);
+
+impl Reread {
+    /// Asks `read` each time.
+    pub fn new(read: impl Fn() -> Option<Vec<Address>> + Send + Sync + 'static) -> Reread {
+        Reread(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for Reread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reread")
+    }
 }
 
 /// How the connection stands, for `agent debug`.
@@ -92,8 +113,21 @@ impl Connector {
                     let pause = self.backoff.next(&mut self.random);
                     self.failed(&error);
                     tokio::time::sleep(pause).await;
+                    if error.code == code::UNAUTHORIZED {
+                        self.reread();
+                    }
                 }
             }
+        }
+    }
+
+    /// A token that was corrected since it was refused works without a restart.
+    fn reread(&mut self) {
+        let Some(Reread(read)) = &self.options.reread else { return };
+        if let Some(addresses) = read()
+            && self.pool.reconfigure(addresses)
+        {
+            tracing::info!("addresses or credentials of the orchestrators changed, trying these");
         }
     }
 

@@ -22,6 +22,16 @@ impl Pool {
         Pool { configured, learnt: Vec::new() }
     }
 
+    /// Takes over other configured addresses. What was learnt came with credentials that are of no use any more.
+    /// False when nothing changed.
+    pub(crate) fn reconfigure(&mut self, configured: Vec<Address>) -> bool {
+        if configured.is_empty() || configured == self.configured {
+            return false;
+        }
+        *self = Pool::new(configured);
+        true
+    }
+
     /// The order of one round: configured addresses shuffled, then learnt ones shuffled. Learnt ones come last for
     /// they may be private to the server's own network.
     pub(crate) fn round(&self, random: &mut fastrand::Rng) -> Vec<Address> {
@@ -98,6 +108,20 @@ mod tests {
         let firsts: std::collections::BTreeSet<String> =
             (0..50).map(|_| pool.round(&mut random)[0].to_string()).collect();
         assert_eq!(firsts.len(), 3, "not shuffled, or learnt ones first: {firsts:?}");
+    }
+
+    #[test]
+    fn corrected_credentials_replace_everything() {
+        let mut pool = Pool::new(parse_addresses(&["a,b"], "wrong").unwrap());
+        let from = pool.configured[0].clone();
+        pool.learn(&["c:4222".to_owned()], &from);
+        assert!(!pool.reconfigure(parse_addresses(&["a,b"], "wrong").unwrap()));
+        assert!(!pool.reconfigure(Vec::new()));
+        assert_eq!(pool.learnt.len(), 1);
+        assert!(pool.reconfigure(parse_addresses(&["a,b"], "right").unwrap()));
+        let round = pool.round(&mut fastrand::Rng::with_seed(7));
+        assert_eq!(round.len(), 2);
+        assert!(round.iter().all(|a| a.credentials == Credentials::Token("right".into())));
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn start(self, options: ServerOptions) -> Result<Running, Error> {
-        let listener = TcpListener::bind(options.listen).await.map_err(|e| in_the_way(&options, &e))?;
+        let listener = bind(options).await.map_err(|e| in_the_way(&options, &e))?;
         let addr = listener
             .local_addr()
             .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("listening address is unknown: {e}")))?;
@@ -100,6 +100,17 @@ impl Server {
         });
         let task = tokio::spawn(accept(listener, shared));
         Ok(Running { addr, phase, task })
+    }
+}
+
+async fn bind(options: ServerOptions) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(options.listen).await {
+        Err(error) if options.port_may_change && error.kind() == std::io::ErrorKind::AddrInUse => {
+            let port = options.listen.port();
+            tracing::info!("port {port} is in use, the API takes a free one; set API.Port to choose");
+            TcpListener::bind((options.listen.ip(), 0)).await
+        }
+        bound => bound,
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct ServerOptions {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// When the port is in use, take a free one instead of failing.
+    pub port_may_change: bool,
 }
 
 /// Bounds on what clients can ask of the server. The defaults of time and body size are Bacalhau 1.9's.

@@ -144,7 +144,10 @@ async fn a_port_in_use_is_told() {
     let (server, _) = serve(Fake::default()).await;
     let other =
         bacalhau_api::server::Server::new(crate::support::parts(&std::sync::Arc::new(Fake::default())));
-    let error = match other.start(bacalhau_api::server::ServerOptions { listen: server.addr }).await {
+    let error = match other
+        .start(bacalhau_api::server::ServerOptions { listen: server.addr, port_may_change: false })
+        .await
+    {
         Ok(_) => panic!("two servers on one port"),
         Err(error) => error,
     };

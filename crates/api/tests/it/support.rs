@@ -37,7 +37,10 @@ pub fn parts(fake: &Arc<Fake>) -> Parts {
 
 /// Starts a server on a free port of this machine.
 pub async fn start(server: Server) -> Running {
-    server.start(ServerOptions { listen: "127.0.0.1:0".parse().unwrap() }).await.unwrap()
+    server
+        .start(ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), port_may_change: false })
+        .await
+        .unwrap()
 }
 
 /// With the usual limits.

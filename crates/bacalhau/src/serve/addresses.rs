@@ -1,6 +1,6 @@
 //! What this machine is called and how others reach it.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 
 /// The machine's name.
 pub(super) fn hostname() -> String {
@@ -19,9 +19,4 @@ pub(super) fn outbound(target: &str) -> Option<IpAddr> {
 /// Addresses of this machine that are known without asking the network: where packets to the outside would leave.
 pub(super) fn own() -> Vec<IpAddr> {
     outbound("192.0.2.1:9").into_iter().chain([IpAddr::from([127, 0, 0, 1])]).collect()
-}
-
-/// True when nobody listens there now.
-pub(super) fn is_free(ip: IpAddr, port: u16) -> bool {
-    TcpListener::bind(SocketAddr::new(ip, port)).is_ok()
 }

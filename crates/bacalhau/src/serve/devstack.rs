@@ -31,7 +31,7 @@ pub(crate) async fn run_devstack(context: &Context, args: DevstackArgs) -> Outco
         let config = node_config(&base, &folder.path, index, &orchestrators, args.random_ports)?;
         let mut dir = DataDir::open(&config)?;
         dir.node_name(&name, "puuid", "")?;
-        let node = Node::start(&config, &dir, &name, roles).await?;
+        let node = Node::start(&config, &dir, &name, roles, None).await?;
         orchestrators.extend(node.nats_addr().map(|addr| format!("127.0.0.1:{}", addr.port())));
         running.push((node, roles));
     }

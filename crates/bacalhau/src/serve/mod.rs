@@ -12,7 +12,9 @@ pub(crate) use devstack::run_devstack;
 use crate::commands::serve::ServeArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::settings::Settings;
 use bacalhau_config::{DataDir, Value, validate};
+use bacalhau_wire::connect::Reread;
 use node::{Node, Roles};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +46,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
         tracing::warn!("--name {} is ignored: this data folder belongs to node {name}", args.name);
     }
     tracing::info!("Starting bacalhau...");
-    let mut node = Node::start(&config, &dir, &name, roles).await?;
+    let mut node = Node::start(&config, &dir, &name, roles, Some(reread(context))).await?;
     let note = RunNote::write(dir.path(), node.api_addr());
     tracing::info!(node = name, api = %node.api_addr(), "bacalhau node running");
     let ended = tokio::select! {
@@ -55,6 +57,23 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     node.shutdown().await;
     drop(note);
     Ok(ended?)
+}
+
+/// Reads the orchestrators' addresses and tokens again, from the same flags, environment and files. A configuration
+/// that cannot be read at that moment changes nothing.
+fn reread(context: &Context) -> Reread {
+    let (global, items) = (context.global.clone(), context.config_items.clone());
+    let environment = context.environment.clone();
+    Reread::new(move || {
+        let settings = Settings::load(&global, &items, &environment);
+        match settings.and_then(|settings| options::orchestrators(settings.config())) {
+            Ok(addresses) => Some(addresses),
+            Err(error) => {
+                tracing::warn!(%error, "the configuration cannot be read again, going on with what it was");
+                None
+            }
+        }
+    })
 }
 
 /// Completes on SIGINT or SIGTERM.

@@ -3,13 +3,14 @@
 use super::options;
 use super::watch::Watch;
 use crate::failure::fail;
-use bacalhau_api::server::{self, Running, ServerOptions, Services};
+use bacalhau_api::server::{self, Running, Services};
 use bacalhau_compute::{ComputeNode, Way};
 use bacalhau_config::{Config, DataDir, render};
 use bacalhau_model::{Error, version};
 use bacalhau_nats_server::Server;
 use bacalhau_orchestrator::Orchestrator;
 use bacalhau_wire::bus_local::LocalBus;
+use bacalhau_wire::connect::Reread;
 use bacalhau_wire::subjects;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,12 +35,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts all parts; what a later part needs is running before it.
+    /// Starts all parts; what a later part needs is running before it. `reread` gives the orchestrators' addresses
+    /// and tokens anew when a token was refused.
     pub(super) async fn start(
         config: &Config,
         dir: &DataDir,
         name: &str,
         roles: Roles,
+        reread: Option<Reread>,
     ) -> Result<Node, Error> {
         subjects::check_node_id(name).map_err(|why| {
             fail(format!("node name {name:?} cannot be used: {why}"))
@@ -56,7 +59,7 @@ impl Node {
             orchestrator = Some(started);
         }
         let compute = match roles.compute {
-            true => Some(start_compute(config, dir, name, nats.as_ref()).await?),
+            true => Some(start_compute(config, dir, name, nats.as_ref(), reread).await?),
             false => None,
         };
         let services = Services {
@@ -66,8 +69,7 @@ impl Node {
             version: version::this_build(),
             config: render::document(config),
         };
-        let listen = options::api_address(config, !roles.orchestrator)?;
-        let api = server::start(ServerOptions { listen }, services).await?;
+        let api = server::start(options::api(config, !roles.orchestrator)?, services).await?;
         Ok(Node { nats, orchestrator, compute, api })
     }
 
@@ -192,12 +194,13 @@ async fn start_compute(
     dir: &DataDir,
     name: &str,
     server: Option<&Server>,
+    reread: Option<Reread>,
 ) -> Result<(ComputeNode, Ended), Error> {
     let addresses = options::orchestrators(config)?;
     let executor = options::executor(config, dir, &addresses);
     let way = match server {
         Some(server) => Way::Local(local_bus(server, name)?),
-        None => Way::Connect(options::connect(config, name, addresses)),
+        None => Way::Connect(options::connect(config, name, addresses, reread)),
     };
     let options = bacalhau_compute::Options {
         node_id: name.to_owned(),

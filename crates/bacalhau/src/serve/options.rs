@@ -2,6 +2,7 @@
 
 use super::addresses;
 use crate::failure::fail;
+use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
@@ -13,9 +14,9 @@ use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, Spec
 use bacalhau_orchestrator::Settings;
 use bacalhau_wire::address::{Address, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
-use bacalhau_wire::connect::ConnectOptions;
+use bacalhau_wire::connect::{ConnectOptions, Reread};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,16 +85,10 @@ pub(super) fn job_defaults(config: &Config) -> JobDefaults {
 
 /// Where the API listens. A port that nobody asked for gives way on mere compute nodes, so that several fit on one
 /// machine.
-pub(super) fn api_address(config: &Config, may_move: bool) -> Result<SocketAddr, Error> {
+pub(super) fn api(config: &Config, only_compute: bool) -> Result<ServerOptions, Error> {
     let ip = bacalhau_config::validate::listen_address(config.text("API.Host"), &addresses::own())?;
-    let port = port(config, "API.Port");
-    if may_move && !config.is_set("API.Port") && !addresses::is_free(ip, port) {
-        tracing::info!(
-            "port {port} is in use, the API of this compute node takes a free one; set API.Port to choose"
-        );
-        return Ok(SocketAddr::new(ip, 0));
-    }
-    Ok(SocketAddr::new(ip, port))
+    let listen = SocketAddr::new(ip, port(config, "API.Port"));
+    Ok(ServerOptions { listen, port_may_change: only_compute && !config.is_set("API.Port") })
 }
 
 /// A port; validation has checked its range.
@@ -158,13 +153,12 @@ fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisher
         advertised => Some(advertised.to_owned()),
     };
     let key = "Publishers.Types.Local.Port";
-    let mut port = port(config, key);
-    if !config.is_set(key) && !addresses::is_free(IpAddr::from([0, 0, 0, 0]), port) {
-        tracing::info!("port {port} is in use, the local publisher takes a free one; set {key} to choose");
-        port = 0;
+    LocalPublisherConfig {
+        address: config.text("Publishers.Types.Local.Address").to_owned(),
+        port: port(config, key),
+        port_may_change: !config.is_set(key),
+        reachable_address: reachable,
     }
-    let address = config.text("Publishers.Types.Local.Address").to_owned();
-    LocalPublisherConfig { address, port, reachable_address: reachable }
 }
 
 /// Addresses of the orchestrators and their tokens.
@@ -176,10 +170,15 @@ pub(super) fn orchestrators(config: &Config) -> Result<Vec<Address>, Error> {
 }
 
 /// How a compute node connects.
-pub(super) fn connect(config: &Config, name: &str, addresses: Vec<Address>) -> ConnectOptions {
+pub(super) fn connect(
+    config: &Config,
+    name: &str,
+    addresses: Vec<Address>,
+    reread: Option<Reread>,
+) -> ConnectOptions {
     let ca_cert = Some(config.text("Compute.TLS.CACert")).filter(|path| !path.is_empty()).map(PathBuf::from);
     let tls = TlsOptions { ca_cert, handshake_first: config.bool("Compute.TLS.RequireTLS") };
-    ConnectOptions { node_id: name.to_owned(), addresses, tls, seed: seed() }
+    ConnectOptions { node_id: name.to_owned(), addresses, reread, tls, seed: seed() }
 }
 
 /// A fresh seed.

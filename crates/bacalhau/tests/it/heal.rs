@@ -27,6 +27,18 @@ fn a_wrong_token_is_said_once_and_a_right_one_joins_by_itself() {
 }
 
 #[test]
+fn a_token_corrected_in_the_node_s_file_is_taken_without_a_restart() {
+    let mut cluster = Cluster::new("the-right-token", &[]);
+    let address = cluster.nats();
+    let folder = cluster.root.path().join("node-0").display().to_string();
+    cluster.ok(&["config", "set", "Compute.Auth.Token=the-wrong-token", "--data-dir", &folder]);
+    let node = cluster.add_node(&address, &[]);
+    eventually("the token is refused", || cluster.nodes[node].log().contains("refused").then_some(()));
+    cluster.ok(&["config", "set", "Compute.Auth.Token=the-right-token", "--data-dir", &folder]);
+    cluster.wait_connected(1);
+}
+
+#[test]
 fn restarts_of_either_side_heal() {
     let mut cluster = Cluster::new("", &[]);
     let address = cluster.nats();

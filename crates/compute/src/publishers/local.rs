@@ -18,6 +18,8 @@ pub struct LocalPublisherConfig {
     pub address: String,
     /// `Publishers.Types.Local.Port`; 0 takes a free one.
     pub port: u16,
+    /// When the port is in use, take a free one instead of failing.
+    pub port_may_change: bool,
     /// An address of this node that other machines can reach, if one is known.
     pub reachable_address: Option<String>,
 }
@@ -25,7 +27,12 @@ pub struct LocalPublisherConfig {
 impl Default for LocalPublisherConfig {
     /// Bacalhau 1.9's defaults: 127.0.0.1, port 6001.
     fn default() -> LocalPublisherConfig {
-        LocalPublisherConfig { address: "127.0.0.1".to_owned(), port: 6001, reachable_address: None }
+        LocalPublisherConfig {
+            address: "127.0.0.1".to_owned(),
+            port: 6001,
+            port_may_change: false,
+            reachable_address: None,
+        }
     }
 }
 
@@ -72,7 +79,7 @@ impl LocalPublisher {
     /// # Errors
     /// The port cannot be bound.
     pub async fn start(config: &LocalPublisherConfig, folder: PathBuf) -> io::Result<LocalPublisher> {
-        let listener = TcpListener::bind(config.bind_address()).await?;
+        let listener = bind(config).await?;
         let port = listener.local_addr()?.port();
         archive::remove_parts(&folder);
         let stop = CancellationToken::new();
@@ -84,6 +91,20 @@ impl LocalPublisher {
     /// What the URLs start with.
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+}
+
+async fn bind(config: &LocalPublisherConfig) -> io::Result<TcpListener> {
+    let address = config.bind_address();
+    match TcpListener::bind(address).await {
+        Err(error) if config.port_may_change && error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::info!(
+                "port {} is in use, the local publisher takes a free one; set Publishers.Types.Local.Port to choose",
+                config.port
+            );
+            TcpListener::bind((address.ip(), 0)).await
+        }
+        bound => bound,
     }
 }
 
@@ -127,7 +148,12 @@ mod tests {
 
     fn config(address: &str, reachable: Option<&str>) -> LocalPublisherConfig {
         let reachable_address = reachable.map(str::to_owned);
-        LocalPublisherConfig { address: address.to_owned(), port: 1, reachable_address }
+        LocalPublisherConfig {
+            address: address.to_owned(),
+            port: 1,
+            port_may_change: false,
+            reachable_address,
+        }
     }
 
     #[test]

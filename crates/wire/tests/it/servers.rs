@@ -156,6 +156,7 @@ impl Drop for TestServer {
 pub(crate) fn connector(addresses: &str, token: &str) -> Connector {
     Connector::new(ConnectOptions {
         node_id: "n-1".into(),
+        reread: None,
         addresses: parse_addresses(&[addresses], token).unwrap(),
         tls: Default::default(),
         seed: 7,

@@ -26,7 +26,7 @@ fn certificates(folder: &Path) -> bool {
 
 fn connector(addr: &str, token: &str, tls: TlsOptions) -> Connector {
     let addresses = parse_addresses(&[addr], token).unwrap();
-    Connector::new(ConnectOptions { node_id: "n-1".into(), addresses, tls, seed: 7 })
+    Connector::new(ConnectOptions { node_id: "n-1".into(), reread: None, addresses, tls, seed: 7 })
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ impl Cluster {
             version: version(),
             config: json!({}),
         };
-        let listen = ServerOptions { listen: "127.0.0.1:0".parse().unwrap() };
+        let listen = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), port_may_change: false };
         let api = server::start(listen, services).await.unwrap();
         let cluster = Cluster { api, computes, orchestrator, nats, dir };
         eventually("all nodes are connected", async || {
