@@ -12,7 +12,7 @@ use bacalhau_orchestrator::Orchestrator;
 use bacalhau_wire::bus_local::LocalBus;
 use bacalhau_wire::connect::Reread;
 use bacalhau_wire::subjects;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -131,7 +131,9 @@ async fn finish(what: &str, ended: Ended) {
 fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, Error> {
     let port = options::port(config, "Orchestrator.Port");
     let token = Some(config.text("Orchestrator.Auth.Token").to_owned()).filter(|token| !token.is_empty());
-    if token.is_none() {
+    let host = config.text("Orchestrator.Host");
+    let only_here = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if token.is_none() && !only_here {
         tracing::warn!(
             "Orchestrator.Auth.Token is not set: every machine that reaches port {port} can join as a compute node"
         );
@@ -143,7 +145,7 @@ fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, 
         host => vec![format!("{host}:{port}")],
     };
     let options = bacalhau_nats_server::Options {
-        host: config.text("Orchestrator.Host").to_owned(),
+        host: host.to_owned(),
         port,
         server_name: Some(name.to_owned()),
         token,
