@@ -1,0 +1,85 @@
+//! Throughput of this server beside that of the Go server, in the same minutes on the same machine.
+//!
+//! Prints medians of interleaved rounds and their ratio. The Go server is `$NATS_SERVER_BIN`, or `nats-server` on the
+//! path; without one only this server is measured, and that is said.
+//!
+//!     cargo bench --package bacalhau-nats-server --bench throughput -- --rounds 5
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a bench prints its figures, rounds them, and its tables have the size that it gave them"
+)]
+
+mod client;
+mod servers;
+mod workload;
+
+use servers::{Process, Program};
+use std::error::Error;
+use workload::WORKLOADS;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const DEFAULT_ROUNDS: usize = 5;
+
+fn main() -> Outcome<()> {
+    let rounds = rounds()?;
+    let mut programs = vec![Program::own()];
+    match Program::original() {
+        Some(original) => programs.push(original),
+        None => println!("no Go nats-server found (set NATS_SERVER_BIN): measuring this server only\n"),
+    }
+    // figures[what][program] holds one figure per round.
+    let mut figures = vec![vec![Vec::new(); programs.len()]; WORKLOADS.len() + 1];
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        for (which, program) in programs.iter().enumerate() {
+            let server = Process::start(program)?;
+            figures[WORKLOADS.len()][which].push(server.resident_mib()?);
+            for (what, workload) in WORKLOADS.iter().enumerate() {
+                figures[what][which].push(workload.run(server.address())?);
+            }
+        }
+    }
+    let names = WORKLOADS.iter().map(|w| w.name).chain(["resident, idle, MiB"]);
+    print_table(&programs, names.zip(figures));
+    Ok(())
+}
+
+/// `--rounds N`; whatever else Cargo passes on is not for us.
+fn rounds() -> Outcome<usize> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds").skip(1);
+    arguments.next().map_or(Ok(DEFAULT_ROUNDS), |text| {
+        text.parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| format!("--rounds takes a number, not {text:?}").into())
+    })
+}
+
+fn print_table<'a>(programs: &[Program], rows: impl Iterator<Item = (&'a str, Vec<Vec<f64>>)>) {
+    print!("{:34}", "");
+    programs.iter().for_each(|program| print!("{:>16}", program.name));
+    println!("{:>10}", if programs.len() > 1 { "ratio" } else { "" });
+    for (name, figures) in rows {
+        let medians: Vec<f64> = figures.into_iter().map(median).collect();
+        print!("{name:34}");
+        medians.iter().for_each(|figure| print!("{:>16}", shown(*figure)));
+        match medians[..] {
+            [own, original] => println!("{:>10.2}", own / original),
+            _ => println!(),
+        }
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn shown(figure: f64) -> String {
+    if figure >= 1_000.0 { format!("{figure:.0}") } else { format!("{figure:.1}") }
+}
