@@ -22,7 +22,6 @@ use bacalhau_model::event::topic;
 use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
 use env::EnvAllowList;
 use futures_util::future::try_join_all;
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,13 +254,14 @@ impl Executor {
         try_join_all(prepare).await
     }
 
-    /// Removes what a crash left behind: folders of executions that are not in `keep`. Blocks; call it at start.
+    /// Removes what a former life left behind: the folders of all executions, for nothing runs yet and whatever runs
+    /// again prepares its inputs afresh. Blocks; call it at start.
     /// Logs stay; see [`LogStore::prune`]. Returns how many folders were removed.
     ///
     /// # Errors
     /// The folder of executions cannot be listed.
-    pub fn sweep(&self, keep: &HashSet<String>) -> io::Result<usize> {
-        work::sweep(&self.inner.config.executions_folder(), keep)
+    pub fn sweep(&self) -> io::Result<usize> {
+        work::sweep(&self.inner.config.executions_folder())
     }
 
     /// Removes logs untouched for longer than `log_age`, the oldest logs beyond `log_bytes` in total, and results of

@@ -1,6 +1,5 @@
 //! The private folder of one execution: created when first needed, removed when the last user lets go.
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -105,16 +104,15 @@ impl LazyFolder {
     }
 }
 
-/// Removes the folders below `executions` whose names are not in `keep`. Files (logs) stay.
-pub(super) fn sweep(executions: &Path, keep: &HashSet<String>) -> io::Result<usize> {
+/// Removes the folders below `executions`. Files (logs) stay.
+pub(super) fn sweep(executions: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(executions) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
     let mut removed = 0;
     for entry in entries.flatten() {
-        let is_kept = entry.file_name().to_str().is_some_and(|name| keep.contains(name));
-        if !is_kept && entry.file_type().is_ok_and(|t| t.is_dir()) {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
             remove(&entry.path());
             removed += 1;
         }
@@ -139,16 +137,15 @@ mod tests {
     }
 
     #[test]
-    fn sweeping_keeps_what_is_known_and_logs() {
+    fn sweeping_keeps_logs() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["e-1/inputs", "e-2/results"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         fs::write(dir.path().join("e-3.log"), "x").unwrap();
-        let keep = HashSet::from(["e-2".to_owned()]);
-        assert_eq!(sweep(dir.path(), &keep).unwrap(), 1);
-        assert!(!dir.path().join("e-1").exists());
-        assert!(dir.path().join("e-2/results").exists() && dir.path().join("e-3.log").exists());
-        assert_eq!(sweep(&dir.path().join("missing"), &keep).unwrap(), 0);
+        assert_eq!(sweep(dir.path()).unwrap(), 2);
+        assert!(!dir.path().join("e-1").exists() && !dir.path().join("e-2").exists());
+        assert!(dir.path().join("e-3.log").exists());
+        assert_eq!(sweep(&dir.path().join("missing")).unwrap(), 0);
     }
 }

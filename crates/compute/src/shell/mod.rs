@@ -18,7 +18,7 @@ use driver::{Command, Driver};
 use link::Link;
 use log_source::Logs;
 use runs::Runs;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,8 +104,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
     })?;
     let executor = Executor::open(options.executor).await?;
-    let known: HashSet<String> = stored.iter().map(|s| s.execution.id.clone()).collect();
-    match executor.sweep(&known) {
+    match executor.sweep() {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed folders that a former life left behind"),
         Err(error) => tracing::warn!(%error, "folders of a former life could not be removed"),
