@@ -146,7 +146,7 @@ impl Client {
             builder.tls_certs_merge(authorities(endpoint)?).tls_danger_accept_invalid_certs(endpoint.insecure)
         };
         let http = builder.build().map_err(|e| errors::unbuildable("cannot set up the HTTP client", &e))?;
-        Ok(Client { http, base, shown: endpoint.url.clone() })
+        Ok(Client { http, base, shown: without_user(&endpoint.url) })
     }
 
     /// The server's address as it was given.
@@ -219,9 +219,16 @@ impl Client {
     }
 }
 
+/// The address as it may be printed: what stands before an `@` can hold a password.
+fn without_user(address: &str) -> String {
+    let Some((before, host)) = address.rsplit_once('@') else { return address.to_owned() };
+    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
+    format!("{scheme}********@{host}")
+}
+
 fn base_url(text: &str) -> Result<Url, Error> {
     let bad = |why: &dyn fmt::Display| {
-        Error::new("BadRequest", format!("bad server address {text:?}: {why}"))
+        Error::new("BadRequest", format!("bad server address {:?}: {why}", without_user(text)))
             .component("HTTPClient")
             .hint("write it as http://host:port or https://host:port")
     };
@@ -268,6 +275,20 @@ fn authorities(endpoint: &Endpoint) -> Result<Vec<reqwest::Certificate>, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        for (address, shown) in [
+            ("http://host:1234", "http://host:1234"),
+            ("http://u:hush@host:1", "http://********@host:1"),
+            ("http://[u:hush@host:1]:1234", "http://********@host:1]:1234"),
+            ("u:hu@sh@host", "********@host"),
+        ] {
+            assert_eq!(without_user(address), shown);
+        }
+        let error = base_url("http://[u:hush@host:1]:1234").unwrap_err();
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
 
     #[test]
     fn addresses() {
