@@ -28,14 +28,14 @@ pub struct ConnectOptions {
     pub seed: u64,
 }
 
-/// Gives the configured addresses anew, or `None` when nothing can be said now. Called from the connector's task, at
-/// most once per round; it may read small files.
+/// Gives the configured addresses anew, or why it cannot. Called from the connector's task, at most once per round; it
+/// may read small files.
 #[derive(Clone)]
-pub struct Reread(Arc<dyn Fn() -> Option<Vec<Address>> + Send + Sync>);
+pub struct Reread(Arc<dyn Fn() -> Result<Vec<Address>, Error> + Send + Sync>);
 
 impl Reread {
     /// Asks `read` each time.
-    pub fn new(read: impl Fn() -> Option<Vec<Address>> + Send + Sync + 'static) -> Reread {
+    pub fn new(read: impl Fn() -> Result<Vec<Address>, Error> + Send + Sync + 'static) -> Reread {
         Reread(Arc::new(read))
     }
 }
@@ -83,6 +83,8 @@ pub struct Connector {
     status: watch::Sender<Status>,
     /// The trouble that was told last, until it is over.
     told: Option<String>,
+    /// Why the configuration could not be read again, as it was told last.
+    unreadable: Option<String>,
 }
 
 impl Connector {
@@ -94,6 +96,7 @@ impl Connector {
             random: fastrand::Rng::with_seed(options.seed),
             status: watch::Sender::new(Status::default()),
             told: None,
+            unreadable: None,
             options,
         }
     }
@@ -124,10 +127,19 @@ impl Connector {
     /// A token that was corrected since it was refused works without a restart.
     fn reread(&mut self) {
         let Some(Reread(read)) = &self.options.reread else { return };
-        if let Some(addresses) = read()
-            && self.pool.reconfigure(addresses)
-        {
-            tracing::info!("addresses or credentials of the orchestrators changed, trying these");
+        match read() {
+            Ok(addresses) => {
+                self.unreadable = None;
+                if self.pool.reconfigure(addresses) {
+                    tracing::info!("addresses or credentials of the orchestrators changed, trying these");
+                }
+            }
+            Err(error) => {
+                if self.unreadable.as_ref() != Some(&error.message) {
+                    tracing::warn!(%error, "the configuration cannot be read again, going on with what it was");
+                    self.unreadable = Some(error.message);
+                }
+            }
         }
     }
 

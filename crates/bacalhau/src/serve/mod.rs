@@ -59,20 +59,13 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     Ok(ended?)
 }
 
-/// Reads the orchestrators' addresses and tokens again, from the same flags, environment and files. A configuration
-/// that cannot be read at that moment changes nothing.
+/// Reads the orchestrators' addresses and tokens again, from the same flags, environment and files.
 fn reread(context: &Context) -> Reread {
     let (global, items) = (context.global.clone(), context.config_items.clone());
     let environment = context.environment.clone();
     Reread::new(move || {
-        let settings = Settings::load(&global, &items, &environment);
-        match settings.and_then(|settings| options::orchestrators(settings.config())) {
-            Ok(addresses) => Some(addresses),
-            Err(error) => {
-                tracing::warn!(%error, "the configuration cannot be read again, going on with what it was");
-                None
-            }
-        }
+        let settings = Settings::load(&global, &items, &environment)?;
+        options::orchestrators(settings.config())
     })
 }
 
