@@ -250,3 +250,14 @@ pub const NOTHING: &str = r#"(module (memory (export "memory") 1) (func (export 
 
 /// Never ends and never yields.
 pub const FOREVER: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
+
+/// Says so, then never ends. It could open files, so its inputs are laid out for it.
+pub const UP_FOREVER: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\08\00\00\00\03\00\00\00up\0a")
+    (func (export "_start")
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (loop (br 0))))"#;

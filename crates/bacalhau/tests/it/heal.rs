@@ -1,6 +1,6 @@
 //! What breaks heals without hands: tokens, orchestrators that go away, restarts.
 
-use crate::cluster::{Cluster, NOTHING, eventually, wat_job};
+use crate::cluster::{Cluster, NOTHING, UP_FOREVER, eventually, wat_job};
 
 #[test]
 fn a_wrong_token_is_said_once_and_a_right_one_joins_by_itself() {
@@ -58,6 +58,33 @@ fn restarts_of_either_side_heal() {
     assert!(cluster.nodes[0].terminate(), "a node ends well on SIGTERM");
     eventually("the good-bye is seen", || (cluster.connected() == 0).then_some(()));
     assert!(cluster.orchestrator.terminate(), "an orchestrator ends well on SIGTERM");
+}
+
+#[test]
+fn a_service_goes_on_after_a_kill_of_its_node() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    let job = wat_job("service", UP_FOREVER, "").replace("Type: batch", "Type: service");
+    let job = cluster.file("service.yaml", &job);
+    cluster.ok(&["job", "run", &job, "--wait=false"]);
+    let times_up = |cluster: &Cluster| {
+        let output = cluster.cli(&["job", "logs", "service"]);
+        String::from_utf8_lossy(&output.stdout).matches("up\n").count()
+    };
+    eventually("the service is up", || (times_up(&cluster) == 1).then_some(()));
+    cluster.nodes[0].kill();
+    eventually("the loss of the connection is seen", || (cluster.connected() == 0).then_some(()));
+    cluster.nodes[0].start();
+    cluster.wait_connected(1);
+    // The log of an execution goes on where it was; another execution has another log.
+    let executions =
+        |cluster: &Cluster| cluster.json(&["job", "executions", "service"]).as_array().map_or(0, Vec::len);
+    eventually("the service is up again", || {
+        (times_up(&cluster) == 2 || executions(&cluster) > 1).then_some(())
+    });
+    assert_eq!(executions(&cluster), 1, "the same execution went on");
 }
 
 #[test]
