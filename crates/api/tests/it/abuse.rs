@@ -153,4 +153,11 @@ async fn a_port_in_use_is_told() {
     };
     assert_eq!((error.code.as_ref(), error.component.as_ref()), ("ConfigurationError", "APIServer"));
     assert!(error.message.contains("already in use") && error.hint.contains("API.Port"), "{error:?}");
+
+    let third =
+        bacalhau_api::server::Server::new(crate::support::parts(&std::sync::Arc::new(Fake::default())));
+    let options = bacalhau_api::server::ServerOptions { listen: server.addr, port_may_change: true };
+    let third = third.start(options).await.unwrap();
+    assert_eq!(third.addr.ip(), server.addr.ip());
+    assert_ne!(third.addr.port(), server.addr.port());
 }

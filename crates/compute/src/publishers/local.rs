@@ -156,6 +156,19 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_port_in_use_gives_way_only_if_it_may() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = LocalPublisherConfig { port, ..config("127.0.0.1", None) };
+        let refused = LocalPublisher::start(&config, dir.path().to_owned()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        config.port_may_change = true;
+        let publisher = LocalPublisher::start(&config, dir.path().to_owned()).await.unwrap();
+        assert!(!publisher.base_url().ends_with(&format!(":{port}")), "{}", publisher.base_url());
+    }
+
     #[test]
     fn urls_are_reachable_when_that_is_known() {
         let cases = [
