@@ -69,6 +69,8 @@ pub(crate) struct Conn {
     pub(crate) parked: bool,
     /// Reading stopped in the middle of a batch.
     pub(crate) stopped: bool,
+    /// Has been parked in this batch already.
+    pub(crate) held_back: bool,
 
     /// Has bytes to be written at the end of the round.
     pub(crate) touched: bool,
@@ -111,6 +113,7 @@ impl Conn {
             in_ready: false,
             parked: false,
             stopped: false,
+            held_back: false,
             touched: false,
             blocked_since: None,
             congested: false,

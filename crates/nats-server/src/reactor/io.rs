@@ -55,13 +55,12 @@ impl Reactor {
         if conn.linger_until.is_some() {
             return self.discard_input(key);
         }
-        // The rest of a batch in which reading stopped comes first, and to its end: a receiver that does not move may
-        // hold a publisher back once per batch, not for ever (local readers: see `Congestion`).
-        if std::mem::take(&mut conn.stopped) && !self.feed(key, &[], false) {
+        // The rest of a batch in which reading stopped comes first, and nothing is read before its end.
+        if std::mem::take(&mut conn.stopped) && !self.feed(key, &[]) {
             return;
         }
         let Some(conn) = self.fabric.conn(key) else { return };
-        if conn.parked || conn.is_closing() || !conn.readable {
+        if conn.stopped || conn.parked || conn.is_closing() || !conn.readable {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -73,7 +72,8 @@ impl Reactor {
                 // end of the stream, which may have been announced together with them.
                 conn.readable = count == buffer.len() || conn.read_closed;
                 conn.active = true;
-                self.feed(key, buffer.get(..count).unwrap_or_default(), true);
+                conn.held_back = false;
+                self.feed(key, buffer.get(..count).unwrap_or_default());
                 if self.fabric.conn(key).is_some_and(|conn| conn.readable) {
                     self.make_ready(key);
                 }
@@ -85,13 +85,16 @@ impl Reactor {
         self.buffer = buffer;
     }
 
-    /// Lets a session act on bytes; true if the connection is still open. `may_stop`: it may be held back.
-    fn feed(&mut self, key: u32, bytes: &[u8], may_stop: bool) -> bool {
+    /// Lets a session act on bytes; true if the connection is still open.
+    fn feed(&mut self, key: u32, bytes: &[u8]) -> bool {
         let Some(conn) = self.fabric.conn(key) else { return false };
+        // A receiver that does not move may hold a publisher back once per batch, not for ever (local readers: see
+        // `Congestion`).
+        let may_pause = !conn.held_back;
         // Taken out, because operations need the whole reactor.
         let mut inbound: Inbound = std::mem::take(&mut conn.inbound);
         let (result, pause) = {
-            let mut session = Session::new(self, key, may_stop);
+            let mut session = Session::new(self, key, may_pause);
             let result = inbound.feed(bytes, &mut session);
             (result, session.should_pause())
         };
@@ -103,8 +106,12 @@ impl Reactor {
                 }
                 conn.stopped = flow == Flow::Stop && !inbound.is_empty();
                 conn.inbound = inbound;
+                conn.held_back |= pause;
                 if pause {
                     self.park(key);
+                } else if conn.stopped {
+                    // Its turn was too expensive: the others come first.
+                    self.make_ready(key);
                 }
                 true
             }

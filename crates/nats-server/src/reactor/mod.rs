@@ -32,6 +32,10 @@ pub(crate) const WAKER: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in its turn.
 const READ_BUFFER: usize = 128 * 1024;
+/// What the publications of one client may cost in its turn (see `Fabric::work`): some milliseconds. Ordinary traffic
+/// does not come near it; but with many subscriptions one client can make a single small message cost as much as ten
+/// thousand, and everybody else waits meanwhile.
+const TURN: u64 = 100_000;
 /// How long sockets may take to accept what is queued when the server ends.
 const END: Duration = Duration::from_millis(100);
 /// Events taken from the system at a time.

@@ -13,7 +13,7 @@ use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
 use crate::{auth, subject};
 
-use super::Reactor;
+use super::{Reactor, TURN};
 
 /// One batch of one connection.
 pub(super) struct Session<'a> {
@@ -22,13 +22,15 @@ pub(super) struct Session<'a> {
     /// Copies of the connection's state, so that a publication does not have to look it up.
     behaviour: Behaviour,
     limits: Limits,
-    may_stop: bool,
+    may_pause: bool,
     congestion: Congestion,
     closed: bool,
+    /// The turn ends when the fabric has worked so much.
+    turn_ends: u64,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(reactor: &'a mut Reactor, key: u32, may_stop: bool) -> Self {
+    pub(super) fn new(reactor: &'a mut Reactor, key: u32, may_pause: bool) -> Self {
         let limits = Limits {
             control_line: reactor.options.max_control_line,
             payload: reactor.options.max_payload,
@@ -36,8 +38,10 @@ impl<'a> Session<'a> {
             headers: false,
         };
         let behaviour = Behaviour::default();
+        let turn_ends = reactor.fabric.work() + TURN;
+        let congestion = Congestion::None;
         let mut session =
-            Self { reactor, key, behaviour, limits, may_stop, congestion: Congestion::None, closed: false };
+            Self { reactor, key, behaviour, limits, may_pause, congestion, closed: false, turn_ends };
         session.reload();
         session
     }
@@ -46,7 +50,7 @@ impl<'a> Session<'a> {
     pub(super) fn should_pause(&self) -> bool {
         match self.congestion {
             Congestion::None => false,
-            Congestion::Socket => self.may_stop,
+            Congestion::Socket => self.may_pause,
             Congestion::Local => true,
         }
     }
@@ -214,7 +218,8 @@ impl Sink for Session<'_> {
             Op::Ok => {}
             Op::Err => self.close(None, CloseReason::ClientClosed),
         }
-        if self.closed || self.should_pause() { Flow::Stop } else { Flow::Continue }
+        let stop = self.closed || self.should_pause() || self.reactor.fabric.work() > self.turn_ends;
+        if stop { Flow::Stop } else { Flow::Continue }
     }
 }
 

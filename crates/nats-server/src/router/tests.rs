@@ -62,10 +62,16 @@ fn found(router: &mut Router, subject: &str) -> (BTreeSet<u32>, BTreeMap<String,
     let result = router.matches(subject.as_bytes());
     let plain: BTreeSet<u32> = result.plain.iter().copied().collect();
     assert_eq!(plain.len(), result.plain.len(), "nobody twice");
-    let groups = result.groups.iter().map(|group| {
-        (String::from_utf8(group.name.to_vec()).unwrap(), group.members.iter().copied().collect())
-    });
-    (plain, groups.collect())
+    let groups: Vec<BTreeSet<u32>> =
+        result.groups.iter().map(|group| group.iter().copied().collect()).collect();
+    let name = |group: &BTreeSet<u32>| {
+        let member = *group.first().expect("no group is empty");
+        let queue = router.entries[member as usize].as_ref().unwrap().queue.as_ref().unwrap();
+        String::from_utf8(queue.to_vec()).unwrap()
+    };
+    let named: BTreeMap<_, _> = groups.iter().map(|group| (name(group), group.clone())).collect();
+    assert_eq!(named.len(), groups.len(), "no group twice");
+    (plain, named)
 }
 
 proptest! {

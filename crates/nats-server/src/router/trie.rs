@@ -40,28 +40,29 @@ impl Default for Trie {
 }
 
 impl Trie {
-    /// Adds a pattern.
-    pub(crate) fn insert(&mut self, pattern: &[u8], id: SubId) {
+    /// Adds a pattern. Returns the place in its node's list, which `remove` wants to know.
+    pub(crate) fn insert(&mut self, pattern: &[u8], id: SubId) -> usize {
         let mut at = ROOT;
+        let mut rest = false;
         for token in pattern.split(|byte| *byte == b'.') {
             if token == b">" {
-                if let Some(node) = self.nodes.get_mut(at) {
-                    node.rest.push(id);
-                }
-                return;
+                rest = true;
+                break;
             }
             at = match self.child(at, token) {
                 Some(child) => child,
                 None => self.add_child(at, token),
             };
         }
-        if let Some(node) = self.nodes.get_mut(at) {
-            node.here.push(id);
-        }
+        let Some(node) = self.nodes.get_mut(at) else { return 0 };
+        let list = if rest { &mut node.rest } else { &mut node.here };
+        list.push(id);
+        list.len() - 1
     }
 
-    /// Removes what `insert` added with the same arguments, and the nodes that nobody needs then.
-    pub(crate) fn remove(&mut self, pattern: &[u8], id: SubId) {
+    /// Removes what is at `place` in the list of `pattern`'s node, and the nodes that nobody needs then. Returns the
+    /// subscription that is at `place` now, if one moved there.
+    pub(crate) fn remove(&mut self, pattern: &[u8], place: usize) -> Option<SubId> {
         let mut path: Vec<(u32, &[u8])> = Vec::new();
         let mut at = ROOT;
         let mut rest = false;
@@ -71,16 +72,13 @@ impl Trie {
                 break;
             }
             path.push((at, token));
-            let Some(child) = self.child(at, token) else { return };
-            at = child;
+            at = self.child(at, token)?;
         }
-        if let Some(node) = self.nodes.get_mut(at) {
-            let list = if rest { &mut node.rest } else { &mut node.here };
-            list.retain(|other| *other != id);
-        }
+        let node = self.nodes.get_mut(at)?;
+        let moved = super::take_out(if rest { &mut node.rest } else { &mut node.here }, place);
         while let Some((parent, token)) = path.pop() {
             if !self.nodes.get(at).is_some_and(Node::is_empty) {
-                return;
+                break;
             }
             self.nodes.remove(at);
             if let Some(node) = self.nodes.get_mut(parent) {
@@ -92,17 +90,20 @@ impl Trie {
             }
             at = parent;
         }
+        moved
     }
 
     /// Appends every subscription whose pattern matches the literal `subject`. A subject with an empty token matches
-    /// nothing: no subscription could name it.
-    pub(crate) fn collect(&mut self, subject: &[u8], found: &mut Vec<SubId>) {
+    /// nothing: no subscription could name it. Returns how many nodes it has visited, the measure of its cost.
+    pub(crate) fn collect(&mut self, subject: &[u8], found: &mut Vec<SubId>) -> u64 {
         if subject.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
-            return;
+            return 0;
         }
+        let mut visited = 0;
         self.pending.clear();
         self.pending.push((ROOT, 0));
         while let Some((at, start)) = self.pending.pop() {
+            visited += 1;
             let Some(node) = self.nodes.get(at) else { continue };
             // A start past the end means that all tokens have been used.
             let Some(rest) = subject.get(start..) else {
@@ -119,6 +120,7 @@ impl Trie {
                 self.pending.push((*child, next));
             }
         }
+        visited
     }
 
     fn child(&self, at: u32, token: &[u8]) -> Option<u32> {

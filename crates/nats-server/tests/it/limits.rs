@@ -237,3 +237,29 @@ fn an_observer_that_panics_does_not_stop_the_server() {
         Raw::connected(server.addr(), PLAIN);
     }
 }
+
+#[test]
+fn expensive_publications_leave_turns_to_others() {
+    let server = server();
+    let mut victim = Raw::connected(server.addr(), PLAIN);
+    let mut costly = Raw::connected(server.addr(), PLAIN);
+    // All patterns agree with the subject but for its last token, so that a search must follow every one of them.
+    const TOKENS: usize = 15;
+    let subscriptions: String = (0..1 << TOKENS)
+        .map(|n| {
+            let token = |bit: usize| if n >> bit & 1 == 1 { "*." } else { "a." };
+            format!("SUB {}end {n}\r\n", (0..TOKENS).map(token).collect::<String>())
+        })
+        .collect();
+    costly.send(subscriptions + "PING\r\n");
+    costly.until("PONG\r\n");
+    const MESSAGES: u64 = 500;
+    let publications: String =
+        (0..MESSAGES).map(|n| format!("PUB {}{n} 0\r\n\r\n", "a.".repeat(TOKENS))).collect();
+    costly.send(publications);
+    eventually("it has begun", || server.stats().in_msgs > 0);
+    victim.send("PING\r\n");
+    victim.until("PONG\r\n");
+    let done = server.stats().in_msgs;
+    assert!(done < MESSAGES, "the victim had to wait for the whole batch");
+}
