@@ -52,6 +52,19 @@ enum Event {
     User(Action),
 }
 
+impl Event {
+    fn is_for_orchestrator(&self) -> bool {
+        match self {
+            Event::Arrive { host, .. }
+            | Event::Committed { host, .. }
+            | Event::Wake { host, .. }
+            | Event::Start { host, .. } => *host == ORCHESTRATOR,
+            // A node's crash or a cut also tells the orchestrator at once, so they wait too.
+            Event::Fault(_) | Event::User(_) => true,
+        }
+    }
+}
+
 struct Cluster {
     random: fastrand::Rng,
     now: i64,
@@ -60,6 +73,8 @@ struct Cluster {
     orchestrator: OrchestratorHost,
     nodes: Vec<NodeHost>,
     weather: Weather,
+    /// The orchestrator does not run until then.
+    frozen_until: i64,
     /// Until when each node's link is cut.
     cut_until: Vec<i64>,
     /// When the last commit of each host finishes: commits are in order.
@@ -83,6 +98,7 @@ pub fn run(scenario: Scenario) -> Result<Report, Violation> {
         orchestrator: OrchestratorHost::new(),
         nodes: (0..nodes).map(|n| NodeHost::new(n, f64::from(random.u32(1..5)))).collect(),
         weather,
+        frozen_until: 0,
         cut_until: vec![0; nodes],
         busy_until: BTreeMap::new(),
         wake_at: BTreeMap::new(),
@@ -112,6 +128,11 @@ impl Cluster {
         while let Some(((at, _), event)) = self.events.pop_first() {
             self.now = at;
             self.report.events += 1;
+            if at < self.frozen_until && event.is_for_orchestrator() {
+                let thawed = self.frozen_until - at;
+                self.at(thawed, event);
+                continue;
+            }
             if !calm && at >= storm_ends {
                 calm = true;
                 self.weather = Weather::FAIR;
@@ -219,6 +240,7 @@ impl Cluster {
                     self.at(length, Event::Start { host: ORCHESTRATOR, life: self.orchestrator.life });
                 }
             }
+            Fault::Freeze(length) => self.frozen_until = self.now + length,
             Fault::CrashNode(host, length) => self.crash_node(host, length, false)?,
             Fault::WipeNode(host, length) => self.crash_node(host, length, true)?,
             Fault::Cut(host, length) => {

@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     WipeNode(usize, i64),
     /// Nothing passes between a node and the orchestrator for this long.
     Cut(usize, i64),
+    /// The orchestrator does not run for this long, and then goes on with what has arrived meanwhile.
+    Freeze(i64),
 }
 
 /// Draws the weather of a run and a list of faults with their times.
@@ -32,10 +34,11 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, until: i64) -> (Wea
         let length = if random.bool() { short } else { long };
         faults.push((
             at,
-            match random.u32(0..10) {
+            match random.u32(0..11) {
                 0..=2 => Fault::CrashOrchestrator(short),
                 3..=5 => Fault::CrashNode(node, length),
                 6 => Fault::WipeNode(node, length),
+                7 => Fault::Freeze(length),
                 _ => Fault::Cut(node, length),
             },
         ));

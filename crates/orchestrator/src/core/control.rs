@@ -118,8 +118,8 @@ impl Core {
     }
 
     pub(crate) fn connection_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
-        let grace = self.settings.reconnect_grace.min(self.settings.disconnect_timeout);
-        self.go_offline(now, node_id, "connection lost", now.saturating_add(grace), out);
+        let lose_at = now.saturating_add(self.grace(now));
+        self.go_offline(now, node_id, "connection lost", lose_at, out);
     }
 
     /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then.

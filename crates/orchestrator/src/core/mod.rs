@@ -4,6 +4,7 @@
 //! No IO, no clock, no async, and randomness only from a seed, so that a simulator can drive it. Everything that
 //! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
 
+mod absence;
 mod control;
 mod end;
 mod entry;
@@ -58,6 +59,8 @@ pub struct Core {
     cancelled: BTreeMap<String, Cancelled>,
     waiting: Waiting,
     timers: Timers,
+    /// Until then nodes get more time to come back; see [`Core::notice_absence`].
+    lenient_until: i64,
     /// Jobs to look at before the step ends.
     dirty: BTreeSet<String>,
     /// Something happened that may let waiting jobs run.
@@ -81,6 +84,7 @@ impl Core {
             cancelled: BTreeMap::new(),
             waiting: Waiting::default(),
             timers: Timers::default(),
+            lenient_until: 0,
             dirty: BTreeSet::new(),
             wake: false,
             batch: 0,
@@ -146,6 +150,7 @@ impl Core {
 
     /// Handles one input.
     pub fn step<T>(&mut self, now: i64, input: Input<T>, out: &mut Output<T>) {
+        self.notice_absence(now);
         match input {
             Input::Submit { job, stored, force, token } => self.submit(now, *job, stored, force, token, out),
             Input::Stop { job_id, reason, stored, token } => {

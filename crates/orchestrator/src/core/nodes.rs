@@ -77,6 +77,11 @@ impl Nodes {
         self.nodes.values()
     }
 
+    /// All nodes by ID, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut NodeEntry> {
+        self.nodes.values_mut()
+    }
+
     /// Nodes that may get work now.
     pub fn schedulable(&self) -> impl Iterator<Item = &NodeEntry> {
         self.nodes.values().filter(|n| n.state.is_schedulable())

@@ -37,9 +37,20 @@ impl World {
         }
     }
 
+    /// Time passes; the core is stepped whenever it asked for it, as the shell does.
     fn pass(&mut self, seconds: i64) {
-        self.now += seconds * SECOND;
+        let until = self.now + seconds * SECOND;
+        while let Some(at) = self.core.next_wakeup().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.step(Input::Tick);
+        }
+        self.now = until;
         self.step(Input::Tick);
+    }
+
+    /// Time passes while the process does not run.
+    fn sleep_through(&mut self, seconds: i64) {
+        self.now += seconds * SECOND;
     }
 
     fn node(&mut self, id: &str, cpu: f64) {
@@ -399,6 +410,34 @@ fn silence_is_loss_and_a_heartbeat_is_life() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_absence_of_the_orchestrator_is_no_loss_of_its_nodes() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    let limits = Timeouts { execution_timeout: 20, ..Timeouts::default() };
+    w.submit(with_timeouts(job("j", "batch", 1), limits)).unwrap();
+    w.submit(job("asked", "batch", 1)).unwrap();
+    let run = w.executions().into_iter().find(|e| e.job_id == "j").unwrap().id;
+    w.accept(&run);
+    w.sleep_through(3600);
+    w.step(Input::Tick);
+    assert_eq!(w.core.census().connected_nodes, 2);
+    assert_eq!(w.executions().len(), 2, "nothing is done again");
+    // The nodes have seen their connections die and may take longer than usual to come back.
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.step(Input::ConnectionLost { node_id: "n2".into() });
+    w.pass(30);
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    w.complete(&run);
+    assert_eq!(w.job("j").state.state_type, JobState::Completed);
+    assert_eq!(w.executions().len(), 2);
+    // Only so much longer.
+    w.pass(61);
+    assert_eq!(w.core.census().connected_nodes, 0);
 }
 
 #[test]
