@@ -49,6 +49,9 @@ fn is_zero_f64(value: &f64) -> bool {
     *value == 0.0
 }
 
+/// More cores than any machine has, few enough that sums of them stay exact.
+const MAX_CORES: f64 = 1_000_000.0;
+
 /// Tolerance for sums of fractions of a core: a millionth.
 const CPU_EPSILON: f64 = 1e-6;
 
@@ -56,6 +59,14 @@ impl Resources {
     /// True when nothing is asked for or available.
     pub fn is_zero(&self) -> bool {
         self.cpu <= CPU_EPSILON && self.memory == 0 && self.disk == 0 && self.gpu == 0
+    }
+
+    /// Whether these can be the amounts of a machine; the error says which cannot. JSON has numbers that no machine has.
+    pub fn check(&self) -> Result<(), String> {
+        if (0.0..=MAX_CORES).contains(&self.cpu) {
+            return Ok(());
+        }
+        Err(format!("CPU is {:e}; it must be a number of cores from 0 to {MAX_CORES}", self.cpu))
     }
 
     /// True when `self` fits into `limit` in every dimension.

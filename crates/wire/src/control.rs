@@ -10,8 +10,8 @@ use crate::messages::{
 };
 use crate::metadata::{Metadata, key};
 use crate::subjects;
-use bacalhau_model::Error;
 use bacalhau_model::error::code;
+use bacalhau_model::{Error, NodeInfo, Resources};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,11 +141,37 @@ pub fn read_request(message: &BusMessage) -> Result<Asked, Error> {
         ))
         .hint("Every node needs an ID of its own; the ID in a request must be that of the subject it is sent to"));
     }
+    for (what, amount) in capacities(&request) {
+        amount.check().map_err(|why| bad(format!("{what} of node {node_id}: {why}")))?;
+    }
     let reply = message
         .reply
         .clone()
         .ok_or_else(|| bad(format!("request of node {node_id} has no reply subject")))?;
     Ok(Asked { node_id: node_id.to_owned(), request, reply })
+}
+
+fn described(info: &NodeInfo) -> Vec<(&'static str, &Resources)> {
+    let compute = &info.compute_node_info;
+    vec![
+        ("MaxCapacity", &compute.max_capacity),
+        ("QueueCapacity", &compute.queue_capacity),
+        ("AvailableCapacity", &compute.available_capacity),
+        ("MaxJobRequirements", &compute.max_job_requirements),
+    ]
+}
+
+/// Every amount that a node claims to have, with its name.
+fn capacities(request: &ControlRequest) -> Vec<(&'static str, &Resources)> {
+    match request {
+        ControlRequest::Handshake(request) => described(&request.node_info),
+        ControlRequest::UpdateNodeInfo(request) => described(&request.node_info),
+        ControlRequest::Heartbeat(request) => vec![
+            ("AvailableCapacity", &request.available_capacity),
+            ("QueueUsedCapacity", &request.queue_used_capacity),
+        ],
+        ControlRequest::ShutdownNotice(_) => Vec::new(),
+    }
 }
 
 /// Writes an answer to a control request. `at` in nanoseconds since 1970.
@@ -215,6 +241,13 @@ mod tests {
         let broken =
             BusMessage { payload: bytes::Bytes::from_static(b"{}"), ..message("n-1", &heartbeat("n-1")) };
         assert!(read_request(&broken).unwrap_err().message.contains("too short"));
+        let mut impossible = HeartbeatRequest { node_id: "n-1".into(), ..Default::default() };
+        for cpu in [-5.0, 1e308] {
+            impossible.available_capacity.cpu = cpu;
+            let request = ControlRequest::Heartbeat(impossible.clone());
+            let error = read_request(&message("n-1", &request)).unwrap_err();
+            assert!(error.message.contains("AvailableCapacity of node n-1: CPU is "), "{}", error.message);
+        }
         let silent = BusMessage { reply: None, ..message("n-1", &heartbeat("n-1")) };
         assert!(read_request(&silent).is_err());
     }

@@ -31,6 +31,7 @@ mod requests;
 pub mod subjects;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 
 /// The present in nanoseconds since 1970, for metadata that the shells write.
 fn now() -> i64 {

@@ -5,6 +5,7 @@
 
 use super::command::Command;
 use bacalhau_wire::bus::{Bus, BusMessage, Subscription};
+use bacalhau_wire::throttle::Throttle;
 use bacalhau_wire::{control, data, subjects};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -24,10 +25,14 @@ pub(super) async fn start(
     Ok(())
 }
 
+/// Reads one message. What is wrong with it is logged unless too much is.
+type Read = fn(BusMessage, &Throttle) -> Option<Command>;
+
 /// Moves messages from a subscription to the driver until either is gone. A full driver slows the bus down.
-async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMessage) -> Option<Command>) {
+async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: Read) {
+    let complaints = Throttle::default();
     while let Some(message) = from.next().await {
-        if let Some(command) = read(message)
+        if let Some(command) = read(message, &complaints)
             && to.send(command).await.is_err()
         {
             return;
@@ -37,17 +42,19 @@ async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: fn(BusMes
     let _ = to.send(Command::Deaf).await;
 }
 
-fn control_request(message: BusMessage) -> Option<Command> {
+fn control_request(message: BusMessage, complaints: &Throttle) -> Option<Command> {
     match control::read_request(&message) {
         Ok(asked) => Some(Command::Control { request: Box::new(asked.request), reply_to: asked.reply }),
         Err(error) => {
-            tracing::warn!(subject = %message.subject, %error, "control request refused");
+            if let Some(left_out) = complaints.admit() {
+                tracing::warn!(subject = %message.subject, %error, left_out, "control request refused");
+            }
             message.reply.map(|reply_to| Command::Refuse { reply_to, error })
         }
     }
 }
 
-fn report(message: BusMessage) -> Option<Command> {
+fn report(message: BusMessage, complaints: &Throttle) -> Option<Command> {
     match data::read_report(&message) {
         Ok(report) => Some(Command::Report {
             node_id: report.node_id,
@@ -56,14 +63,16 @@ fn report(message: BusMessage) -> Option<Command> {
             reply_to: report.reply,
         }),
         Err(error) => {
-            tracing::warn!(%error, "report dropped");
+            if let Some(left_out) = complaints.admit() {
+                tracing::warn!(subject = %message.subject, %error, left_out, "report dropped");
+            }
             Some(Command::Unreadable { reply_to: message.reply })
         }
     }
 }
 
 /// The last token of the subject is `<seq>-<node>`, as [`super::post`] made it.
-fn answer(message: BusMessage) -> Option<Command> {
+fn answer(message: BusMessage, _: &Throttle) -> Option<Command> {
     let (_, token) = message.subject.rsplit_once('.')?;
     let (seq, node_id) = token.split_once('-')?;
     let result = data::check_ack(message.status, &message.payload);
