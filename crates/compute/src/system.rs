@@ -16,7 +16,7 @@ pub fn physical_resources(disk_path: &Path) -> Resources {
     Resources {
         cpu: logical_cpus(),
         memory: total_memory(Path::new("/")).unwrap_or(0),
-        disk: free_disk(disk_path).unwrap_or(0),
+        disk: disk(disk_path).map_or(0, |disk| disk.free),
         ..Resources::default()
     }
 }
@@ -27,11 +27,21 @@ fn logical_cpus() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
 }
 
-/// Bytes a user without privileges may still write at `path`.
-pub fn free_disk(path: &Path) -> io::Result<u64> {
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What a user without privileges may still write.
+    pub free: u64,
+    /// Its size.
+    pub total: u64,
+}
+
+/// The file system at `path` or its nearest existing parent.
+pub fn disk(path: &Path) -> io::Result<Disk> {
     let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(existing)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Disk { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
 }
 
 /// Total memory in bytes: the smaller of the machine's and the control group's limit.

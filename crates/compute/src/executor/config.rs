@@ -1,9 +1,10 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
 use crate::engines::wasm::WasmConfig;
-use crate::logs;
+use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
 use crate::sources::DownloadLimits;
+use crate::system;
 use std::path::PathBuf;
 
 /// Settings of an [`super::Executor`].
@@ -25,15 +26,18 @@ pub struct ExecutorConfig {
     pub downloads: DownloadLimits,
     /// The `local` publisher.
     pub local_publisher: LocalPublisherConfig,
-    /// Bytes of output kept per execution.
-    pub log_limit: u64,
+    /// How much disk logs may take.
+    pub log_limits: LogLimits,
 }
 
 impl ExecutorConfig {
     /// Defaults of Bacalhau 1.9 for a node with this folder.
     pub fn new(data_folder: impl Into<PathBuf>) -> ExecutorConfig {
+        let data_folder = data_folder.into();
+        // A disk that does not tell its size is taken for a large one.
+        let disk_size = system::disk(&data_folder).map_or(u64::MAX, |disk| disk.total);
         ExecutorConfig {
-            data_folder: data_folder.into(),
+            data_folder,
             allow_listed_local_paths: Vec::new(),
             env_allow_list: Vec::new(),
             disabled_engines: Vec::new(),
@@ -41,7 +45,7 @@ impl ExecutorConfig {
             disabled_publishers: Vec::new(),
             downloads: DownloadLimits::default(),
             local_publisher: LocalPublisherConfig::default(),
-            log_limit: logs::DEFAULT_LIMIT,
+            log_limits: LogLimits::for_disk(disk_size),
         }
     }
 

@@ -109,7 +109,7 @@ impl Executor {
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
             env_allowed,
-            logs: LogStore::new(config.executions_folder(), config.log_limit),
+            logs: LogStore::new(config.executions_folder(), config.log_limits),
             config,
         };
         Ok(Executor { inner: Arc::new(inner) })
@@ -264,14 +264,14 @@ impl Executor {
         work::sweep(&self.inner.config.executions_folder())
     }
 
-    /// Removes logs untouched for longer than `log_age`, the oldest logs beyond `log_bytes` in total, and results of
+    /// Removes logs untouched for longer than `log_age`, the oldest logs beyond their limit, and results of
     /// the `local` publisher older than `result_age`. Blocks; gives how many files were removed.
     ///
     /// # Errors
     /// A folder cannot be listed.
-    pub fn tidy(&self, log_age: Duration, log_bytes: u64, result_age: Duration) -> io::Result<usize> {
+    pub fn tidy(&self, log_age: Duration, result_age: Duration) -> io::Result<usize> {
         // Both are tried: trouble with the one must not let the other grow.
-        let logs = self.inner.logs.prune(log_age, log_bytes);
+        let logs = self.inner.logs.prune(log_age, self.inner.config.log_limits.together);
         let results = remove_older(&self.inner.config.published_folder(), result_age);
         Ok(logs? + results?)
     }

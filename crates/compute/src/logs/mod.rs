@@ -23,8 +23,28 @@ use tokio::sync::watch;
 /// Ends the name of a log file.
 const SUFFIX: &str = ".log";
 
-/// Bytes a log file may have unless the configuration says otherwise: 1 GiB.
-pub const DEFAULT_LIMIT: u64 = 1 << 30;
+/// How much disk logs may take, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Most for one execution.
+    pub execution: u64,
+    /// Most for all that have ended; the oldest go first.
+    pub together: u64,
+    /// All logs together leave so much of the disk free: the node's own records must always have room.
+    pub keep_free: u64,
+}
+
+impl LogLimits {
+    /// For a disk of this size: 1 GiB for one execution; together 10 GiB, or a quarter of a small disk; 512 MiB stay
+    /// free, or a tenth of a small disk. Bacalhau 1.9 has no configuration keys for this.
+    pub fn for_disk(total: u64) -> LogLimits {
+        LogLimits {
+            execution: 1 << 30,
+            together: (total / 4).min(10 << 30),
+            keep_free: (total / 10).min(512 << 20),
+        }
+    }
+}
 
 /// All log files of a node. Clones share the same store.
 #[derive(Clone, Debug)]
@@ -35,7 +55,7 @@ pub struct LogStore {
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    limit: u64,
+    limits: LogLimits,
     live: Mutex<HashMap<String, Arc<Live>>>,
 }
 
@@ -55,9 +75,9 @@ struct Progress {
 }
 
 impl LogStore {
-    /// A store over a folder, which is created with the first log. `limit` is the most bytes one execution may write.
-    pub fn new(folder: impl Into<PathBuf>, limit: u64) -> LogStore {
-        let inner = Inner { folder: folder.into(), limit, live: Mutex::new(HashMap::new()) };
+    /// A store over a folder, which is created with the first log.
+    pub fn new(folder: impl Into<PathBuf>, limits: LogLimits) -> LogStore {
+        let inner = Inner { folder: folder.into(), limits, live: Mutex::new(HashMap::new()) };
         LogStore { inner: Arc::new(inner) }
     }
 
@@ -167,8 +187,8 @@ impl LogStore {
         &self.inner.folder
     }
 
-    fn limit(&self) -> u64 {
-        self.inner.limit
+    fn limits(&self) -> LogLimits {
+        self.inner.limits
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {

@@ -4,12 +4,16 @@
 
 use super::frame::{self, LogStream};
 use super::head::Head;
-use super::{Live, LogStore};
+use super::{Live, LogLimits, LogStore};
+use crate::system;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes between two looks at the free space of the disk.
+const CHECK_DISK_EVERY: u64 = 1 << 20;
 
 /// What an execution printed, in short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +52,11 @@ struct Shared {
 struct State {
     file: Option<File>,
     length: u64,
+    /// Bytes written since the free space of the disk was looked at.
+    unchecked: u64,
     stdout: Head,
     stderr: Head,
-    /// The limit was reached; nothing more is written.
+    /// A limit was reached; nothing more is written.
     full: bool,
     error: Option<String>,
     buffer: Vec<u8>,
@@ -127,17 +133,16 @@ impl Drop for Shared {
 
 impl State {
     fn append(&mut self, shared: &Shared, stream: LogStream, part: &[u8]) -> io::Result<()> {
-        let limit = shared.store.limit();
         if self.file.is_none() {
             let (file, length) = open_log(shared.store.folder(), &shared.path)?;
             self.length = length;
             self.file = Some(file);
+            self.unchecked = CHECK_DISK_EVERY;
         }
         self.buffer.clear();
         let frame_length = (frame::HEADER + part.len()) as u64;
-        if self.length.saturating_add(frame_length) > limit {
-            let remark =
-                format!("\n[log cut here: the limit of {limit} bytes for one execution was reached]\n");
+        if let Some(why) = self.no_room(shared, frame_length) {
+            let remark = format!("\n[log cut here: {why}]\n");
             frame::encode(&mut self.buffer, LogStream::System, frame::now_nanos(), remark.as_bytes());
             self.full = true;
         } else {
@@ -148,6 +153,26 @@ impl State {
             self.length = self.length.saturating_add(self.buffer.len() as u64);
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// Why a frame of this length may not be written, if so.
+    fn no_room(&mut self, shared: &Shared, frame_length: u64) -> Option<String> {
+        let LogLimits { execution, keep_free, .. } = shared.store.limits();
+        if self.length.saturating_add(frame_length) > execution {
+            return Some(format!("the limit of {execution} bytes for one execution was reached"));
+        }
+        self.unchecked = self.unchecked.saturating_add(frame_length);
+        if self.unchecked < CHECK_DISK_EVERY {
+            return None;
+        }
+        self.unchecked = 0;
+        // A file system that does not tell its free space will say itself when it is full.
+        let free = system::disk(shared.store.folder()).ok()?.free;
+        (free < keep_free).then(|| {
+            format!("the node's disk has {free} bytes left, and logs must leave {keep_free} bytes free")
+        })
     }
 }
 

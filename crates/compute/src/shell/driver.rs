@@ -125,8 +125,22 @@ impl Driver {
     pub(super) async fn run(
         mut self,
         restored: Output<Token>,
-        mut commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Command>,
         mut committed: mpsc::Receiver<Committed>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let result = self.work(restored, commands, &mut committed, shutdown).await;
+        // However this ended, the runs that end from now on have nobody to tell.
+        self.runs.cancel_all().await;
+        result?;
+        self.drain(&mut committed).await
+    }
+
+    async fn work(
+        &mut self,
+        restored: Output<Token>,
+        mut commands: mpsc::Receiver<Command>,
+        committed: &mut mpsc::Receiver<Committed>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), Error> {
         let mut waiting = Vec::with_capacity(MOST_PER_BATCH);
@@ -139,7 +153,7 @@ impl Driver {
                 Some(done) = committed.recv() => self.settle(done)?,
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
-                        break;
+                        return Ok(());
                     }
                     let commands = std::mem::take(&mut waiting);
                     self.step_batch(commands);
@@ -152,18 +166,14 @@ impl Driver {
                         self.hand_over(out);
                     }
                 }
-                () = asked_to_stop(&mut shutdown) => break,
+                () = asked_to_stop(&mut shutdown) => return Ok(()),
             }
             self.deliver();
         }
-        // Runs that end from now on have nobody to tell.
-        drop(commands);
-        self.drain(&mut committed).await
     }
 
-    /// Ends what runs and waits for what is on its way to the disk.
+    /// Waits for what is on its way to the disk.
     async fn drain(mut self, committed: &mut mpsc::Receiver<Committed>) -> Result<(), Error> {
-        self.runs.cancel_all().await;
         // Acknowledgements and reports that leave only now come again after the next start; they are harmless.
         while self.pipeline.is_writing() {
             let Some(done) = committed.recv().await else { break };

@@ -10,8 +10,6 @@ const INTERVAL: Duration = Duration::from_secs(600);
 
 /// Logs are kept this long after their last line.
 const LOG_AGE: Duration = Duration::from_secs(24 * 3600);
-/// All logs together have at most this many bytes; the oldest go first.
-const LOG_BYTES: u64 = 10 << 30;
 /// Results of the local publisher are kept this long.
 const RESULT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -19,7 +17,7 @@ const RESULT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(super) async fn run(executor: Executor, mut stopping: watch::Receiver<bool>) {
     loop {
         let tidied = executor.clone();
-        let work = move || tidied.tidy(LOG_AGE, LOG_BYTES, RESULT_AGE);
+        let work = move || tidied.tidy(LOG_AGE, RESULT_AGE);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "removed old logs and results"),

@@ -1,8 +1,9 @@
 //! Logs as readers see them.
 
 use crate::support::{Node, hello, in_time, program, wasm};
-use bacalhau_compute::logs::{LogReader, LogStart, LogStore, LogStream, ReadOptions};
+use bacalhau_compute::logs::{LogLimits, LogReader, LogStart, LogStore, LogStream, ReadOptions};
 
+const LIMITS: LogLimits = LogLimits { execution: 1 << 20, together: 1 << 30, keep_free: 0 };
 const FOLLOW: ReadOptions = ReadOptions { start: LogStart::Beginning, follow: true };
 const ALL: ReadOptions = ReadOptions { start: LogStart::Beginning, follow: false };
 
@@ -16,7 +17,7 @@ async fn rest(mut reader: LogReader) -> String {
 
 fn store() -> (tempfile::TempDir, LogStore) {
     let dir = tempfile::tempdir().unwrap();
-    let store = LogStore::new(dir.path().join("logs"), 1 << 20);
+    let store = LogStore::new(dir.path().join("logs"), LIMITS);
     (dir, store)
 }
 
@@ -115,9 +116,25 @@ async fn large_output_arrives_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn logs_leave_room_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    // No disk has that much.
+    let store = LogStore::new(dir.path(), LogLimits { keep_free: u64::MAX, ..LIMITS });
+    let writer = store.open("e-1").unwrap();
+    writer.write(LogStream::Stdout, b"one");
+    writer.write(LogStream::Stdout, b"two");
+    assert_eq!(writer.finish().stdout, "onetwo", "the record keeps the first bytes all the same");
+    let text = rest(store.read("e-1", ALL).unwrap().unwrap()).await;
+    assert!(
+        text.starts_with("\n[log cut here: the node's disk has ") && text.ends_with("bytes free]\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn a_full_log_is_cut_with_a_remark() {
     let dir = tempfile::tempdir().unwrap();
-    let store = LogStore::new(dir.path(), 10_000);
+    let store = LogStore::new(dir.path(), LogLimits { execution: 10_000, ..LIMITS });
     let writer = store.open("e-1").unwrap();
     for _ in 0..100 {
         writer.write(LogStream::Stdout, &[b'x'; 1000]);
