@@ -82,10 +82,16 @@ impl Process {
 
     /// Asks it to end and waits until it has; gives whether it ended well.
     pub fn terminate(&mut self) -> bool {
+        self.signal("TERM");
         let Some(mut child) = self.child.take() else { return true };
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         eventually("the process ended", || child.try_wait().unwrap()).success()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        let (signal, pid) = (format!("-{name}"), child.id().to_string());
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
     }
 
     /// Everything it logged so far, over all its lives.

@@ -88,6 +88,28 @@ fn a_service_goes_on_after_a_kill_of_its_node() {
 }
 
 #[test]
+fn an_orchestrator_that_slept_gives_no_work_away() {
+    let mut cluster = Cluster::new("", &["Orchestrator.NodeManager.DisconnectTimeout=3s"]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    let job = wat_job("long", UP_FOREVER, "");
+    let job = cluster.file("long.yaml", &job);
+    cluster.ok(&["job", "run", &job, "--wait=false"]);
+    eventually("it runs", || cluster.ok(&["job", "logs", "long"]).contains("up").then_some(()));
+    // The fault itself: nothing can be waited for while the orchestrator does not run.
+    cluster.orchestrator.signal("STOP");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    cluster.orchestrator.signal("CONT");
+    cluster.wait_connected(1);
+    let after = cluster.file("after.yaml", &wat_job("after", NOTHING, ""));
+    cluster.ok(&["job", "run", &after]);
+    let executions = cluster.json(&["job", "executions", "long"]);
+    assert_eq!(executions.as_array().map_or(0, Vec::len), 1, "the work goes on where it is: {executions}");
+    cluster.ok(&["job", "stop", "long"]);
+}
+
+#[test]
 fn a_node_with_several_addresses_uses_the_next_one() {
     let mut cluster = Cluster::new("", &[]);
     let dead = crate::cluster::free_port();
