@@ -47,6 +47,7 @@ impl Value {
     /// What was expected, in Bacalhau 1.9's words.
     pub fn from_text(key: &Key, text: &str) -> Result<Value, String> {
         let shown = mask_text(key, text);
+        let of_key = |error: String| format!("config key: \"{}\": {error}", key.path);
         let expects =
             |what: &str| format!("config key: \"{}\" expects {what}, received: {shown:?}", key.path);
         match key.kind {
@@ -60,8 +61,8 @@ impl Value {
             Kind::Duration => duration::parse(text).map(Value::Duration).ok_or_else(|| {
                 format!("{}; write it like 30s, 5m or 1h30m", expects("a valid duration value"))
             }),
-            Kind::List => list(text, &shown).map(Value::List),
-            Kind::Map => map(text).map(Value::Map),
+            Kind::List => list(text, &shown).map(Value::List).map_err(of_key),
+            Kind::Map => map(text).map(Value::Map).map_err(of_key),
             Kind::Locality => locality(text).map(Value::Text).ok_or_else(|| expects("anywhere or local")),
             Kind::Json => Err(format!("config key: \"{}\" can only be set in a file", key.path)),
         }
@@ -259,7 +260,7 @@ mod tests {
             ("JobAdmissionControl.Locality", "x", "expects anywhere or local"),
         ] {
             let error = text(path, value).unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(says) && error.contains(path), "{error}");
         }
         for value in ["hush@a;b", "hush@a,,b", "hush@a b"] {
             let error = text("Compute.Orchestrators", value).unwrap_err();

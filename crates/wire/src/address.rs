@@ -115,6 +115,10 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
         "nats" => false,
         "tls" => true,
         "ws" | "wss" => return fail("WebSocket is not supported"),
+        // Shown only if it can be nothing else: a slip of the pen may have put a secret there.
+        word if word.len() <= 6 && word.bytes().all(|b| b.is_ascii_lowercase()) => {
+            return fail(&format!("unknown scheme {word:?}"));
+        }
         _ => return fail("unknown scheme"),
     };
     let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']')) {
