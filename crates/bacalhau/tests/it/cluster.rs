@@ -174,13 +174,21 @@ impl Cluster {
         format!("127.0.0.1:{}", self.nats_port)
     }
 
-    /// Runs a client command.
+    /// Runs a client command, which must end in time.
     pub fn cli(&self, args: &[&str]) -> Output {
         let mut command = bacalhau(&self.root.path().join("client"));
         let (group, rest) = args.split_at(1);
         command.args(group).args(rest);
         command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
-        command.current_dir(self.root.path()).output().unwrap()
+        command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let pid = child.id().to_string();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
+        end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            panic!("bacalhau {} did not end", args.join(" "));
+        })
     }
 
     /// Runs a client command that must succeed and gives its standard output.

@@ -76,6 +76,25 @@ fn logs_follow_a_running_job_and_stop_ends_it() {
 }
 
 #[test]
+fn following_a_job_that_says_nothing_ends_with_it() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    // The reader may come before, between and after the moments in which the job ends: often enough for each.
+    for round in 0..60 {
+        let silent = wat_job(&format!("silent-{round}"), NOTHING, "");
+        let job = cluster.file("silent.yaml", &silent);
+        cluster.ok(&["job", "run", &job, "--follow"]);
+        let broken = wat_job(&format!("broken-{round}"), NOTHING, "");
+        let broken = broken.replace("EntryModule: /m.wasm", "EntryModule: /missing.wasm");
+        let job = cluster.file("broken.yaml", &broken);
+        let failed = cluster.cli(&["job", "run", &job, "--follow"]);
+        assert!(!failed.status.success(), "{}", String::from_utf8_lossy(&failed.stdout));
+    }
+}
+
+#[test]
 fn an_ops_job_runs_on_every_node_and_a_timeout_fails_a_job() {
     let mut cluster = Cluster::new("", &[]);
     let address = cluster.nats();

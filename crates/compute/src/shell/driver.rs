@@ -218,7 +218,12 @@ impl Driver {
                 self.acknowledge(Token { reply_to, seq: 0 });
                 return None;
             }
-            Command::Probed { execution_id, result } => Input::Probed { execution_id, result },
+            Command::Probed { execution_id, result } => {
+                if result.is_err() {
+                    self.runs.ended(&execution_id);
+                }
+                Input::Probed { execution_id, result }
+            }
             Command::Publishing { execution_id } => Input::Publishing { execution_id },
             Command::Finished { execution_id, result } => {
                 self.runs.ended(&execution_id);

@@ -65,3 +65,34 @@ impl LogSource for Logs {
         Box::pin(self.lines(request))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::ExecutorConfig;
+    use crate::shell::runs::Runs;
+    use std::time::Duration;
+
+    /// The last output of a run is written, its log is closed, and only then does the core learn of the end. A reader
+    /// that comes in between is told that there may be output.
+    #[tokio::test]
+    async fn a_reader_that_comes_between_the_end_and_its_news_ends_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let executor = Executor::open(ExecutorConfig::new(dir.path())).await.unwrap();
+        let (commands, mut waiting) = mpsc::channel(8);
+        let mut runs = Runs::new(executor.clone(), commands.clone());
+        let logs = Logs::new(executor, commands);
+        let driver = tokio::spawn(async move {
+            for _ in 0..2 {
+                let Some(Command::MayPrint { answer, .. }) = waiting.recv().await else { panic!() };
+                answer.send(true).unwrap();
+            }
+            runs.ended("e-1");
+        });
+        let request = LogRequest { execution_id: "e-1".into(), follow: true, ..LogRequest::default() };
+        let lines = logs.lines(request).await.unwrap();
+        let all = tokio::time::timeout(Duration::from_secs(10), lines.collect::<Vec<_>>()).await;
+        assert_eq!(all.expect("the stream ends").len(), 0);
+        driver.await.unwrap();
+    }
+}

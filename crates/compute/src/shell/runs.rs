@@ -71,9 +71,11 @@ impl Runs {
         }
     }
 
-    /// A run came to its end.
+    /// A run came to its end, or will not begin. Also ends readers that began to wait for output after the last of it
+    /// had been written and before the core knew.
     pub(super) fn ended(&mut self, execution_id: &str) {
         self.cancels.remove(execution_id);
+        self.executor.logs().end(execution_id);
     }
 
     /// Ends everything and waits until it has ended. Nobody reads the reports any more.
