@@ -40,6 +40,7 @@ pub fn validate(config: &Config) -> Result<(), Error> {
             problems.push(format!("{path}: must be longer than 0s"));
         }
     }
+    problems.extend(logging(config));
     problems.extend(not_supported(config));
     problems.extend(methods(config));
     if problems.is_empty() {
@@ -60,6 +61,20 @@ fn ports(config: &Config) -> Vec<String> {
         problems.push(format!("Compute.Network: port range {from} to {to} is empty or out of 1 to 65535"));
     }
     problems
+}
+
+/// Names that Bacalhau 1.9 takes; some of its modes look like others here.
+fn logging(config: &Config) -> Vec<String> {
+    let lists: [(&str, &[&str]); 2] = [
+        ("Logging.Level", &["trace", "debug", "info", "warn", "error", "fatal", "panic", "disabled"]),
+        ("Logging.Mode", &["default", "json", "combined", "event", "station", "cmd"]),
+    ];
+    let wrong = lists.into_iter().filter_map(|(path, names)| {
+        let found = config.text(path);
+        let known = names.iter().any(|name| name.eq_ignore_ascii_case(found));
+        (!known).then(|| format!("{path}: {found:?} is not one of {}", names.join(", ")))
+    });
+    wrong.collect()
 }
 
 fn port(number: i64) -> Option<String> {

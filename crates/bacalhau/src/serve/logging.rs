@@ -12,8 +12,9 @@ pub(super) fn start(config: &Config) {
     let level = match config.text("Logging.Level").to_ascii_lowercase().as_str() {
         "trace" => "trace",
         "debug" => "debug",
-        "warn" | "warning" => "warn",
+        "warn" => "warn",
         "error" | "fatal" | "panic" => "error",
+        "disabled" => "off",
         _ => "info",
     };
     let filter = EnvFilter::new(format!("{level},{QUIET}"));

@@ -124,8 +124,8 @@ fn is_local(source: &bacalhau_model::SpecConfig) -> bool {
     ["inline", "local", "localDirectory"].iter().any(|name| source.is_type(name))
 }
 
-/// The text of a refused bid.
-pub(crate) fn refusal(reasons: &[String]) -> String {
+/// The text of a refused bid. Each reason goes on after "this node does not".
+fn refusal(reasons: &[String]) -> String {
     let all: Vec<String> = reasons.iter().map(|r| format!("rejected bid: this node does not {r}")).collect();
     all.join("; ")
 }

@@ -52,7 +52,7 @@ pub enum Input<T> {
 /// Why a bid is not made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Declined {
-    /// The node does not want it: the sentence after "this node does not".
+    /// The node does not want it, and why: what follows "rejected bid: ".
     Refused(String),
     /// The node could not find out.
     Error(Error),

@@ -138,7 +138,7 @@ impl Core {
         match result {
             Ok(disk) => self.judge(now, id, Some(disk), out),
             Err(Declined::Refused(reason)) => {
-                let reason = bid::refusal(&[reason]);
+                let reason = format!("rejected bid: {reason}");
                 slot.enter(ComputeState::AskForBidRejected, &reason, now);
                 let event = Event::new(topic::EXEC_SCANNING, reason, Time::from_unix_nanos(now));
                 slot.report(PendingReport::BidResult, Some(event), out);

@@ -236,14 +236,14 @@ fn what_only_io_can_tell_is_probed() {
     let probed = |id: &str, result| Input::Probed { execution_id: id.to_owned(), result };
     w.step(probed("fits", Ok(500)));
     w.step(probed("large", Ok(5_000)));
-    w.step(probed("no", Err(Declined::Refused("read that path".into()))));
+    w.step(probed("no", Err(Declined::Refused("that path is not allowed".into()))));
     w.step(probed("error", Err(Declined::Error(Error::plain("no answer")))));
     assert_eq!(w.state("fits"), Some(ComputeState::AskForBidAccepted));
     assert_eq!(w.core.slot("fits").unwrap().usage.disk, 500);
     assert_eq!(w.state("large"), Some(ComputeState::AskForBidRejected));
     assert_eq!(
         w.core.slot("no").unwrap().execution.compute_state.message,
-        "rejected bid: this node does not read that path"
+        "rejected bid: that path is not allowed"
     );
     assert_eq!(w.state("error"), Some(ComputeState::Failed));
     // A late answer changes nothing.
