@@ -61,6 +61,10 @@ fn url(configured: &Configured) -> String {
         Some((scheme, host)) => (scheme.to_ascii_lowercase(), host),
         None => (if configured.use_tls { "https" } else { "http" }.to_owned(), host),
     };
+    let (login, host) = match host.rsplit_once('@') {
+        Some((login, host)) => (format!("{login}@"), host),
+        None => (String::new(), host),
+    };
     let host = if host.is_empty() || host == ANY_HOST { "127.0.0.1" } else { host };
     let is_bare_ipv6 = host.matches(':').count() > 1 && !host.starts_with('[');
     let (host, has_port) = match is_bare_ipv6 {
@@ -70,7 +74,8 @@ fn url(configured: &Configured) -> String {
             host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())),
         ),
     };
-    if has_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{}", configured.port) }
+    let port = if has_port { String::new() } else { format!(":{}", configured.port) };
+    format!("{scheme}://{login}{host}{port}")
 }
 
 /// The credential: from the environment, else from the profile.
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(at("h", "80", true), "https://h:80");
         assert_eq!(at("https://h:99/", "80", false), "https://h:99");
         assert_eq!(at("http://h", "80", true), "http://h:80");
+        assert_eq!(at("http://u:p@h:9", "80", false), "http://u:p@h:9");
         assert_eq!(at("::1", "80", false), "http://[::1]:80");
         assert_eq!(at("[::1]:9", "80", false), "http://[::1]:9");
     }

@@ -8,6 +8,9 @@ use crate::spec::SpecConfig;
 use crate::task::Task;
 use std::collections::BTreeSet;
 
+/// Longest job ID, bytes.
+const MAX_ID: usize = 255;
+
 /// Checks a submission before defaults are filled in. All problems, not just the first.
 pub fn submission(job: &Job) -> Result<(), Vec<String>> {
     let mut errors = Vec::new();
@@ -22,6 +25,15 @@ pub fn submission(job: &Job) -> Result<(), Vec<String>> {
     }
     if job.count < 0 {
         errors.push("job count must be >= 0".to_owned());
+    }
+    // An ID is part of URLs; Bacalhau 1.9 takes IDs that it cannot find again.
+    let is_odd = |c: char| c == '/' || c.is_control();
+    if matches!(job.id.as_str(), "." | "..") || job.id.len() > MAX_ID || job.id.contains(is_odd) {
+        errors.push(format!(
+            "job ID {:?} cannot be used: it is part of URLs, so it must not be . or .., contain / or control \
+             characters, or have more than {MAX_ID} bytes",
+            job.id
+        ));
     }
     for (what, text) in [("Name", &job.name), ("Namespace", &job.namespace)] {
         if text.contains('\0') {

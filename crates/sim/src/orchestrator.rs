@@ -104,9 +104,13 @@ impl OrchestratorHost {
             false => self.disk.jobs.get(id).map(|job| self.disk.stored(job)),
         };
         let input = match action {
-            Action::Submit(job) => {
-                Input::Submit { job: job.clone(), stored: None, force: false, token: Token::User }
-            }
+            Action::Submit(job) => Input::Submit {
+                job: job.clone(),
+                stored: None,
+                id_taken: false,
+                force: false,
+                token: Token::User,
+            },
             Action::Stop(n) => {
                 let Some(job) = submitted.get(*n) else { return Ok(false) };
                 let stored = stored_unless_held(&job.id);
@@ -115,7 +119,13 @@ impl OrchestratorHost {
             Action::Update(n) => {
                 let Some(job) = submitted.get(*n) else { return Ok(false) };
                 let stored = stored_unless_held(&job.id);
-                Input::Submit { job: Box::new(job.clone()), stored, force: true, token: Token::User }
+                Input::Submit {
+                    job: Box::new(job.clone()),
+                    stored,
+                    id_taken: false,
+                    force: true,
+                    token: Token::User,
+                }
             }
         };
         self.step(now, input)

@@ -1,6 +1,7 @@
 //! One HTTP request and its answer: addresses, headers, TLS options, size limits.
 
 use super::errors;
+use bacalhau_model::error::code;
 use bacalhau_model::{BuildVersion, Error, json, lenient};
 use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -155,6 +156,13 @@ impl Client {
     }
 
     pub(super) fn url(&self, path: &[&str], query: &[(&str, String)]) -> Result<Url, Error> {
+        // A URL cannot carry these as names: they would lead to another path.
+        if let Some(name) = path.iter().find(|name| matches!(**name, "" | "." | "..")) {
+            return Err(Error::new(
+                code::NOT_FOUND,
+                format!("there is nothing with the name or ID {name:?}"),
+            ));
+        }
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {

@@ -33,6 +33,8 @@ pub struct JobQuery {
     pub version: u64,
     /// Comma-separated `history`, `executions`; empty for the job alone.
     pub include: &'static str,
+    /// Leave out the copy of the job in each execution; see [`ExecutionsQuery::without_job`].
+    pub without_job: bool,
 }
 
 /// Which executions of a job.
@@ -52,6 +54,9 @@ pub struct ExecutionsQuery {
     pub limit: u32,
     /// Where to go on.
     pub next_token: String,
+    /// Leave out the copy of the job in each execution. A large job with many executions is a very large answer
+    /// otherwise. Bacalhau 1.9 does not know this and always sends the copy.
+    pub without_job: bool,
 }
 
 /// Which part of a job's history.
@@ -132,7 +137,8 @@ impl Client {
         let pairs = Pairs::default()
             .text("namespace", &query.namespace)
             .number("job_version", query.version)
-            .text("include", query.include);
+            .text("include", query.include)
+            .flag("without_job", query.without_job);
         self.get(&["orchestrator", "jobs", id], &pairs.0).await
     }
 
@@ -145,7 +151,8 @@ impl Client {
             .text("order_by", &query.order_by)
             .flag("reverse", query.reverse)
             .number("limit", query.limit.into())
-            .text("next_token", &query.next_token);
+            .text("next_token", &query.next_token)
+            .flag("without_job", query.without_job);
         self.get(&["orchestrator", "jobs", id, "executions"], &pairs.0).await
     }
 

@@ -71,7 +71,7 @@ async fn questions_and_answers() {
     let answer = client.submit(&Job::default(), true).await.unwrap();
     assert_eq!(answer.job_id, "Bearer key v1.9.3 true");
     assert!(answer.warnings.is_empty());
-    let query = JobQuery { namespace: "a b".to_owned(), version: 2, include: "history" };
+    let query = JobQuery { namespace: "a b".to_owned(), version: 2, include: "history", without_job: false };
     let found = client.job("x/../y", &query).await.unwrap().job;
     assert_eq!(found.id, "x/../y");
     assert_eq!(found.name, "namespace=a+b&job_version=2&include=history");

@@ -105,7 +105,7 @@ pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Ans
     let include = input.text("include")?;
     let wants = |what: &str| include.split(',').any(|word| word.trim() == what);
     let (wants_history, wants_executions) = (wants("history"), wants("executions"));
-    let old_client = history::is_old(&input);
+    let (old_client, without_job) = (history::is_old(&input), input.boolean("without_job")?);
     let length = if wants_executions { Length::Unknown } else { Length::Short };
     let full = app.show(length, move |records| {
         let mut job = records.resolve(&namespace, &id)?;
@@ -123,7 +123,10 @@ pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Ans
             false => None,
         };
         let executions = match wants_executions {
-            true => Some(Page::only(records.executions(&job.id, versions, Paging::default())?.items)),
+            true => {
+                let items = records.executions(&job.id, versions, Paging::default())?.items;
+                Some(Page::only(trimmed(items, without_job)))
+            }
             false => None,
         };
         Ok(Full { job, history, executions })
@@ -135,11 +138,22 @@ pub(super) async fn executions(State(app): State<App>, Id(id): Id, input: Input)
     let (namespace, versions, token) = (input.text("namespace")?, versions_of(&input)?, token_of(&input)?);
     // Bacalhau 1.9 takes any word here.
     let paging = paging_of(&token, order_of(&token.sort_by).unwrap_or_default());
+    let without_job = input.boolean("without_job")?;
     let page = app.show(Length::Unknown, move |records| {
         let job = records.resolve(&namespace, &id)?;
-        Ok(Page::of(records.executions(&job.id, versions, paging)?, token))
+        let mut page = records.executions(&job.id, versions, paging)?;
+        page.items = trimmed(page.items, without_job);
+        Ok(Page::of(page, token))
     });
     page.await
+}
+
+/// Each execution carries its job, as in Bacalhau 1.9, unless the client can do without.
+fn trimmed(mut executions: Vec<Execution>, without_job: bool) -> Vec<Execution> {
+    if without_job {
+        executions.iter_mut().for_each(|execution| execution.job = None);
+    }
+    executions
 }
 
 pub(super) async fn versions(State(app): State<App>, Id(id): Id, input: Input) -> Answer {

@@ -153,7 +153,11 @@ fn inline(path: &Path, target: &str) -> Result<InputSource, Error> {
 }
 
 fn pack(path: &Path, content: &[u8]) -> std::io::Result<Vec<u8>> {
-    let name = path.file_name().map_or_else(|| Path::new(DEFAULT_TARGET), Path::new);
+    // A node looks for the one member that ends with `.wasm`, whatever the file is called here.
+    let mut name = path.file_name().map_or_else(|| DEFAULT_TARGET.into(), std::ffi::OsStr::to_owned);
+    if Path::new(&name).extension().is_none_or(|extension| extension != "wasm") {
+        name.push(".wasm");
+    }
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);

@@ -114,9 +114,16 @@ pub(crate) fn render<T: Serialize>(
             let columns: Vec<Column> = fields.iter().map(|f| f.column.clone()).collect();
             let style =
                 Style { hide_header: args.hide_header, colour: colour && !args.no_style, wide: args.wide };
-            Ok(table::render(&columns, &rows(args.wide), style))
+            let mut rows = rows(args.wide);
+            rows.iter_mut().flatten().for_each(|cell| *cell = harmless(cell));
+            Ok(table::render(&columns, &rows, style))
         }
     }
+}
+
+/// Names are other people's: what would move the cursor or colour a terminal is shown as a mark.
+fn harmless(cell: &str) -> String {
+    cell.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Prints the list.
@@ -145,6 +152,7 @@ mod tests {
         assert_eq!(show(ListFormat::Table, true), " ID   NOTE\n n-1  a,1\n n-2  a,2\n");
         assert_eq!(show(ListFormat::Csv, false), "id,note\nn-1,\"a,1\"\nn-2,\"a,2\"\n");
         assert_eq!(show(ListFormat::Json, false), "[1,2]\n");
+        assert_eq!(harmless("a\u{1b}[31m\nb"), "a\u{fffd}[31m\nb");
         assert_eq!(show(ListFormat::Yaml, false), "- 1\n- 2\n");
     }
 }

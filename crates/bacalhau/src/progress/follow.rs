@@ -13,15 +13,23 @@ const MAX_STREAMS: usize = 16;
 
 /// Follows a job to its end and returns it.
 pub(super) async fn follow(client: &Client, out: &Out, id: &str) -> Result<Job, Failure> {
-    let mut seen: HashSet<String> = HashSet::new();
+    let (mut seen, mut told): (HashSet<String>, HashSet<String>) = Default::default();
     let mut streams: JoinSet<Result<(), Failure>> = JoinSet::new();
     let (mut pace, mut patience) = (Pace::new(), Patience::default());
     loop {
         let job = patience.take(client.job(id, &JobQuery::default()).await)?.map(|details| details.job);
-        let query = ExecutionsQuery { order_by: "created_at".to_owned(), ..ExecutionsQuery::default() };
+        let query = ExecutionsQuery {
+            order_by: "created_at".to_owned(),
+            without_job: true,
+            ..ExecutionsQuery::default()
+        };
         let page = patience.take(client.executions(id, &query).await)?;
         let mut waiting = 0;
         for execution in page.into_iter().flat_map(|page| page.items) {
+            // The job's own message may only say that nothing was left to try.
+            if let Some(why) = failure(&execution).filter(|_| told.insert(execution.id.clone())) {
+                out.warning(&format!("execution {} failed: {why}", execution.id));
+            }
             if seen.contains(&execution.id) || !has_output(&execution) {
                 continue;
             }
@@ -50,6 +58,13 @@ pub(super) async fn follow(client: &Client, out: &Out, id: &str) -> Result<Job, 
             () = tokio::time::sleep(pace.next()) => {}
         }
     }
+}
+
+/// Why an execution failed, if it did.
+fn failure(execution: &Execution) -> Option<&str> {
+    let state = &execution.compute_state;
+    let message = state.message.trim();
+    (state.state_type == ComputeState::Failed && !message.is_empty()).then_some(message)
 }
 
 /// Something runs or ran there.
@@ -105,7 +120,7 @@ async fn recorded(
     execution: &Execution,
     problem: &Error,
 ) -> Result<(), Failure> {
-    let page = client.executions(id, &ExecutionsQuery::default()).await;
+    let page = client.executions(id, &ExecutionsQuery { without_job: true, ..Default::default() }).await;
     let fresh = page.ok().and_then(|page| page.items.into_iter().find(|e| e.id == execution.id));
     let output = fresh.map(|e| e.run_output).unwrap_or_default();
     if output.stdout.is_empty() && output.stderr.is_empty() {

@@ -53,6 +53,12 @@ fn plan(args: &DevstackArgs) -> Result<Vec<Roles>, Error> {
     if args.orchestrators + args.hybrids == 0 {
         return Err(wrong("cannot add compute node: no orchestrators found in the existing devstack"));
     }
+    if args.orchestrators + args.hybrids > 1 {
+        return Err(wrong(
+            "more than one orchestrator is not supported by this version: each would be alone",
+        )
+        .hint("--hybrids 1 needs --orchestrators 0 beside it"));
+    }
     if args.bad_computes > 0 {
         return Err(wrong("--bad-computes is not supported by this version"));
     }

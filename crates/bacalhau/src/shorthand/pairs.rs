@@ -10,7 +10,7 @@ pub(crate) fn parse_map(texts: &[String]) -> Result<BTreeMap<String, String>, St
     for text in texts {
         // One pair whose value has commas needs no quotes.
         let record = match text.matches('=').count() {
-            1 => vec![text.trim_matches('"').to_owned()],
+            1 => vec![whole(text).to_owned()],
             _ => csv::parse_record(text)?,
         };
         for pair in record {
@@ -20,6 +20,11 @@ pub(crate) fn parse_map(texts: &[String]) -> Result<BTreeMap<String, String>, St
         }
     }
     Ok(map)
+}
+
+/// Without the quotes around all of it; quotes inside are the value's own.
+fn whole(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
 /// `k=v` or a bare `k`, checked as Kubernetes labels.

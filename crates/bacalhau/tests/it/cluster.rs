@@ -210,6 +210,23 @@ impl Cluster {
         serde_json::from_str(&self.ok(&with_output)).unwrap()
     }
 
+    /// Sends a PUT to the API and gives the whole answer.
+    pub fn put(&self, path: &str, body: &serde_json::Value) -> String {
+        use std::io::{Read, Write};
+        let body = body.to_string();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Compute nodes that are connected now.
     pub fn connected(&self) -> usize {
         let nodes = self.json(&["node", "list"]);
@@ -257,6 +274,14 @@ pub fn wat_job(name: &str, module: &str, more: &str) -> String {
     format!(
         "Name: {name}\nType: batch\nCount: 1\nTasks:\n  - Name: main\n    Engine:\n      Type: wasm\n      Params:\n        EntryModule: /m.wasm\n        Entrypoint: _start\n    InputSources:\n      - Target: /m.wasm\n        Source:\n          Type: inline\n          Params:\n            URL: \"data:application/octet-stream;base64,{bytes}\"\n    Resources:\n      CPU: 100m\n      Memory: 16Mb\n{more}"
     )
+}
+
+/// A WAT module at `/m.wasm`, as an input in JSON.
+pub fn wat_input(module: &str) -> serde_json::Value {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::STANDARD.encode(wat::parse_str(module).unwrap());
+    let url = format!("data:application/octet-stream;base64,{bytes}");
+    serde_json::json!({ "Target": "/m.wasm", "Source": { "Type": "inline", "Params": { "URL": url } } })
 }
 
 /// Does nothing and ends.

@@ -1,6 +1,6 @@
 //! The main job, typed as a new user would: orchestrator, nodes with a token, a job, its logs, its results.
 
-use crate::cluster::{Cluster, FOREVER, NOTHING, eventually, example, wat_job};
+use crate::cluster::{Cluster, FOREVER, NOTHING, UP_FOREVER, eventually, example, wat_input, wat_job};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -92,6 +92,43 @@ fn following_a_job_that_says_nothing_ends_with_it() {
         let failed = cluster.cli(&["job", "run", &job, "--follow"]);
         assert!(!failed.status.success(), "{}", String::from_utf8_lossy(&failed.stdout));
     }
+}
+
+#[test]
+fn an_id_of_ones_own_names_one_job_only() {
+    let mut cluster = Cluster::new("", &[]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    // The command line refuses IDs, other clients send them.
+    let submit = |name: &str, program: &str, id: &str| {
+        let inputs = serde_json::json!([wat_input(program)]);
+        let engine = serde_json::json!({
+            "Type": "wasm", "Params": { "EntryModule": "/m.wasm", "Entrypoint": "_start" }
+        });
+        let task = serde_json::json!({ "Name": "main", "Engine": engine, "InputSources": inputs });
+        let job =
+            serde_json::json!({ "ID": id, "Name": name, "Type": "service", "Count": 1, "Tasks": [task] });
+        cluster.put("/api/v1/orchestrator/jobs", &serde_json::json!({ "Job": job }))
+    };
+    // A service that ends has failed, and leaves the orchestrator's memory.
+    assert!(submit("first", NOTHING, "my-own").contains("\"JobID\":\"my-own\""));
+    assert_eq!(cluster.wait_final("my-own"), "Failed");
+    let refused = submit("second", NOTHING, "my-own");
+    assert!(refused.contains("job already exists: my-own"), "{refused}");
+    for odd in ["..", "a/b", "a\nb"] {
+        let refused = submit("third", NOTHING, odd);
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("cannot be used"), "{refused}");
+    }
+    for command in [["job", "describe", ".."], ["node", "describe", "."]] {
+        let missing = cluster.cli(&command);
+        assert!(!missing.status.success(), "{}", String::from_utf8_lossy(&missing.stdout));
+    }
+    // The same name is the same job, whoever remembers it.
+    let again = submit("first", UP_FOREVER, "my-own");
+    assert!(again.contains("\"JobID\":\"my-own\""), "{again}");
+    assert_eq!(cluster.json(&["job", "describe", "my-own"])["Job"]["Version"], 2);
+    cluster.ok(&["job", "stop", "my-own"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const AWAY: i64 = 2 * SECOND;
 impl Core {
     /// Called before anything else in a step.
     pub(crate) fn notice_absence(&mut self, now: i64) {
-        if !self.timers.next().is_some_and(|due| now.saturating_sub(due) > AWAY) {
+        if self.timers.next().is_none_or(|due| now.saturating_sub(due) <= AWAY) {
             return;
         }
         self.lenient_until = now.saturating_add(self.settings.disconnect_timeout);

@@ -16,6 +16,8 @@ pub enum Input<T> {
         job: Box<Job>,
         /// The stored job of the same name and namespace when the core does not hold it in memory.
         stored: Option<StoredJob>,
+        /// The user chose the job's ID, and a stored job that the core does not hold in memory has it.
+        id_taken: bool,
         /// Take it even when nothing changed.
         force: bool,
         /// Answered with [`Reply::Submitted`].

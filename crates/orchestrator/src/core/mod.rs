@@ -152,7 +152,9 @@ impl Core {
     pub fn step<T>(&mut self, now: i64, input: Input<T>, out: &mut Output<T>) {
         self.notice_absence(now);
         match input {
-            Input::Submit { job, stored, force, token } => self.submit(now, *job, stored, force, token, out),
+            Input::Submit { job, stored, id_taken, force, token } => {
+                self.submit(now, *job, (stored, id_taken), force, token, out);
+            }
             Input::Stop { job_id, reason, stored, token } => {
                 self.stop(now, &job_id, &reason, stored, token, out);
             }

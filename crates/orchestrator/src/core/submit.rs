@@ -17,7 +17,7 @@ impl Core {
         &mut self,
         now: i64,
         job: Job,
-        stored: Option<StoredJob>,
+        (stored, id_taken): (Option<StoredJob>, bool),
         force: bool,
         token: T,
         out: &mut Output<T>,
@@ -26,6 +26,7 @@ impl Core {
         let existing = existing.or_else(|| stored.map(|s| self.adopt(now, s)));
         let result = match existing {
             Some(id) => self.update(now, &id, job, force, out),
+            None if id_taken || self.jobs.contains_key(&job.id) => Err(taken(&job.id)),
             None => self.create(now, job, out),
         };
         let evaluation_id = self.new_id("");
@@ -53,11 +54,6 @@ impl Core {
         job.create_time = now;
         job.modify_time = now;
         let id = job.id.clone();
-        if self.jobs.contains_key(&id) {
-            return Err(
-                Error::new(code::RESOURCE_IN_USE, format!("job already exists: {id}")).component("JobStore")
-            );
-        }
         let job = Arc::new(job);
         let mut entry = JobEntry::new(Arc::clone(&job), 1, now).ok_or_else(|| {
             Error::new(code::BAD_REQUEST, "job has no task, an unknown type or unreadable resources")
@@ -210,6 +206,12 @@ impl Core {
         self.stop_all(&mut entry, Cause::JobStopped, now, out);
         self.jobs.insert(job_id.to_owned(), entry);
     }
+}
+
+fn taken(id: &str) -> Error {
+    Error::new(code::RESOURCE_IN_USE, format!("job already exists: {id}"))
+        .component("JobStore")
+        .hint("A job is updated by its name. Leave the ID out, or choose one that no other job has")
 }
 
 fn not_found(id: &str) -> Error {

@@ -71,7 +71,13 @@ impl World {
     }
 
     fn submit(&mut self, job: Job) -> Result<String, Error> {
-        self.step(Input::Submit { job: Box::new(job), stored: None, force: false, token: () });
+        self.step(Input::Submit {
+            job: Box::new(job),
+            stored: None,
+            id_taken: false,
+            force: false,
+            token: (),
+        });
         match self.replies.pop() {
             Some(Reply::Submitted(result)) => result.map(|s| s.job_id),
             other => panic!("{other:?}"),

@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 pub(super) enum Command {
     Submit {
         job: Box<Job>,
+        /// The user chose its ID.
+        own_id: bool,
         force: bool,
         answer: Answer<Submitted>,
     },

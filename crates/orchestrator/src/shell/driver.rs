@@ -111,16 +111,22 @@ impl Driver {
     /// Turns a command into an input, with what the core cannot know by itself. `None` when it was answered at once.
     fn input(&mut self, command: Command) -> Option<Input<Token>> {
         Some(match command {
-            Command::Submit { job, force, answer } => {
+            Command::Submit { job, own_id, force, answer } => {
                 let held = self.core.job_named(&job.namespace, &job.name).is_some();
-                // A job named by its own fresh ID cannot exist.
-                let stored = match held || job.name == job.id {
+                // A job named by its fresh ID cannot exist.
+                let stored = match held || (!own_id && job.name == job.id) {
                     true => Ok(None),
                     false => self.reader.find_job_by_name(&job.namespace, &job.name),
                 };
-                match stored {
-                    Ok(stored) => Input::Submit { job, stored, force, token: Token::Submit(answer) },
-                    Err(error) => return refuse(answer, read_failed(&error)),
+                let id_taken = match own_id {
+                    true => self.stored_unless_held(&job.id).map(|stored| stored.is_some()),
+                    false => Ok(false),
+                };
+                match (stored.map_err(|e| read_failed(&e)), id_taken) {
+                    (Ok(stored), Ok(id_taken)) => {
+                        Input::Submit { job, stored, id_taken, force, token: Token::Submit(answer) }
+                    }
+                    (Err(error), _) | (_, Err(error)) => return refuse(answer, error),
                 }
             }
             Command::Stop { job_id, reason, answer } => match self.stored_unless_held(&job_id) {

@@ -136,9 +136,8 @@ impl Orchestrator {
     /// Takes a job, new or a new version of the one with its name. The answer comes when it is on disk.
     pub async fn submit(&self, job: Job, options: SubmitOptions) -> Result<Submitted, Error> {
         let prepared = prepare::prepare(job, &options, &self.context())?;
-        let job = Box::new(prepared.job);
-        let force = options.force;
-        let submitted = self.ask(|answer| Command::Submit { job, force, answer }).await?;
+        let (job, own_id, force) = (Box::new(prepared.job), prepared.own_id, options.force);
+        let submitted = self.ask(|answer| Command::Submit { job, own_id, force, answer }).await?;
         Ok(Submitted { warnings: prepared.warnings, ..submitted })
     }
 

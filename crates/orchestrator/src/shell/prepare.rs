@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
 /// A job that the core can take.
 pub(super) struct Prepared {
     pub(super) job: Job,
+    /// The user chose the ID, so it may be taken.
+    pub(super) own_id: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -41,7 +43,8 @@ pub(super) fn prepare(
         .map_err(|errors| Error::new(code::BAD_REQUEST, errors.join("\n")).component("APIServer"))?;
     normalize::normalize(&mut job);
     let warnings = sanitize::sanitize(&mut job);
-    if job.id.is_empty() {
+    let own_id = !job.id.is_empty();
+    if !own_id {
         job.id = ids::new_job_id();
     }
     if job.name.is_empty() {
@@ -52,7 +55,7 @@ pub(super) fn prepare(
     let late = validate::complete(&job);
     late.map_err(|errors| Error::new(code::BAD_REQUEST, errors.join("\n")).component("JobStore"))?;
     messages::check_fits(&job, context.max_payload)?;
-    Ok(Prepared { job, warnings })
+    Ok(Prepared { job, own_id, warnings })
 }
 
 fn add_meta(job: &mut Job, options: &SubmitOptions, context: &Context<'_>) {

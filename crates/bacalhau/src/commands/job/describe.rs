@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Outcome {
         namespace: args.job.namespace.clone(),
         version: args.version,
         include: "executions,history",
+        without_job: args.one.output.is_none(),
     };
     let details = context.client()?.job(&args.job.job, &query).await?;
     match args.one.output {

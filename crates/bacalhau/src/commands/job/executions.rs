@@ -3,7 +3,7 @@
 use super::JobArg;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::list::{self, Field, ListArgs, PageArgs};
+use crate::output::list::{self, Field, ListArgs, ListFormat, PageArgs};
 use crate::output::table::Column;
 use crate::output::text::{clock, date_time};
 use bacalhau_api::client::ExecutionsQuery;
@@ -43,6 +43,7 @@ pub(super) async fn run(context: &Context, args: ExecutionsArgs) -> Outcome {
         reverse: args.page.order_reversed,
         limit: args.limit,
         next_token: args.page.next_token.clone(),
+        without_job: matches!(args.list.output, ListFormat::Table | ListFormat::Csv),
     };
     let page = context.client()?.executions(&args.job.job, &query).await?;
     list::print(&context.out, &args.list, &page.items, &fields())
