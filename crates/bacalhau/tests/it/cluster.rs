@@ -183,7 +183,7 @@ impl Cluster {
         command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id().to_string();
-        let (ended, end) = std::sync::mpsc::channel();
+        let (ended, end) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
         end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = Command::new("kill").args(["-KILL", &pid]).status();
