@@ -57,13 +57,13 @@ async fn queue_members_share() {
     let server = server();
     let client = server.local_client("c");
     let mut members: Vec<_> = (0..3).map(|_| client.queue_subscribe("work", "q").unwrap()).collect();
-    let mut all = client.subscribe("work").unwrap();
+    let mut end = client.subscribe("end").unwrap();
     for _ in 0..300 {
         client.publish("work", None, None, "").unwrap();
     }
-    for _ in 0..300 {
-        next(&mut all).await;
-    }
+    // What one client publishes is delivered in its order, each message to all before the next.
+    client.publish("end", None, None, "").unwrap();
+    next(&mut end).await;
     let counts: Vec<usize> =
         members.iter_mut().map(|member| std::iter::from_fn(|| member.try_next()).count()).collect();
     assert_eq!(counts.iter().sum::<usize>(), 300);
