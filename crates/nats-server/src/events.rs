@@ -15,6 +15,8 @@ pub struct ConnInfo {
     pub name: Arc<str>,
     /// The peer's address.
     pub addr: SocketAddr,
+    /// User name or public nkey that it has proved; empty if it had nothing to prove, or a token.
+    pub user: Arc<str>,
 }
 
 /// Why a connection ended. `Display` gives the words that NATS monitoring uses.

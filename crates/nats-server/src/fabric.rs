@@ -22,6 +22,8 @@ const FLUSH_EARLY: usize = 1024 * 1024;
 /// A subscription: who, under which id, and how many messages.
 struct Subscription {
     peer: u32,
+    /// The account in whose subjects it is.
+    account: u32,
     /// The client's id with a blank on both sides, as it stands in MSG. Empty for local ones.
     sid: Box<[u8]>,
     delivered: u64,
@@ -50,9 +52,11 @@ pub(crate) struct Fabric {
     /// Time of this round.
     pub(crate) now: Instant,
     subs: Slab<Subscription>,
-    router: Router,
-    /// Tried so far, see `work`.
-    deliveries: u64,
+    /// Interest, by number of the account.
+    routers: Vec<Router>,
+    /// The cost of all publications so far, in steps of some ten nanoseconds: what was searched and what was delivered.
+    /// Only differences mean something.
+    pub(crate) work: u64,
     /// Subscriptions that reached their maximum or lost their reader during a delivery.
     finished: Vec<(SubId, Option<SubscriptionEnd>)>,
     limits: LocalLimits,
@@ -80,7 +84,7 @@ pub(crate) enum Congestion {
 }
 
 impl Fabric {
-    pub(crate) fn new(limits: LocalLimits, now: Instant) -> Self {
+    pub(crate) fn new(limits: LocalLimits, accounts: usize, now: Instant) -> Self {
         Self {
             peers: Slab::default(),
             pool: ChunkPool::default(),
@@ -90,8 +94,8 @@ impl Fabric {
             doomed: Vec::new(),
             now,
             subs: Slab::default(),
-            router: Router::default(),
-            deliveries: 0,
+            routers: std::iter::repeat_with(Router::default).take(accounts.max(1)).collect(),
+            work: 0,
             finished: Vec::new(),
             limits,
         }
@@ -103,11 +107,10 @@ impl Fabric {
         self.peers.get_mut(key).and_then(Peer::socket)
     }
 
-    /// The cost of all publications so far, in steps of some ten nanoseconds: what was searched and what was delivered.
-    /// Only differences mean something.
+    /// The account of a participant; local clients are in the first.
     #[inline]
-    pub(crate) fn work(&self) -> u64 {
-        self.router.work() + self.deliveries
+    fn account(&mut self, peer: u32) -> u32 {
+        self.conn(peer).map_or(0, |conn| conn.account)
     }
 
     /// Queues bytes that are no message to a socket connection.
@@ -128,17 +131,22 @@ impl Fabric {
         local: Option<LocalEnd>,
     ) -> SubId {
         let sid = [b" ", sid, b" "].concat().into();
-        let id = self.subs.insert(Subscription { peer, sid, delivered: 0, max: 0, local });
-        self.router.insert(id, pattern, queue);
-        self.stats.subscriptions = self.router.len() as u64;
+        let account = self.account(peer);
+        let id = self.subs.insert(Subscription { peer, account, sid, delivered: 0, max: 0, local });
+        if let Some(router) = self.routers.get_mut(account as usize) {
+            router.insert(id, pattern, queue);
+            self.stats.subscriptions += 1;
+        }
         id
     }
 
     /// Removes a subscription from routing and from its owner's table. A local reader is told `end`.
     pub(crate) fn unsubscribe(&mut self, id: SubId, end: Option<SubscriptionEnd>) {
         let Some(sub) = self.subs.remove(id) else { return };
-        self.router.remove(id);
-        self.stats.subscriptions = self.router.len() as u64;
+        if let Some(router) = self.routers.get_mut(sub.account as usize) {
+            router.remove(id);
+            self.stats.subscriptions = self.stats.subscriptions.saturating_sub(1);
+        }
         match self.peers.get_mut(sub.peer) {
             Some(Peer::Socket(conn)) => {
                 let sid = sub.sid.trim_ascii();
@@ -175,7 +183,11 @@ impl Fabric {
     ) -> Outcome {
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.size() as u64;
-        let matches = self.router.matches(message.subject);
+        let account = self.account(from) as usize;
+        let Some(router) = self.routers.get_mut(account) else {
+            return Outcome { delivered: 0, congestion: Congestion::None };
+        };
+        let matches = router.matches(message.subject, &mut self.work);
         let mut delivery = Delivery {
             peers: &mut self.peers,
             subs: &mut self.subs,
@@ -195,7 +207,7 @@ impl Fabric {
         for id in &matches.plain {
             delivered += u32::from(delivery.to(*id, message));
         }
-        self.deliveries += (matches.plain.len() + matches.groups.len()) as u64;
+        self.work += (matches.plain.len() + matches.groups.len()) as u64;
         for group in &matches.groups {
             // A random start and then the next that can take it: even shares without a counter per group.
             let start = if group.len() > 1 { fastrand::usize(..group.len()) } else { 0 };
@@ -214,7 +226,9 @@ impl Fabric {
     /// Tells a publisher that nobody received its request: a message with status 503 on its own subscription for the
     /// reply subject, if it has a plain one. It does not count towards that subscription's maximum.
     pub(crate) fn no_responders(&mut self, from: u32, subject: &[u8], reply: &[u8]) {
-        let matches = self.router.matches(reply);
+        let account = self.account(from) as usize;
+        let Some(router) = self.routers.get_mut(account) else { return };
+        let matches = router.matches(reply, &mut self.work);
         let own = matches.plain.iter().find(|id| self.subs.get(**id).is_some_and(|sub| sub.peer == from));
         let Some(id) = own.copied() else { return };
         let Some(sub) = self.subs.get_mut(id) else { return };
@@ -294,6 +308,14 @@ impl Delivery<'_> {
             Some(Peer::Socket(conn)) => {
                 if conn.is_closing() {
                     return false;
+                }
+                if let Some(guard) = &mut conn.guard {
+                    if !guard.may_receive(message.subject) {
+                        return false;
+                    }
+                    if let Some(reply) = message.reply {
+                        guard.note_reply(reply, self.now);
+                    }
                 }
                 if conn.out.len() > FLUSH_EARLY && conn.blocked_since.is_none() {
                     // An error here is found again, and acted on, at the end of the round.

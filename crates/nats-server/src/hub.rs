@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
+use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
 use crate::stats::SharedStats;
 
@@ -38,6 +39,8 @@ struct Requests {
     /// Local clients with commands, each at most once.
     ready: Vec<Arc<ClientQueue>>,
     connect_urls: Option<Vec<String>>,
+    /// Passwords that have been checked; at most one per connection.
+    checked: Vec<Checked>,
     /// The loop has ended: nobody will listen.
     closed: bool,
 }
@@ -46,6 +49,7 @@ struct Requests {
 pub(crate) struct Heard {
     pub(crate) ready: Vec<Arc<ClientQueue>>,
     pub(crate) connect_urls: Option<Vec<String>>,
+    pub(crate) checked: Vec<Checked>,
     pub(crate) drained: bool,
     pub(crate) stopping: bool,
 }
@@ -88,6 +92,12 @@ impl Hub {
     /// New addresses to tell the clients.
     pub(crate) fn set_connect_urls(&self, urls: Vec<String>) {
         lock(&self.requests).connect_urls = Some(urls);
+        self.ring();
+    }
+
+    /// A password has been checked.
+    pub(crate) fn checked(&self, checked: Checked) {
+        lock(&self.requests).checked.push(checked);
         self.ring();
     }
 
@@ -134,6 +144,7 @@ impl Hub {
         Heard {
             ready: std::mem::take(&mut requests.ready),
             connect_urls: requests.connect_urls.take(),
+            checked: std::mem::take(&mut requests.checked),
             drained: self.drained.swap(false, Ordering::AcqRel),
             stopping: self.stopping.load(Ordering::Acquire),
         }

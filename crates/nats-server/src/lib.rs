@@ -22,7 +22,7 @@
 //!
 //! # How the inside is laid out
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
-//! time, `auth` decides who may connect, `local` is the in-process client, `hub` joins it to the loop thread.
+//! time, `auth` decides who may connect, `permissions` what they may do, `local` is the in-process client, `hub` joins it to the loop thread.
 
 mod auth;
 mod error;
@@ -34,6 +34,7 @@ mod local;
 mod options;
 mod outbound;
 mod peer;
+mod permissions;
 mod proto;
 mod reactor;
 mod router;
@@ -41,10 +42,12 @@ mod server;
 mod slab;
 mod stats;
 mod subject;
+mod users;
 
 pub use error::Error;
 pub use events::{CloseReason, ConnInfo, Events};
 pub use local::{HeaderBlock, LocalClient, LocalSubscription, Message, Subject, SubscriptionEnd};
-pub use options::{Options, User};
+pub use options::{HandshakeFirst, MonitorOptions, OperatorOptions, Options, TlsOptions, WebSocketOptions};
 pub use server::Server;
 pub use stats::Stats;
+pub use users::{Account, AllowResponses, NkeyUser, Permissions, Rules, User};

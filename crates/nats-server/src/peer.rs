@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use crate::auth::Identity;
 use crate::events::{CloseReason, ConnInfo};
 use crate::hash::{ByteMap, Keyed};
 use crate::local::queue::{ClientQueue, Command};
 use crate::outbound::{ChunkPool, Outbound};
-use crate::proto::connect::Behaviour;
+use crate::permissions::Guard;
+use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::inbound::Inbound;
 use crate::proto::write::Put;
 use crate::router::SubId;
@@ -40,6 +42,23 @@ impl Peer {
     }
 }
 
+/// Why a connection is not read although it may have sent something.
+pub(crate) enum Hold {
+    /// It is read.
+    No,
+    /// Its password is being checked; the log-in goes on when the result is there.
+    Checking(Box<Login>),
+    /// It is told that it is refused, and closed, at this time.
+    RefusedUntil(Instant),
+}
+
+/// A log-in in the middle: what was asked for, and who it will be.
+pub(crate) struct Login {
+    pub(crate) connect: Connect,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) identity: Identity,
+}
+
 /// A client on a socket.
 pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
@@ -52,8 +71,17 @@ pub(crate) struct Conn {
     /// Subscriptions by the client's own ids.
     pub(crate) subs: ByteMap<SubId>,
 
+    /// Number of its account.
+    pub(crate) account: u32,
+    pub(crate) user: Arc<str>,
+    /// Its permissions, if it has not all of them.
+    pub(crate) guard: Option<Box<Guard>>,
+    /// What it was given to sign.
+    pub(crate) nonce: Option<Box<str>>,
     /// Credentials have not been shown yet, and are needed.
     pub(crate) must_authenticate: bool,
+    /// Input has to wait because of a log-in.
+    pub(crate) hold: Hold,
     /// A CONNECT was accepted.
     pub(crate) connected: bool,
     /// The first PING after CONNECT was answered: from here INFO may be sent at any time.
@@ -105,7 +133,12 @@ impl Conn {
             inbound: Inbound::default(),
             out: Outbound::default(),
             subs: HashMap::with_hasher(keyed),
+            account: 0,
+            user: Arc::from(""),
+            guard: None,
+            nonce: None,
             must_authenticate: false,
+            hold: Hold::No,
             connected: false,
             settled: false,
             readable: false,
@@ -128,13 +161,35 @@ impl Conn {
         }
     }
 
+    /// Whom it speaks for.
+    pub(crate) fn become_user(&mut self, identity: Identity, keyed: Keyed) {
+        self.account = identity.account;
+        self.user = identity.user;
+        self.guard = identity.permissions.map(|rules| Box::new(Guard::new(rules, keyed)));
+        self.must_authenticate = false;
+        self.auth_deadline = None;
+    }
+
+    /// Must its input wait?
+    pub(crate) fn is_held(&self) -> bool {
+        !matches!(self.hold, Hold::No)
+    }
+
+    /// When it will be told that it is refused.
+    pub(crate) fn refused_until(&self) -> Option<Instant> {
+        match self.hold {
+            Hold::RefusedUntil(at) => Some(at),
+            _ => None,
+        }
+    }
+
     /// Takes no part in routing any more.
     pub(crate) fn is_closing(&self) -> bool {
         self.doomed || self.linger_until.is_some()
     }
 
     pub(crate) fn info(&self) -> ConnInfo {
-        ConnInfo { cid: self.cid, name: self.name.clone(), addr: self.addr }
+        ConnInfo { cid: self.cid, name: self.name.clone(), addr: self.addr, user: self.user.clone() }
     }
 
     /// Queues bytes that are no message.

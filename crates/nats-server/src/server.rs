@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use mio::{Poll, Waker};
 
+use crate::auth::Authenticator;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
@@ -28,6 +29,7 @@ impl Server {
     /// [`Error::Start`] if the system gives no event queue or thread.
     pub fn start(options: Options) -> Result<Self, Error> {
         options.check()?;
+        let auth = Authenticator::new(&options)?;
         let address = || format!("{}:{}", options.host, options.port);
         let listener = TcpListener::bind((options.host.as_str(), options.port))
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -45,7 +47,7 @@ impl Server {
         };
         let hub = Arc::new(Hub::new(waker, limits));
         let reactor =
-            Reactor::new(poll, listener, addr.port(), options, hub.clone()).map_err(Error::Start)?;
+            Reactor::new(poll, listener, addr.port(), options, auth, hub.clone()).map_err(Error::Start)?;
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())

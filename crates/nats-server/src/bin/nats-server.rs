@@ -80,7 +80,7 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
         }
     }
     match (user, password) {
-        (Some(name), Some(password)) => options.users.push(User { name, password }),
+        (Some(name), Some(password)) => options.users.push(User::new(name, password)),
         (None, None) => {}
         _ => return Err("--user and --pass go together".to_owned()),
     }

@@ -19,6 +19,8 @@ pub(crate) struct Connect {
     pub(crate) auth_token: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) pass: Option<String>,
+    pub(crate) nkey: Option<String>,
+    pub(crate) sig: Option<String>,
     pub(crate) account: Option<String>,
     pub(crate) new_account: Option<bool>,
 }
@@ -39,7 +41,7 @@ impl Connect {
         serde_json::from_slice(json).map_err(|_| ())
     }
 
-    /// A client may not pick an account: there is only one.
+    /// A client may not pick an account: its credentials say which is its own.
     pub(crate) fn asks_for_account(&self) -> bool {
         self.account.as_deref().is_some_and(|name| !name.is_empty()) || self.new_account == Some(true)
     }

@@ -13,6 +13,18 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+/// For whom an INFO is.
+#[derive(Default)]
+pub(crate) struct Reader {
+    pub(crate) cid: u64,
+    pub(crate) ip: String,
+    pub(crate) auth_required: bool,
+    /// What it is to sign; only before CONNECT.
+    pub(crate) nonce: Option<Box<str>>,
+    /// Its account, once it has passed CONNECT and its first PING.
+    pub(crate) account: Option<Arc<str>>,
+}
+
 /// What the server says about itself; one base per server, completed per connection.
 #[derive(Clone, Serialize)]
 pub(crate) struct Info {
@@ -35,7 +47,9 @@ pub(crate) struct Info {
     #[serde(skip_serializing_if = "is_false")]
     connect_info: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    remote_account: Option<&'static str>,
+    remote_account: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<Box<str>>,
 }
 
 impl Info {
@@ -52,25 +66,26 @@ impl Info {
             host: options.host.as_str().into(),
             port,
             headers: true,
-            auth_required: options.auth_required(),
+            auth_required: false,
             max_payload: options.max_payload,
             client_id: 0,
             client_ip: String::new(),
             connect_urls: options.connect_urls.clone(),
             connect_info: false,
             remote_account: None,
+            nonce: None,
         }
     }
 
-    /// The protocol line for one connection. `connected`: the client has passed CONNECT and its first PING.
-    pub(crate) fn line(&self, cid: u64, ip: String, connected: bool) -> Vec<u8> {
+    /// The protocol line for one connection.
+    pub(crate) fn line(&self, reader: Reader) -> Vec<u8> {
         let mut info = self.clone();
-        info.client_id = cid;
-        info.client_ip = ip;
-        if connected {
-            info.connect_info = true;
-            info.remote_account = Some("$G");
-        }
+        info.client_id = reader.cid;
+        info.client_ip = reader.ip;
+        info.auth_required = reader.auth_required;
+        info.nonce = reader.nonce;
+        info.connect_info = reader.account.is_some();
+        info.remote_account = reader.account;
         let mut line = b"INFO ".to_vec();
         // Strings and numbers into a vector cannot fail; an empty document would still be a readable INFO.
         if serde_json::to_writer(&mut line, &info).is_err() {
@@ -97,7 +112,7 @@ mod tests {
     #[test]
     fn absent_means_false() {
         let options = Options::default();
-        let line = Info::new(&options, 1).line(7, "::1".into(), false);
+        let line = Info::new(&options, 1).line(Reader { cid: 7, ip: "::1".into(), ..Reader::default() });
         let text = String::from_utf8(line).unwrap();
         assert!(text.starts_with("INFO {\"server_id\":\"N") && text.ends_with("} \r\n"));
         for key in ["auth_required", "connect_urls", "connect_info", "remote_account", "tls", "ldm", "nonce"]
@@ -113,7 +128,8 @@ mod tests {
     fn second_info() {
         let options =
             Options { token: Some("t".into()), connect_urls: vec!["a:1".into()], ..Options::default() };
-        let text = String::from_utf8(Info::new(&options, 1).line(1, "x".into(), true)).unwrap();
+        let reader = Reader { auth_required: true, account: Some("$G".into()), ..Reader::default() };
+        let text = String::from_utf8(Info::new(&options, 1).line(reader)).unwrap();
         assert!(text.contains(r#""connect_info":true"#) && text.contains(r#""remote_account":"$G""#));
         assert!(text.contains(r#""auth_required":true"#) && text.contains(r#""connect_urls":["a:1"]"#));
     }

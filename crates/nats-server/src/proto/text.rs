@@ -40,9 +40,15 @@ pub(crate) fn reply_denied(reply: &[u8]) -> String {
     format!("Permissions Violation for Publish with Reply of {}", quoted(reply))
 }
 
-/// Subscribing to a queue that is reserved.
-pub(crate) fn queue_denied(subject: &[u8], queue: &[u8]) -> String {
-    format!("Permissions Violation for Subscription to {} using queue {}", quoted(subject), quoted(queue))
+/// Subscribing to a subject, or in a queue, that is not the client's to use.
+pub(crate) fn subscribe_denied(subject: &[u8], queue: Option<&[u8]>) -> String {
+    let subject = quoted(subject);
+    match queue {
+        Some(queue) => {
+            format!("Permissions Violation for Subscription to {subject} using queue {}", quoted(queue))
+        }
+        None => format!("Permissions Violation for Subscription to {subject}"),
+    }
 }
 
 /// Subjects that only servers use among themselves.

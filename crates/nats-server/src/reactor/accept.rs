@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
+use crate::auth::nkey;
 use crate::events::CloseReason;
 use crate::peer::{Conn, Peer};
 use crate::proto::text;
@@ -49,8 +50,14 @@ impl Reactor {
         let full = self.fabric.stats.connections >= self.options.max_connections as u64;
         self.last_cid += 1;
         let mut conn = Conn::new(stream, addr, self.last_cid, self.fabric.keyed);
-        conn.must_authenticate = self.options.auth_required();
-        conn.auth_deadline = conn.must_authenticate.then(|| self.fabric.now + self.options.auth_timeout);
+        match self.auth.nobody() {
+            Some(nobody) => conn.become_user(nobody.clone(), self.fabric.keyed),
+            None => {
+                conn.must_authenticate = true;
+                conn.auth_deadline = Some(self.fabric.now + self.options.auth_timeout);
+            }
+        }
+        conn.nonce = if self.auth.wants_signatures() { nkey::nonce() } else { None };
         conn.ping_at = Some(self.fabric.now + self.first_ping_delay());
         let key = self.fabric.peers.insert(Peer::Socket(Box::new(conn)));
         self.fabric.stats.connections += 1;

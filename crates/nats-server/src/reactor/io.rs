@@ -31,7 +31,7 @@ impl Reactor {
     /// Puts a connection on the list of those to read.
     pub(super) fn make_ready(&mut self, key: u32) {
         let Some(conn) = self.fabric.conn(key) else { return };
-        if !conn.in_ready && !conn.parked {
+        if !conn.in_ready && !conn.parked && !conn.is_held() {
             conn.in_ready = true;
             self.ready.push_back(key);
         }
@@ -55,12 +55,15 @@ impl Reactor {
         if conn.linger_until.is_some() {
             return self.discard_input(key);
         }
+        if conn.is_held() {
+            return;
+        }
         // The rest of a batch in which reading stopped comes first, and nothing is read before its end.
         if std::mem::take(&mut conn.stopped) && !self.feed(key, &[]) {
             return;
         }
         let Some(conn) = self.fabric.conn(key) else { return };
-        if conn.stopped || conn.parked || conn.is_closing() || !conn.readable {
+        if conn.stopped || conn.parked || conn.is_held() || conn.is_closing() || !conn.readable {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -8,6 +8,7 @@ mod accept;
 mod close;
 mod io;
 mod local;
+mod login;
 mod park;
 mod session;
 mod timers;
@@ -20,19 +21,21 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::auth::FailureLog;
+use crate::auth::Authenticator;
+use crate::auth::failures::FailureTable;
+use crate::auth::slow::SlowChecks;
 use crate::events::CloseReason;
 use crate::fabric::Fabric;
 use crate::hub::Hub;
 use crate::options::Options;
-use crate::proto::info::Info;
+use crate::proto::info::{Info, Reader};
 
 /// Token of the bell.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in its turn.
 const READ_BUFFER: usize = 128 * 1024;
-/// What the publications of one client may cost in its turn (see `Fabric::work`): some milliseconds. Ordinary traffic
+/// What the publications of one client may cost in its turn (see `Fabric.work`): some milliseconds. Ordinary traffic
 /// does not come near it; but with many subscriptions one client can make a single small message cost as much as ten
 /// thousand, and everybody else waits meanwhile.
 const TURN: u64 = 100_000;
@@ -64,7 +67,9 @@ pub(crate) struct Reactor {
     /// The listener may have connections to accept; not before the time, if any.
     accept_ready: bool,
     accept_not_before: Option<Instant>,
-    failures: FailureLog,
+    auth: Authenticator,
+    failures: FailureTable,
+    slow_checks: SlowChecks,
     last_cid: u64,
     stopping: bool,
 }
@@ -75,6 +80,7 @@ impl Reactor {
         listener: TcpListener,
         port: u16,
         options: Options,
+        auth: Authenticator,
         hub: Arc<Hub>,
     ) -> std::io::Result<Self> {
         let mut listener = mio::net::TcpListener::from_std(listener);
@@ -85,7 +91,7 @@ impl Reactor {
             listener,
             info: Info::new(&options, port),
             options: Arc::new(options),
-            fabric: Fabric::new(hub.limits, now),
+            fabric: Fabric::new(hub.limits, auth.accounts(), now),
             hub,
             buffer: vec![0; READ_BUFFER],
             ready: VecDeque::new(),
@@ -95,7 +101,9 @@ impl Reactor {
             timers: BinaryHeap::new(),
             accept_ready: false,
             accept_not_before: None,
-            failures: FailureLog::default(),
+            auth,
+            failures: FailureTable::default(),
+            slow_checks: SlowChecks::default(),
             last_cid: 0,
             stopping: false,
         })
@@ -186,6 +194,9 @@ impl Reactor {
         let heard = self.hub.hear();
         self.stopping |= heard.stopping;
         self.drained |= heard.drained;
+        for checked in heard.checked {
+            self.password_checked(checked);
+        }
         for queue in heard.ready {
             self.local_announced(&queue);
         }
@@ -206,7 +217,17 @@ impl Reactor {
     /// Sends INFO to a connection.
     fn send_info(&mut self, key: u32, connected: bool) {
         let Some(conn) = self.fabric.conn(key) else { return };
-        let line = self.info.line(conn.cid, conn.addr.ip().to_canonical().to_string(), connected);
+        let line = self.info.line(Reader {
+            cid: conn.cid,
+            ip: conn.addr.ip().to_canonical().to_string(),
+            auth_required: if connected {
+                self.auth.has_credentials()
+            } else {
+                self.auth.must_authenticate()
+            },
+            nonce: conn.nonce.clone().filter(|_| !connected),
+            account: connected.then(|| self.auth.account(conn.account)),
+        });
         self.fabric.send(key, &line);
     }
 }

@@ -11,7 +11,7 @@ use crate::proto::inbound::{Flow, Sink};
 use crate::proto::parser::{Limits, Op, Publish};
 use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
-use crate::{auth, subject};
+use crate::subject;
 
 use super::{Reactor, TURN};
 
@@ -24,6 +24,10 @@ pub(super) struct Session<'a> {
     limits: Limits,
     may_pause: bool,
     congestion: Congestion,
+    /// The client does not have all permissions.
+    guarded: bool,
+    /// A log-in takes time; nothing more is read until then.
+    waiting: bool,
     closed: bool,
     /// The turn ends when the fabric has worked so much.
     turn_ends: u64,
@@ -38,10 +42,20 @@ impl<'a> Session<'a> {
             headers: false,
         };
         let behaviour = Behaviour::default();
-        let turn_ends = reactor.fabric.work() + TURN;
+        let turn_ends = reactor.fabric.work + TURN;
         let congestion = Congestion::None;
-        let mut session =
-            Self { reactor, key, behaviour, limits, may_pause, congestion, closed: false, turn_ends };
+        let mut session = Self {
+            reactor,
+            key,
+            behaviour,
+            limits,
+            may_pause,
+            congestion,
+            guarded: false,
+            waiting: false,
+            closed: false,
+            turn_ends,
+        };
         session.reload();
         session
     }
@@ -58,7 +72,9 @@ impl<'a> Session<'a> {
     fn reload(&mut self) {
         match self.reactor.fabric.conn(self.key) {
             Some(conn) => {
+                self.closed = conn.is_closing();
                 self.behaviour = conn.behaviour;
+                self.guarded = conn.guard.is_some();
                 self.limits.connect_only = conn.must_authenticate;
                 self.limits.headers = conn.behaviour.headers;
             }
@@ -90,51 +106,21 @@ impl<'a> Session<'a> {
         if !(0..=1).contains(&behaviour.protocol) {
             return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
         }
-        if connect.asks_for_account() || !auth::allowed(&self.reactor.options, &connect) {
-            self.closed = true;
-            return self.reactor.refuse(self.key);
-        }
-        if behaviour.no_responders && !behaviour.headers {
-            return self.close(Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
-        }
-        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
-        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
-        for id in std::mem::take(&mut conn.subs).into_values() {
-            self.reactor.fabric.unsubscribe(id, None);
-        }
-        let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
-        conn.behaviour = behaviour;
-        conn.must_authenticate = false;
-        conn.auth_deadline = None;
-        let first = !std::mem::replace(&mut conn.connected, true);
-        // Observers know a connection by its name, so a later CONNECT cannot change it.
-        if let (true, Some(name)) = (first, connect.name) {
-            conn.name = name.into();
-        }
-        let info = conn.info();
-        tracing::debug!(
-            cid = info.cid, addr = %info.addr, name = &*info.name,
-            lang = connect.lang.as_deref().unwrap_or_default(),
-            version = connect.version.as_deref().unwrap_or_default(),
-            "NATS server: client connected"
-        );
+        self.waiting = self.reactor.log_in(self.key, connect, behaviour);
         self.reload();
-        self.ok();
-        if first {
-            self.reactor.observe(|events| events.connected(&info));
-        }
     }
 
     #[inline]
     fn publish(&mut self, publish: &Publish<'_>) {
-        if text::is_reserved_subject(publish.subject) {
+        if self.behaviour.pedantic && !subject::is_valid_literal(publish.subject) {
+            self.error(text::INVALID_PUBLISH);
+        }
+        if text::is_reserved_subject(publish.subject) || (self.guarded && !self.may_publish(publish.subject))
+        {
             return self.error(&text::publish_denied(publish.subject));
         }
         if let Some(reply) = publish.reply.filter(|reply| text::is_reserved_reply(reply)) {
             return self.error(&text::reply_denied(reply));
-        }
-        if self.behaviour.pedantic && !subject::is_valid_literal(publish.subject) {
-            self.error(text::INVALID_PUBLISH);
         }
         self.ok();
         let fabric = &mut self.reactor.fabric;
@@ -149,9 +135,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn may_publish(&mut self, subject: &[u8]) -> bool {
+        let now = self.reactor.fabric.now;
+        let guard = self.reactor.fabric.conn(self.key).and_then(|conn| conn.guard.as_mut());
+        guard.is_none_or(|guard| guard.may_publish(subject, now))
+    }
+
+    fn may_subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
+        let guard = self.reactor.fabric.conn(self.key).and_then(|conn| conn.guard.as_mut());
+        queue != Some(b"_sys_") && guard.is_none_or(|guard| guard.may_subscribe(pattern, queue))
+    }
+
     fn subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        if let Some(queue) = queue.filter(|queue| *queue == b"_sys_") {
-            return self.error(&text::queue_denied(pattern, queue));
+        if !self.may_subscribe(pattern, queue) {
+            return self.error(&text::subscribe_denied(pattern, queue));
         }
         if !subject::is_valid_pattern(pattern) {
             return self.error(text::INVALID_SUBJECT);
@@ -218,7 +215,8 @@ impl Sink for Session<'_> {
             Op::Ok => {}
             Op::Err => self.close(None, CloseReason::ClientClosed),
         }
-        let stop = self.closed || self.should_pause() || self.reactor.fabric.work() > self.turn_ends;
+        let stop =
+            self.closed || self.waiting || self.should_pause() || self.reactor.fabric.work > self.turn_ends;
         if stop { Flow::Stop } else { Flow::Continue }
     }
 }
@@ -233,24 +231,5 @@ fn local_message(publish: &Publish<'_>) -> Message {
         reply: reply.map(Subject::from_wire),
         headers: publish.headers.map(|headers| frame.slice(body_at - headers.len()..body_at)),
         payload: frame.slice(body_at..),
-    }
-}
-
-impl Reactor {
-    /// Ends a connection that may not be here.
-    pub(super) fn refuse(&mut self, key: u32) {
-        let Some(conn) = self.fabric.conn(key) else { return };
-        let addr = conn.addr;
-        let reason = CloseReason::AuthenticationFailure;
-        self.close_with(key, Some(text::AUTHORIZATION), reason);
-        self.report_refused(addr, reason);
-    }
-
-    /// Tells the log (once per address and interval) and the observer.
-    pub(super) fn report_refused(&mut self, addr: std::net::SocketAddr, reason: CloseReason) {
-        if self.failures.should_log(addr.ip(), self.fabric.now) {
-            tracing::warn!(%addr, %reason, "NATS server: refused a client; check the token or password it uses");
-        }
-        self.observe(|events| events.auth_failed(addr, reason));
     }
 }

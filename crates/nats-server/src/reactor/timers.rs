@@ -63,7 +63,11 @@ impl Reactor {
             let addr = conn.addr;
             let reason = CloseReason::AuthenticationTimeout;
             self.close_with(key, Some(text::AUTH_TIMEOUT), reason);
-            return self.report_refused(addr, reason);
+            self.report_refused(addr, reason);
+            return;
+        }
+        if come(conn.refused_until()) {
+            return self.cut_off(key);
         }
         if come(conn.ping_at) {
             self.ping(key);
@@ -96,5 +100,5 @@ fn earliest(conn: &Conn, write_deadline: Duration) -> Option<Instant> {
     if conn.linger_until.is_some() {
         return conn.linger_until;
     }
-    [conn.auth_deadline, conn.ping_at, blocked].into_iter().flatten().min()
+    [conn.auth_deadline, conn.refused_until(), conn.ping_at, blocked].into_iter().flatten().min()
 }

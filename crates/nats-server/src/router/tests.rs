@@ -59,7 +59,7 @@ fn expected(model: &Model, subject: &str) -> (BTreeSet<u32>, BTreeMap<String, BT
 }
 
 fn found(router: &mut Router, subject: &str) -> (BTreeSet<u32>, BTreeMap<String, BTreeSet<u32>>) {
-    let result = router.matches(subject.as_bytes());
+    let result = router.matches(subject.as_bytes(), &mut 0);
     let plain: BTreeSet<u32> = result.plain.iter().copied().collect();
     assert_eq!(plain.len(), result.plain.len(), "nobody twice");
     let groups: Vec<BTreeSet<u32>> =
@@ -112,17 +112,17 @@ fn the_cache_is_bounded_and_stays_right() {
     let mut router = Router::default();
     router.insert(1, b"s.>", None);
     for i in 0..MAX_CACHED_ROWS * 2 {
-        assert_eq!(router.matches(format!("s.{i}").as_bytes()).plain, [1]);
+        assert_eq!(router.matches(format!("s.{i}").as_bytes(), &mut 0).plain, [1]);
     }
     assert!(router.rows.len() <= MAX_CACHED_ROWS + 1, "{}", router.rows.len());
     let long = [b"s.".as_slice(), &[b'x'; MAX_CACHED_SUBJECT]].concat();
     let rows = router.rows.len();
-    assert_eq!(router.matches(&long).plain, [1]);
+    assert_eq!(router.matches(&long, &mut 0).plain, [1]);
     assert_eq!(router.rows.len(), rows, "long subjects are not kept");
     router.insert(2, &long, None);
-    assert_eq!(router.matches(&long).plain.len(), 2);
+    assert_eq!(router.matches(&long, &mut 0).plain.len(), 2);
     router.remove(1);
-    assert!(router.matches(b"s.5").plain.is_empty());
+    assert!(router.matches(b"s.5", &mut 0).plain.is_empty());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn inbox_churn_leaves_no_rows() {
     for i in 0..1000u32 {
         let inbox = format!("_INBOX.x.{i}");
         router.insert(7, inbox.as_bytes(), None);
-        assert_eq!(router.matches(inbox.as_bytes()).plain, [7]);
+        assert_eq!(router.matches(inbox.as_bytes(), &mut 0).plain, [7]);
         router.remove(7);
     }
     assert_eq!((router.rows.len(), router.by_subject.len()), (0, 0));

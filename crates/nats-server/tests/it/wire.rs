@@ -229,7 +229,7 @@ fn before_connect_the_defaults_hold() {
 #[test]
 fn credentials() {
     let token = Server::start(Options { token: Some("s3cr".into()), ..options() }).unwrap();
-    let users = vec![User { name: "u".into(), password: "p".into() }];
+    let users = vec![User::new("u", "p")];
     let user = Server::start(Options { users, ..options() }).unwrap();
     let refused = "-ERR 'Authorization Violation'\r\n";
     let try_with = |addr, send: &str| {

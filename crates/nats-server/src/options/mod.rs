@@ -1,28 +1,25 @@
 //! What the embedder can set, with the defaults of the NATS server, and the checks on it.
 
+mod monitor;
+mod operator;
+mod tls;
+mod websocket;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::events::Events;
+use crate::users::{Account, NkeyUser, Permissions, User};
 
-/// A user with a plain password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    /// The user's name.
-    pub name: String,
-    /// The password as the client sends it; compared in constant time.
-    pub password: String,
-}
+pub use monitor::MonitorOptions;
+pub use operator::OperatorOptions;
+pub use tls::{HandshakeFirst, TlsOptions};
+pub use websocket::WebSocketOptions;
 
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).field("password", &"***").finish()
-    }
-}
-
-/// Settings of a [`Server`](crate::Server). With neither `token` nor `users`, anybody may connect.
+/// Settings of a [`Server`](crate::Server). Without `token`, `users`, `nkeys` and users in `accounts`, anybody may
+/// connect.
 #[derive(Clone)]
 pub struct Options {
     /// Address to listen on. Default `0.0.0.0`.
@@ -35,6 +32,22 @@ pub struct Options {
     pub token: Option<String>,
     /// Users that may connect with name and password.
     pub users: Vec<User>,
+    /// Users that may connect by signing with their nkey.
+    pub nkeys: Vec<NkeyUser>,
+    /// Users in subject spaces of their own.
+    pub accounts: Vec<Account>,
+    /// What users without permissions of their own may do; `None`: everything. Not for those with the token.
+    pub default_permissions: Option<Permissions>,
+    /// Clients that show no credentials are this user, instead of being refused.
+    pub no_auth_user: Option<String>,
+    /// Trust in users that come with JWTs. Not together with `token`, `users`, `nkeys` and `accounts`.
+    pub operator: Option<OperatorOptions>,
+    /// Encryption of the client listener.
+    pub tls: Option<TlsOptions>,
+    /// A listener for WebSocket clients.
+    pub websocket: Option<WebSocketOptions>,
+    /// A listener for monitoring over HTTP.
+    pub monitor: Option<MonitorOptions>,
     /// `host:port` addresses announced to clients as reachable. Empty (the default): nothing is announced, and clients
     /// keep to the address they were given.
     pub connect_urls: Vec<String>,
@@ -58,6 +71,10 @@ pub struct Options {
     pub auth_timeout: Duration,
     /// How long a client may accept no byte while bytes wait. Default 10 s.
     pub write_deadline: Duration,
+    /// In lame duck mode clients are told, and their connections closed over this time. Default 2 minutes.
+    pub lame_duck_duration: Duration,
+    /// Time between the news and the first connection closed. Default 10 s.
+    pub lame_duck_grace_period: Duration,
     /// Observer of connections.
     pub events: Option<Arc<dyn Events>>,
 }
@@ -70,6 +87,14 @@ impl Default for Options {
             server_name: None,
             token: None,
             users: Vec::new(),
+            nkeys: Vec::new(),
+            accounts: Vec::new(),
+            default_permissions: None,
+            no_auth_user: None,
+            operator: None,
+            tls: None,
+            websocket: None,
+            monitor: None,
             connect_urls: Vec::new(),
             max_payload: 1024 * 1024,
             max_control_line: 4096,
@@ -81,6 +106,8 @@ impl Default for Options {
             ping_max: 2,
             auth_timeout: Duration::from_secs(2),
             write_deadline: Duration::from_secs(10),
+            lame_duck_duration: Duration::from_secs(120),
+            lame_duck_grace_period: Duration::from_secs(10),
             events: None,
         }
     }
@@ -94,6 +121,8 @@ impl fmt::Debug for Options {
             .field("server_name", &self.server_name)
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("users", &self.users)
+            .field("nkeys", &self.nkeys)
+            .field("accounts", &self.accounts)
             .field("connect_urls", &self.connect_urls)
             .field("max_payload", &self.max_payload)
             .field("max_pending", &self.max_pending)
@@ -105,9 +134,10 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Must a client present credentials?
+    /// Are there credentials that a client could present?
     pub(crate) fn auth_required(&self) -> bool {
-        self.token.is_some() || !self.users.is_empty()
+        let in_accounts = self.accounts.iter().any(|a| !a.users.is_empty() || !a.nkeys.is_empty());
+        self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty() || in_accounts
     }
 
     /// Refuses settings that cannot work, before anything is opened.
@@ -133,9 +163,6 @@ impl Options {
         if self.token.as_deref() == Some("") {
             return fail("token", "is empty; leave it unset to allow everybody".to_owned());
         }
-        if self.users.iter().any(|user| user.name.is_empty()) {
-            return fail("users", "a user has an empty name".to_owned());
-        }
         if self.ping_interval.is_zero() || self.write_deadline.is_zero() || self.auth_timeout.is_zero() {
             return fail("ping_interval, write_deadline, auth_timeout", "must be above zero".to_owned());
         }
@@ -154,7 +181,7 @@ mod tests {
     fn secrets_are_not_printed() {
         let options = Options {
             token: Some("hunter2".into()),
-            users: vec![User { name: "u".into(), password: "hunter2".into() }],
+            users: vec![User::new("u", "hunter2")],
             ..Options::default()
         };
         assert!(!format!("{options:?}").contains("hunter2"));

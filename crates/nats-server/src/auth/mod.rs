@@ -1,0 +1,301 @@
+//! Who may connect. Knows credentials and nothing of sockets, so that further kinds (documents signed by an operator)
+//! can be added here without touching the data path. Must never log or return what a client offered.
+
+pub(crate) mod failures;
+pub(crate) mod nkey;
+mod secret;
+pub(crate) mod slow;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::permissions::Compiled;
+use crate::proto::connect::Connect;
+use crate::users::{NkeyUser, Permissions, User};
+
+use nkey::{PublicKey, Role};
+use secret::Secret;
+
+/// Name of the account of users that are in no other, and of local clients. Its number is 0.
+pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
+
+/// Whom a connection speaks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Number of the account.
+    pub(crate) account: u32,
+    /// User name or public key; empty if there was nothing to prove.
+    pub(crate) user: Arc<str>,
+    pub(crate) permissions: Option<Arc<Compiled>>,
+}
+
+/// What the credentials are worth.
+pub(crate) enum Verdict {
+    Accepted(Identity),
+    Refused,
+    /// `identity`, if `offered` is what `hash` was made from; see [`slow`].
+    Slow {
+        hash: Box<str>,
+        offered: String,
+        identity: Identity,
+    },
+}
+
+/// Everybody who may connect.
+pub(crate) struct Authenticator {
+    /// Names by number.
+    accounts: Vec<Arc<str>>,
+    token: Option<Secret>,
+    users: HashMap<String, (Secret, Identity)>,
+    nkeys: HashMap<PublicKey, Identity>,
+    /// Clients that show nothing are this one; `None`: they are refused.
+    nobody: Option<Identity>,
+    /// Something must be shown by those who want more.
+    has_credentials: bool,
+}
+
+impl Authenticator {
+    /// # Errors
+    /// [`Error::Option`] for users that cannot work: names that are empty or taken, damaged keys and hashes, subjects
+    /// that no message can have.
+    pub(crate) fn new(options: &Options) -> Result<Authenticator, Error> {
+        let mut book = Authenticator {
+            accounts: vec![GLOBAL_ACCOUNT.into()],
+            token: None,
+            users: HashMap::new(),
+            nkeys: HashMap::new(),
+            nobody: None,
+            has_credentials: options.auth_required(),
+        };
+        let defaults = options.default_permissions.as_ref();
+        let anonymous =
+            Identity { account: 0, user: "".into(), permissions: compile("default_permissions", defaults)? };
+        if let Some(token) = &options.token {
+            book.token = Some(Secret::new(token).map_err(|problem| wrong("token", problem))?);
+        }
+        book.add(0, &options.users, &options.nkeys, defaults)?;
+        for account in &options.accounts {
+            let number = book.account_number(&account.name)?;
+            book.add(number, &account.users, &account.nkeys, defaults)?;
+        }
+        book.nobody = match &options.no_auth_user {
+            Some(name) => {
+                let known = book.users.get(name).map(|(_, identity)| identity.clone());
+                Some(known.ok_or_else(|| wrong("no_auth_user", format!("there is no user {name:?}")))?)
+            }
+            None if book.has_credentials => None,
+            None => Some(Identity { permissions: None, ..anonymous.clone() }),
+        };
+        Ok(book)
+    }
+
+    fn account_number(&mut self, name: &str) -> Result<u32, Error> {
+        if name.is_empty() {
+            return Err(wrong("accounts", "an account has an empty name".to_owned()));
+        }
+        if name == GLOBAL_ACCOUNT {
+            return Ok(0);
+        }
+        if self.accounts.iter().any(|known| **known == *name) {
+            return Err(wrong("accounts", format!("{name:?} is there twice")));
+        }
+        self.accounts.push(name.into());
+        Ok(u32::try_from(self.accounts.len() - 1).unwrap_or(0))
+    }
+
+    fn add(
+        &mut self,
+        account: u32,
+        users: &[User],
+        nkeys: &[NkeyUser],
+        defaults: Option<&Permissions>,
+    ) -> Result<(), Error> {
+        for user in users {
+            if user.name.is_empty() {
+                return Err(wrong("users", "a user has an empty name".to_owned()));
+            }
+            let about = |problem: String| wrong("users", format!("{:?}: {problem}", user.name));
+            let secret =
+                Secret::new(&user.password).map_err(|problem| about(format!("its password {problem}")))?;
+            let permissions = compile("users", user.permissions.as_ref().or(defaults))?;
+            let identity = Identity { account, user: user.name.as_str().into(), permissions };
+            if self.users.insert(user.name.clone(), (secret, identity)).is_some() {
+                return Err(about("is there twice".to_owned()));
+            }
+        }
+        for user in nkeys {
+            let about = |problem: &str| wrong("nkeys", format!("{:?} {problem}", user.public_key));
+            let key = PublicKey::parse(&user.public_key, Role::User)
+                .ok_or_else(|| about("is not the public nkey of a user"))?;
+            let permissions = compile("nkeys", user.permissions.as_ref().or(defaults))?;
+            let identity = Identity { account, user: user.public_key.as_str().into(), permissions };
+            if self.nkeys.insert(key, identity).is_some() {
+                return Err(about("is there twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of an account.
+    pub(crate) fn account(&self, number: u32) -> Arc<str> {
+        self.accounts.get(number as usize).cloned().unwrap_or_else(|| GLOBAL_ACCOUNT.into())
+    }
+
+    /// How many accounts there are.
+    pub(crate) fn accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Are there credentials that a client could show?
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.has_credentials
+    }
+
+    /// Must a client show something before anything else?
+    pub(crate) fn must_authenticate(&self) -> bool {
+        self.nobody.is_none()
+    }
+
+    /// Must clients be given something to sign?
+    pub(crate) fn wants_signatures(&self) -> bool {
+        !self.nkeys.is_empty()
+    }
+
+    /// Whom a client speaks for that has shown nothing yet.
+    pub(crate) fn nobody(&self) -> Option<&Identity> {
+        self.nobody.as_ref()
+    }
+
+    /// Judges what a client shows. `nonce` is what it was given to sign.
+    pub(crate) fn judge(&self, offered: &Connect, nonce: Option<&str>) -> Verdict {
+        if !self.has_credentials {
+            return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
+        }
+        if let Some(key) = given(&offered.nkey) {
+            let identity = PublicKey::parse(key, Role::User).and_then(|key| {
+                let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
+                self.nkeys.get(&key).filter(|_| key.has_signed(nonce.as_bytes(), signature))
+            });
+            return identity.cloned().map_or(Verdict::Refused, Verdict::Accepted);
+        }
+        if let Some(name) = given(&offered.user) {
+            let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
+            return verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity);
+        }
+        if let Some(token) = given(&offered.auth_token) {
+            let Some(secret) = &self.token else { return Verdict::Refused };
+            return verdict(secret, token, &Identity { account: 0, user: "".into(), permissions: None });
+        }
+        match &self.nobody {
+            Some(identity) if given(&offered.pass).is_none() => Verdict::Accepted(identity.clone()),
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
+fn verdict(secret: &Secret, offered: &str, identity: &Identity) -> Verdict {
+    match (secret.equals(offered), secret) {
+        (Some(true), _) => Verdict::Accepted(identity.clone()),
+        (None, Secret::Bcrypt(hash)) => {
+            Verdict::Slow { hash: hash.clone(), offered: offered.to_owned(), identity: identity.clone() }
+        }
+        _ => Verdict::Refused,
+    }
+}
+
+fn compile(option: &'static str, permissions: Option<&Permissions>) -> Result<Option<Arc<Compiled>>, Error> {
+    let compiled = permissions.map(Compiled::new).transpose().map_err(|problem| wrong(option, problem))?;
+    Ok(compiled.map(Arc::new))
+}
+
+fn wrong(option: &'static str, problem: String) -> Error {
+    Error::Option { option, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::users::Account;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use ring::signature::KeyPair;
+
+    fn judge(options: &Options, json: &str) -> Option<(String, String)> {
+        let book = Authenticator::new(options).unwrap();
+        match book.judge(&serde_json::from_str(json).unwrap(), Some("nonce")) {
+            Verdict::Accepted(identity) => {
+                Some((identity.user.to_string(), book.account(identity.account).to_string()))
+            }
+            Verdict::Refused => None,
+            Verdict::Slow { hash, offered, identity } => slow::is_good(&hash, &offered)
+                .then(|| (identity.user.to_string(), book.account(identity.account).to_string())),
+        }
+    }
+
+    #[test]
+    fn token_and_users() {
+        let mut options = Options::default();
+        assert!(judge(&options, "{}").is_some());
+        options.token = Some("s3cr".into());
+        assert!(judge(&options, r#"{"auth_token":"s3cr"}"#).is_some());
+        assert!(judge(&options, r#"{"auth_token":"s3cre"}"#).is_none());
+        assert!(judge(&options, "{}").is_none());
+        options.users = vec![User::new("u", "p"), User::new("h", bcrypt::hash("p", 4).unwrap())];
+        for name in ["u", "h"] {
+            let right = format!(r#"{{"user":"{name}","pass":"p"}}"#);
+            assert_eq!(judge(&options, &right), Some((name.to_owned(), "$G".to_owned())));
+            assert!(judge(&options, &format!(r#"{{"user":"{name}","pass":""}}"#)).is_none());
+            assert!(judge(&options, &format!(r#"{{"user":"{name}"}}"#)).is_none());
+        }
+    }
+
+    #[test]
+    fn nkeys_and_accounts() {
+        let pair = nkey::tests::pair(1);
+        let public_key = nkey::tests::text(Role::User, pair.public_key().as_ref());
+        let account = Account {
+            name: "A".into(),
+            users: vec![User::new("u", "p")],
+            nkeys: vec![NkeyUser { public_key: public_key.clone(), permissions: None }],
+        };
+        let options =
+            Options { accounts: vec![account], no_auth_user: Some("u".into()), ..Options::default() };
+        let signed = |message: &[u8]| {
+            let signature = URL_SAFE_NO_PAD.encode(pair.sign(message));
+            format!(r#"{{"nkey":"{public_key}","sig":"{signature}"}}"#)
+        };
+        assert_eq!(judge(&options, &signed(b"nonce")), Some((public_key.clone(), "A".to_owned())));
+        assert!(judge(&options, &signed(b"other")).is_none());
+        assert!(judge(&options, &format!(r#"{{"nkey":"{public_key}"}}"#)).is_none());
+        assert_eq!(judge(&options, "{}"), Some(("u".to_owned(), "A".to_owned())));
+        assert!(judge(&options, r#"{"user":"nobody"}"#).is_none(), "who shows something wrong is not nobody");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let refused =
+            |options: Options| Authenticator::new(&options).err().map(|e| e.to_string()).unwrap_or_default();
+        let twice = Options { users: vec![User::new("u", "p"), User::new("u", "q")], ..Options::default() };
+        assert!(refused(twice).contains("\"u\": is there twice"));
+        let empty = Options { users: vec![User::new("", "p")], ..Options::default() };
+        assert!(refused(empty).contains("empty name"));
+        let key = NkeyUser { public_key: "UXX".into(), permissions: None };
+        assert!(refused(Options { nkeys: vec![key], ..Options::default() }).contains("UXX"));
+        let hash = Options { users: vec![User::new("u", "$2a$hush")], ..Options::default() };
+        let text = refused(hash);
+        assert!(text.contains("bcrypt") && !text.contains("hush"), "{text}");
+        let unknown =
+            Options { no_auth_user: Some("x".into()), token: Some("t".into()), ..Options::default() };
+        assert!(refused(unknown).contains("no user \"x\""));
+        let account = || Account { name: "A".into(), ..Account::default() };
+        assert!(
+            refused(Options { accounts: vec![account(), account()], ..Options::default() }).contains("\"A\"")
+        );
+    }
+}

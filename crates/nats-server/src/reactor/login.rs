@@ -1,0 +1,121 @@
+//! Log-ins: credentials judged at once or later, whoever is let in made known, whoever is not cut off.
+
+use std::net::SocketAddr;
+
+use crate::auth::Verdict;
+use crate::auth::slow::{Check, Checked};
+use crate::events::CloseReason;
+use crate::peer::{Hold, Login};
+use crate::proto::connect::{Behaviour, Connect};
+use crate::proto::text;
+
+use super::Reactor;
+
+impl Reactor {
+    /// Acts on a CONNECT. True: the client must wait before anything else it sends is looked at.
+    pub(super) fn log_in(&mut self, key: u32, connect: Connect, behaviour: Behaviour) -> bool {
+        let Some(conn) = self.fabric.conn(key) else { return false };
+        let cid = conn.cid;
+        let verdict = match connect.asks_for_account() {
+            true => Verdict::Refused,
+            false => self.auth.judge(&connect, conn.nonce.as_deref()),
+        };
+        match verdict {
+            Verdict::Accepted(identity) => {
+                self.let_in(key, Login { connect, behaviour, identity });
+                false
+            }
+            Verdict::Refused => {
+                self.refuse(key);
+                true
+            }
+            Verdict::Slow { hash, offered, identity } => {
+                if self.slow_checks.submit(Check { key, cid, hash, offered }, &self.hub) {
+                    if let Some(conn) = self.fabric.conn(key) {
+                        conn.hold = Hold::Checking(Box::new(Login { connect, behaviour, identity }));
+                    }
+                } else {
+                    self.refuse(key);
+                }
+                true
+            }
+        }
+    }
+
+    /// The result of a check that took its time; the connection may be gone by now.
+    pub(super) fn password_checked(&mut self, checked: Checked) {
+        let Some(conn) = self.fabric.conn(checked.key).filter(|conn| conn.cid == checked.cid) else { return };
+        match std::mem::replace(&mut conn.hold, Hold::No) {
+            Hold::Checking(login) if checked.good => self.let_in(checked.key, *login),
+            Hold::Checking(_) => return self.refuse(checked.key),
+            // Closing already, for example because it took too long.
+            other => return conn.hold = other,
+        }
+        self.make_ready(checked.key);
+    }
+
+    fn let_in(&mut self, key: u32, login: Login) {
+        let Login { connect, behaviour, identity } = login;
+        if behaviour.no_responders && !behaviour.headers {
+            return self.close_with(key, Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
+        }
+        let keyed = self.fabric.keyed;
+        let Some(conn) = self.fabric.conn(key) else { return };
+        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
+        for id in std::mem::take(&mut conn.subs).into_values() {
+            self.fabric.unsubscribe(id, None);
+        }
+        let Some(conn) = self.fabric.conn(key) else { return };
+        conn.behaviour = behaviour;
+        conn.become_user(identity, keyed);
+        let first = !std::mem::replace(&mut conn.connected, true);
+        // Observers know a connection by its name, so a later CONNECT cannot change it.
+        if let (true, Some(name)) = (first, connect.name) {
+            conn.name = name.into();
+        }
+        let info = conn.info();
+        tracing::debug!(
+            cid = info.cid, addr = %info.addr, name = &*info.name, user = &*info.user,
+            lang = connect.lang.as_deref().unwrap_or_default(),
+            version = connect.version.as_deref().unwrap_or_default(),
+            "NATS server: client connected"
+        );
+        if behaviour.verbose {
+            self.fabric.send(key, b"+OK\r\n");
+        }
+        if first {
+            self.observe(|events| events.connected(&info));
+        }
+    }
+
+    /// Ends a connection that may not be here; later, if its address has tried too often.
+    pub(super) fn refuse(&mut self, key: u32) {
+        let now = self.fabric.now;
+        let Some(conn) = self.fabric.conn(key) else { return };
+        let addr = conn.addr;
+        conn.auth_deadline = None;
+        let delay = self.report_refused(addr, CloseReason::AuthenticationFailure);
+        if delay.is_zero() {
+            return self.cut_off(key);
+        }
+        if let Some(conn) = self.fabric.conn(key) {
+            conn.hold = Hold::RefusedUntil(now + delay);
+        }
+        self.schedule(key);
+    }
+
+    /// Tells a client that it is refused, and closes.
+    pub(super) fn cut_off(&mut self, key: u32) {
+        self.close_with(key, Some(text::AUTHORIZATION), CloseReason::AuthenticationFailure);
+    }
+
+    /// Tells the log (once per address and interval) and the observer; gives the time that the client has to wait.
+    pub(super) fn report_refused(&mut self, addr: SocketAddr, reason: CloseReason) -> std::time::Duration {
+        let treatment = self.failures.note(addr.ip(), self.fabric.now);
+        if treatment.log {
+            tracing::warn!(%addr, %reason, "NATS server: refused a client; check the credentials it uses");
+        }
+        self.observe(|events| events.auth_failed(addr, reason));
+        treatment.delay
+    }
+}
