@@ -37,6 +37,8 @@ pub enum CloseReason {
     WriteError,
     /// Reading from the socket failed.
     ReadError,
+    /// The peer does not speak TLS, or has no certificate that is trusted.
+    TlsHandshakeFailure,
     /// Bytes that are not the NATS protocol.
     ParseError,
     /// The peer did not answer PING.
@@ -63,6 +65,7 @@ impl std::fmt::Display for CloseReason {
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             Self::WriteError => "Write Error",
             Self::ReadError => "Read Error",
+            Self::TlsHandshakeFailure => "TLS Handshake Failure",
             Self::ParseError => "Parse Error",
             Self::StaleConnection => "Stale Connection",
             Self::ProtocolViolation => "Protocol Violation",

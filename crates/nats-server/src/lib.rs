@@ -25,6 +25,7 @@
 //! time, `auth` decides who may connect, `permissions` what they may do, `local` is the in-process client, `hub` joins it to the loop thread.
 
 mod auth;
+mod certs;
 mod error;
 mod events;
 mod fabric;
@@ -42,6 +43,7 @@ mod server;
 mod slab;
 mod stats;
 mod subject;
+mod transport;
 mod users;
 
 pub use error::Error;

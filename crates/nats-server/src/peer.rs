@@ -18,7 +18,9 @@ use crate::permissions::Guard;
 use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::inbound::Inbound;
 use crate::proto::write::Put;
+use crate::reactor::Opening;
 use crate::router::SubId;
+use crate::transport::Transport;
 
 /// A participant.
 pub(crate) enum Peer {
@@ -61,7 +63,13 @@ pub(crate) struct Login {
 
 /// A client on a socket.
 pub(crate) struct Conn {
-    pub(crate) stream: TcpStream,
+    pub(crate) transport: Transport,
+    /// Number of the listener that it came through.
+    pub(crate) door: usize,
+    /// How far its handshakes have come.
+    pub(crate) opening: Opening,
+    /// Names in its certificate, if these say who it is.
+    pub(crate) certificate_names: Vec<String>,
     pub(crate) addr: SocketAddr,
     pub(crate) cid: u64,
     pub(crate) name: Arc<str>,
@@ -123,9 +131,12 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(stream: TcpStream, addr: SocketAddr, cid: u64, keyed: Keyed) -> Self {
+    pub(crate) fn new(socket: TcpStream, door: usize, addr: SocketAddr, cid: u64, keyed: Keyed) -> Self {
         Self {
-            stream,
+            transport: Transport::Tcp(socket),
+            door,
+            opening: Opening::Done,
+            certificate_names: Vec::new(),
             addr,
             cid,
             name: Arc::from(""),
@@ -192,6 +203,11 @@ impl Conn {
         ConnInfo { cid: self.cid, name: self.name.clone(), addr: self.addr, user: self.user.clone() }
     }
 
+    /// Has it something for the socket when that accepts more?
+    pub(crate) fn wants_to_write(&self) -> bool {
+        self.out.len() > 0 || self.transport.is_draining()
+    }
+
     /// Queues bytes that are no message.
     pub(crate) fn send(&mut self, bytes: &[u8], pool: &mut ChunkPool) {
         self.out.writer(pool).put(bytes);
@@ -203,7 +219,9 @@ impl Conn {
     /// The reason for which the connection must be dropped.
     pub(crate) fn flush(&mut self, pool: &mut ChunkPool, now: Instant) -> Result<bool, CloseReason> {
         let before = self.out.len();
-        let done = self.out.flush(&mut self.stream, pool).map_err(|_: io::Error| CloseReason::WriteError)?;
+        let failed = |_: io::Error| CloseReason::WriteError;
+        let done = self.out.flush(&mut self.transport, pool).map_err(failed)?
+            && self.transport.drain().map_err(failed)?;
         if done {
             self.blocked_since = None;
         } else if self.blocked_since.is_none() || self.out.len() < before {

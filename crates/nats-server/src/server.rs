@@ -1,6 +1,6 @@
 //! Starting and stopping, and the handle that the embedder holds.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -11,12 +11,13 @@ use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
 use crate::options::Options;
-use crate::reactor::{Reactor, WAKER};
+use crate::reactor::{Door, Reactor, WAKER};
 use crate::stats::Stats;
 
 /// A running server. Dropping it shuts it down.
 pub struct Server {
-    addr: SocketAddr,
+    /// Of the doors.
+    addrs: Vec<SocketAddr>,
     hub: Arc<Hub>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -30,11 +31,8 @@ impl Server {
     pub fn start(options: Options) -> Result<Self, Error> {
         options.check()?;
         let auth = Authenticator::new(&options)?;
-        let address = || format!("{}:{}", options.host, options.port);
-        let listener = TcpListener::bind((options.host.as_str(), options.port))
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(|source| Error::Listen { address: address(), source })?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen { address: address(), source })?;
+        let doors = Door::all(&options)?;
+        let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
         let poll = Poll::new().map_err(Error::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
         let limits = LocalLimits {
@@ -46,18 +44,22 @@ impl Server {
             max_msgs: options.local_max_pending_msgs,
         };
         let hub = Arc::new(Hub::new(waker, limits));
-        let reactor =
-            Reactor::new(poll, listener, addr.port(), options, auth, hub.clone()).map_err(Error::Start)?;
+        let reactor = Reactor::new(poll, doors, options, auth, hub.clone()).map_err(Error::Start)?;
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())
             .map_err(Error::Start)?;
-        Ok(Self { addr, hub, thread: Mutex::new(Some(thread)) })
+        Ok(Self { addrs, hub, thread: Mutex::new(Some(thread)) })
     }
 
-    /// The address really listened on.
+    /// The address really listened on for ordinary clients.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addrs.first().copied().unwrap_or(([0, 0, 0, 0], 0).into())
+    }
+
+    /// The address really listened on for WebSocket clients, if any.
+    pub fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.addrs.get(1).copied()
     }
 
     /// A new in-process client.
@@ -97,6 +99,6 @@ impl Drop for Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("Server").field("addrs", &self.addrs).finish_non_exhaustive()
     }
 }

@@ -59,6 +59,8 @@ counters! {
     stale_connections,
     /// Failed authentications, with those that timed out.
     auth_failures,
+    /// TLS handshakes that came to no good end.
+    tls_failures,
     /// Connections refused because of `max_connections`.
     refused_connections,
     /// Connections closed for breaking the protocol or a limit.

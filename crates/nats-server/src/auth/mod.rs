@@ -168,6 +168,14 @@ impl Authenticator {
         self.nobody.as_ref()
     }
 
+    /// Judges a client whose certificate says who it is: the first name that is a user's. A CONNECT may name the user
+    /// too, but no other.
+    pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[String]) -> Verdict {
+        let user = names.iter().find_map(|name| self.users.get(name).map(|(_, identity)| identity));
+        let agrees = |identity: &&Identity| given(&offered.user).is_none_or(|name| *name == *identity.user);
+        user.filter(agrees).cloned().map_or(Verdict::Refused, Verdict::Accepted)
+    }
+
     /// Judges what a client shows. `nonce` is what it was given to sign.
     pub(crate) fn judge(&self, offered: &Connect, nonce: Option<&str>) -> Verdict {
         if !self.has_credentials {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::options::Options;
+use crate::options::{Options, TlsOptions};
+use crate::reactor::Door;
 
 /// The NATS version whose behaviour is announced; clients switch features on by it.
 pub(crate) const COMPATIBLE_VERSION: &str = "2.14.0";
@@ -21,8 +22,30 @@ pub(crate) struct Reader {
     pub(crate) auth_required: bool,
     /// What it is to sign; only before CONNECT.
     pub(crate) nonce: Option<Box<str>>,
+    /// Encryption where it came in.
+    pub(crate) tls: Tls,
     /// Its account, once it has passed CONNECT and its first PING.
     pub(crate) account: Option<Arc<str>>,
+}
+
+/// What a listener asks of its clients.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tls {
+    required: bool,
+    available: bool,
+    verify: bool,
+}
+
+impl Tls {
+    pub(crate) fn of(door: &Door) -> Tls {
+        let required = door.requires_tls();
+        let verify = |(options, _): &(TlsOptions, _)| options.verify || options.verify_and_map;
+        Tls {
+            required,
+            available: door.tls.is_some() && !required,
+            verify: door.tls.as_ref().is_some_and(verify),
+        }
+    }
 }
 
 /// What the server says about itself; one base per server, completed per connection.
@@ -39,6 +62,12 @@ pub(crate) struct Info {
     headers: bool,
     #[serde(skip_serializing_if = "is_false")]
     auth_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_available: bool,
     max_payload: usize,
     client_id: u64,
     client_ip: String,
@@ -67,6 +96,9 @@ impl Info {
             port,
             headers: true,
             auth_required: false,
+            tls_required: false,
+            tls_verify: false,
+            tls_available: false,
             max_payload: options.max_payload,
             client_id: 0,
             client_ip: String::new(),
@@ -83,6 +115,9 @@ impl Info {
         info.client_id = reader.cid;
         info.client_ip = reader.ip;
         info.auth_required = reader.auth_required;
+        info.tls_required = reader.tls.required;
+        info.tls_verify = reader.tls.verify;
+        info.tls_available = reader.tls.available;
         info.nonce = reader.nonce;
         info.connect_info = reader.account.is_some();
         info.remote_account = reader.account;

@@ -1,4 +1,4 @@
-//! New connections: greeted with INFO, refused with a reason when there are too many.
+//! New connections: refused with a reason when there are too many.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -20,66 +20,68 @@ const PER_ROUND: usize = 64;
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 impl Reactor {
-    /// Accepts what waits.
+    /// Accepts what waits at all doors.
     pub(super) fn accept(&mut self) {
-        if self.accept_not_before.is_some_and(|at| at > self.fabric.now) || !self.accept_ready {
-            return;
+        for number in 0..self.doors.len() {
+            self.accept_at(number);
         }
-        self.accept_not_before = None;
+    }
+
+    fn accept_at(&mut self, number: usize) {
         for _ in 0..PER_ROUND {
-            match self.listener.accept() {
-                Ok((stream, addr)) => self.welcome(stream, addr),
+            let now = self.fabric.now;
+            let Some(door) = self.doors.get_mut(number) else { return };
+            if !door.ready || door.not_before.is_some_and(|at| at > now) {
+                return;
+            }
+            door.not_before = None;
+            match door.listener.accept() {
+                Ok((socket, addr)) => self.welcome(number, socket, addr),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accept_ready = false;
+                    door.ready = false;
                     return;
                 }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
                     tracing::warn!(%error, "NATS server: cannot accept a connection; trying again shortly");
-                    self.accept_not_before = Some(self.fabric.now + ERROR_PAUSE);
+                    door.not_before = Some(now + ERROR_PAUSE);
                     return;
                 }
             }
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, addr: SocketAddr) {
+    fn welcome(&mut self, door: usize, socket: TcpStream, addr: SocketAddr) {
         // Small replies must not wait for the peer's acknowledgement; without this the server only gets slower.
-        let _ = stream.set_nodelay(true);
+        let _ = socket.set_nodelay(true);
         let full = self.fabric.stats.connections >= self.options.max_connections as u64;
         self.last_cid += 1;
-        let mut conn = Conn::new(stream, addr, self.last_cid, self.fabric.keyed);
+        let mut conn = Conn::new(socket, door, addr, self.last_cid, self.fabric.keyed);
         match self.auth.nobody() {
             Some(nobody) => conn.become_user(nobody.clone(), self.fabric.keyed),
-            None => {
-                conn.must_authenticate = true;
-                conn.auth_deadline = Some(self.fabric.now + self.options.auth_timeout);
-            }
+            None => conn.must_authenticate = true,
         }
         conn.nonce = if self.auth.wants_signatures() { nkey::nonce() } else { None };
-        conn.ping_at = Some(self.fabric.now + self.first_ping_delay());
         let key = self.fabric.peers.insert(Peer::Socket(Box::new(conn)));
         self.fabric.stats.connections += 1;
         self.fabric.stats.total_connections += 1;
-        let registered = match self.fabric.peers.get_mut(key).and_then(Peer::socket) {
-            Some(conn) => {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().register(&mut conn.stream, Token(key as usize), interest)
-            }
-            None => return,
-        };
-        if let Err(error) = registered {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        let Some(socket) = conn.transport.socket() else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(socket, Token(key as usize), interest) {
             tracing::warn!(%error, "NATS server: cannot watch a new connection; it is closed");
-            self.drop_conn(key, CloseReason::ReadError);
-            return;
+            return self.drop_conn(key, CloseReason::ReadError);
         }
-        self.send_info(key, false);
-        if full {
-            self.fabric.stats.refused_connections += 1;
+        if !full {
+            return self.begin(key);
+        }
+        self.fabric.stats.refused_connections += 1;
+        if self.doors.get(door).is_some_and(|door| door.speaks_first()) {
+            self.send_info(key, false);
             self.close_with(key, Some(text::MAX_CONNECTIONS), CloseReason::MaxConnectionsExceeded);
-            return;
+        } else {
+            self.drop_conn(key, CloseReason::MaxConnectionsExceeded);
         }
-        self.schedule(key);
     }
 }

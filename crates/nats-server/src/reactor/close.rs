@@ -1,7 +1,6 @@
 //! The ends of connections. Subscriptions go and observers hear of it at once; what stays for a moment after an error is
 //! only the socket, so that the peer can read why.
 
-use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::events::CloseReason;
@@ -42,7 +41,7 @@ impl Reactor {
         let (now, pool) = (self.fabric.now, &mut self.fabric.pool);
         let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
         match conn.flush(pool, now) {
-            Ok(true) if conn.stream.shutdown(Shutdown::Write).is_ok() => {}
+            Ok(true) if conn.transport.finish().is_ok() => {}
             Ok(false) => {}
             // The peer is gone already.
             Ok(true) | Err(_) => self.drop_conn(key, CloseReason::ClientClosed),
@@ -55,7 +54,9 @@ impl Reactor {
         let Some(Peer::Socket(mut conn)) = self.fabric.peers.remove(key) else { return };
         conn.out.clear(&mut self.fabric.pool);
         // Dropping the stream closes it; deregistering first only keeps stale events away, so its failure is harmless.
-        let _ = self.poll.registry().deregister(&mut conn.stream);
+        if let Some(socket) = conn.transport.socket() {
+            let _ = self.poll.registry().deregister(socket);
+        }
         self.fabric.stats.connections = self.fabric.stats.connections.saturating_sub(1);
         self.drained |= conn.congested;
     }

@@ -1,6 +1,6 @@
 //! Reading and writing of sockets.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 
 use mio::event::Event;
 
@@ -9,8 +9,10 @@ use crate::peer::Peer;
 use crate::proto::inbound::{Flow, Inbound};
 use crate::proto::parser::Fault;
 use crate::proto::text;
+use crate::transport::Got;
 
 use super::Reactor;
+use super::opening::Opening;
 use super::session::Session;
 
 impl Reactor {
@@ -23,7 +25,12 @@ impl Reactor {
             self.make_ready(key);
         }
         let Some(conn) = self.fabric.conn(key) else { return };
-        if event.is_writable() && conn.out.len() > 0 && !std::mem::replace(&mut conn.touched, true) {
+        if !event.is_writable() || !conn.wants_to_write() {
+            return;
+        }
+        if conn.opening != Opening::Done {
+            self.make_ready(key);
+        } else if !std::mem::replace(&mut conn.touched, true) {
             self.fabric.touched.push(key);
         }
     }
@@ -55,9 +62,10 @@ impl Reactor {
         if conn.linger_until.is_some() {
             return self.discard_input(key);
         }
-        if conn.is_held() {
+        if conn.is_held() || (conn.opening != Opening::Done && !self.open(key)) {
             return;
         }
+        let Some(conn) = self.fabric.conn(key) else { return };
         // The rest of a batch in which reading stopped comes first, and nothing is read before its end.
         if std::mem::take(&mut conn.stopped) && !self.feed(key, &[]) {
             return;
@@ -67,13 +75,12 @@ impl Reactor {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = conn.stream.read(&mut buffer);
+        let result = conn.transport.receive(&mut buffer);
         match result {
-            Ok(0) => self.drop_conn(key, CloseReason::ClientClosed),
-            Ok(count) => {
-                // Fewer bytes than asked for: the socket is empty and the next bytes make a new event. Not so for the
-                // end of the stream, which may have been announced together with them.
-                conn.readable = count == buffer.len() || conn.read_closed;
+            Ok(Got { count: 0, .. }) => self.drop_conn(key, CloseReason::ClientClosed),
+            Ok(Got { count, more }) => {
+                // The end of the stream may have been announced together with the last bytes.
+                conn.readable = more || conn.read_closed;
                 conn.active = true;
                 conn.held_back = false;
                 self.feed(key, buffer.get(..count).unwrap_or_default());
@@ -139,8 +146,8 @@ impl Reactor {
     /// Throws away what a closing connection still sends, until it is closed on the other side too.
     fn discard_input(&mut self, key: u32) {
         let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
-        match conn.stream.read(&mut self.buffer) {
-            Ok(0) => self.drop_conn(key, CloseReason::ClientClosed),
+        match conn.transport.receive(&mut self.buffer) {
+            Ok(Got { count: 0, .. }) => self.drop_conn(key, CloseReason::ClientClosed),
             Ok(_) => self.make_ready(key),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => self.drop_conn(key, CloseReason::ReadError),

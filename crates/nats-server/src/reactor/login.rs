@@ -8,6 +8,7 @@ use crate::events::CloseReason;
 use crate::peer::{Hold, Login};
 use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::text;
+use crate::transport::Transport;
 
 use super::Reactor;
 
@@ -18,6 +19,9 @@ impl Reactor {
         let cid = conn.cid;
         let verdict = match connect.asks_for_account() {
             true => Verdict::Refused,
+            false if !conn.certificate_names.is_empty() => {
+                self.auth.judge_certificate(&connect, &conn.certificate_names)
+            }
             false => self.auth.judge(&connect, conn.nonce.as_deref()),
         };
         match verdict {
@@ -56,6 +60,7 @@ impl Reactor {
 
     fn let_in(&mut self, key: u32, login: Login) {
         let Login { connect, behaviour, identity } = login;
+        let frame = self.options.max_payload.saturating_add(self.options.max_control_line).saturating_mul(2);
         if behaviour.no_responders && !behaviour.headers {
             return self.close_with(key, Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
         }
@@ -68,6 +73,9 @@ impl Reactor {
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.behaviour = behaviour;
         conn.become_user(identity, keyed);
+        if let Transport::Web(stream) = &mut conn.transport {
+            stream.trust(frame);
+        }
         let first = !std::mem::replace(&mut conn.connected, true);
         // Observers know a connection by its name, so a later CONNECT cannot change it.
         if let (true, Some(name)) = (first, connect.name) {

@@ -6,20 +6,22 @@
 
 mod accept;
 mod close;
+mod door;
 mod io;
 mod local;
 mod login;
+mod opening;
 mod park;
 mod session;
 mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::event::Event;
+use mio::{Events, Poll, Token};
 
 use crate::auth::Authenticator;
 use crate::auth::failures::FailureTable;
@@ -28,11 +30,13 @@ use crate::events::CloseReason;
 use crate::fabric::Fabric;
 use crate::hub::Hub;
 use crate::options::Options;
-use crate::proto::info::{Info, Reader};
+use crate::proto::info::{Info, Reader, Tls};
+
+pub(crate) use door::Door;
+pub(crate) use opening::Opening;
 
 /// Token of the bell.
 pub(crate) const WAKER: Token = Token(usize::MAX);
-const LISTENER: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in its turn.
 const READ_BUFFER: usize = 128 * 1024;
 /// What the publications of one client may cost in its turn (see `Fabric.work`): some milliseconds. Ordinary traffic
@@ -47,7 +51,7 @@ const MAX_EVENTS: usize = 1024;
 /// All state of the loop thread.
 pub(crate) struct Reactor {
     poll: Poll,
-    listener: mio::net::TcpListener,
+    doors: Vec<Door>,
     options: Arc<Options>,
     hub: Arc<Hub>,
     info: Info,
@@ -64,9 +68,6 @@ pub(crate) struct Reactor {
     drained: bool,
     /// Next time to look at connections; entries that do not agree with `Conn::timer_at` are stale.
     timers: BinaryHeap<Reverse<(Instant, u32)>>,
-    /// The listener may have connections to accept; not before the time, if any.
-    accept_ready: bool,
-    accept_not_before: Option<Instant>,
     auth: Authenticator,
     failures: FailureTable,
     slow_checks: SlowChecks,
@@ -77,18 +78,19 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new(
         poll: Poll,
-        listener: TcpListener,
-        port: u16,
+        mut doors: Vec<Door>,
         options: Options,
         auth: Authenticator,
         hub: Arc<Hub>,
     ) -> std::io::Result<Self> {
-        let mut listener = mio::net::TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for (number, door) in doors.iter_mut().enumerate() {
+            door.register(number, poll.registry())?;
+        }
+        let port = doors.first().map_or(0, |door| door.addr.port());
         let now = Instant::now();
         Ok(Self {
             poll,
-            listener,
+            doors,
             info: Info::new(&options, port),
             options: Arc::new(options),
             fabric: Fabric::new(hub.limits, auth.accounts(), now),
@@ -99,8 +101,6 @@ impl Reactor {
             parked: VecDeque::new(),
             drained: false,
             timers: BinaryHeap::new(),
-            accept_ready: false,
-            accept_not_before: None,
             auth,
             failures: FailureTable::default(),
             slow_checks: SlowChecks::default(),
@@ -121,11 +121,7 @@ impl Reactor {
             }
             self.fabric.now = Instant::now();
             for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    LISTENER => self.accept_ready = true,
-                    Token(key) => self.socket_event(key as u32, event),
-                }
+                self.event(event);
             }
             self.hear();
             self.accept();
@@ -140,6 +136,21 @@ impl Reactor {
         self.hub.stats.publish(&self.fabric.stats);
     }
 
+    /// Notes what the poll said.
+    fn event(&mut self, event: &Event) {
+        if event.token() == WAKER {
+            return;
+        }
+        match Door::number(event.token()) {
+            Some(number) => {
+                if let Some(door) = self.doors.get_mut(number) {
+                    door.ready = true;
+                }
+            }
+            None => self.socket_event(event.token().0 as u32, event),
+        }
+    }
+
     /// The last round: everybody is told, and sockets get a moment to take what waits for them.
     fn end(&mut self, events: &mut Events) {
         self.fabric.now = Instant::now();
@@ -151,9 +162,7 @@ impl Reactor {
             }
             self.fabric.now = Instant::now();
             for event in events.iter() {
-                if !matches!(event.token(), WAKER | LISTENER) {
-                    self.socket_event(event.token().0 as u32, event);
-                }
+                self.event(event);
             }
             self.read_ready();
             self.flush_touched();
@@ -177,12 +186,14 @@ impl Reactor {
         if !self.ready.is_empty() || !self.local_ready.is_empty() || self.hub.has_rung() {
             return Some(Duration::ZERO);
         }
-        if self.accept_ready && self.accept_not_before.is_none() {
+        let waits = |door: &&Door| door.ready;
+        if self.doors.iter().filter(waits).any(|door| door.not_before.is_none()) {
             return Some(Duration::ZERO);
         }
+        let accept = self.doors.iter().filter(waits).filter_map(|door| door.not_before).min();
         let parked = self.parked.front().map(|(at, _)| *at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let next = [parked, timer, self.accept_not_before].into_iter().flatten().min()?;
+        let next = [parked, timer, accept].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -227,6 +238,7 @@ impl Reactor {
             },
             nonce: conn.nonce.clone().filter(|_| !connected),
             account: connected.then(|| self.auth.account(conn.account)),
+            tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });
         self.fabric.send(key, &line);
     }

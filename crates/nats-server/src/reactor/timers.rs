@@ -59,6 +59,9 @@ impl Reactor {
             self.fabric.doomed.push((key, CloseReason::SlowConsumerWriteDeadline));
             return self.drop_doomed();
         }
+        if come(conn.opening.until()) {
+            return self.opening_timeout(key);
+        }
         if come(conn.auth_deadline) {
             let addr = conn.addr;
             let reason = CloseReason::AuthenticationTimeout;
@@ -100,5 +103,8 @@ fn earliest(conn: &Conn, write_deadline: Duration) -> Option<Instant> {
     if conn.linger_until.is_some() {
         return conn.linger_until;
     }
-    [conn.auth_deadline, conn.refused_until(), conn.ping_at, blocked].into_iter().flatten().min()
+    [conn.opening.until(), conn.auth_deadline, conn.refused_until(), conn.ping_at, blocked]
+        .into_iter()
+        .flatten()
+        .min()
 }

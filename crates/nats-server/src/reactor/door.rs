@@ -1,0 +1,82 @@
+//! The listeners, and what each asks of those who come in.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
+
+use crate::certs;
+use crate::error::Error;
+use crate::options::{HandshakeFirst, Options, TlsOptions};
+use crate::transport::web::Origins;
+
+/// Doors at most; their tokens are the highest below the bell's.
+const MAX_DOORS: usize = 8;
+/// Token of the first door; the others are below it.
+const FIRST: usize = usize::MAX - 1;
+
+/// A listener.
+pub(crate) struct Door {
+    pub(crate) listener: mio::net::TcpListener,
+    pub(crate) addr: SocketAddr,
+    /// There may be connections to accept.
+    pub(crate) ready: bool,
+    /// But not before this time.
+    pub(crate) not_before: Option<Instant>,
+    /// Encryption and its settings.
+    pub(crate) tls: Option<(TlsOptions, Arc<ServerConfig>)>,
+    /// NATS inside WebSocket frames: which pages may connect, and the time for their HTTP request.
+    pub(crate) web: Option<(Origins, Duration)>,
+}
+
+impl Door {
+    /// All doors that the options ask for; the first is that of ordinary clients.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] for a taken address, [`Error::Option`] for certificates that cannot be used.
+    pub(crate) fn all(options: &Options) -> Result<Vec<Door>, Error> {
+        let mut doors = vec![Door::open(&options.host, options.port, "tls", options.tls.as_ref())?];
+        if let Some(web) = &options.websocket {
+            let mut door = Door::open(&web.host, web.port, "websocket.tls", web.tls.as_ref())?;
+            door.web = Some((Origins::new(web), web.handshake_timeout));
+            doors.push(door);
+        }
+        Ok(doors)
+    }
+
+    fn open(host: &str, port: u16, option: &'static str, tls: Option<&TlsOptions>) -> Result<Door, Error> {
+        let failed = |source| Error::Listen { address: format!("{host}:{port}"), source };
+        let tls = match tls {
+            Some(tls) => Some((tls.clone(), certs::server_config(option, tls)?)),
+            None => None,
+        };
+        let listener = TcpListener::bind((host, port)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        let listener = mio::net::TcpListener::from_std(listener);
+        Ok(Door { listener, addr, ready: false, not_before: None, tls, web: None })
+    }
+
+    /// Lets the poll watch it as door `number`.
+    pub(crate) fn register(&mut self, number: usize, registry: &Registry) -> std::io::Result<()> {
+        registry.register(&mut self.listener, Token(FIRST - number), Interest::READABLE)
+    }
+
+    /// The number of the door with this token, if it is one.
+    pub(crate) fn number(token: Token) -> Option<usize> {
+        FIRST.checked_sub(token.0).filter(|number| *number < MAX_DOORS)
+    }
+
+    /// Must clients encrypt?
+    pub(crate) fn requires_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(options, _)| !options.allow_non_tls)
+    }
+
+    /// Is INFO the first thing on a connection, in the clear?
+    pub(crate) fn speaks_first(&self) -> bool {
+        let first = |(tls, _): &(TlsOptions, _)| tls.handshake_first == HandshakeFirst::Never;
+        self.web.is_none() && self.tls.as_ref().is_none_or(first)
+    }
+}
