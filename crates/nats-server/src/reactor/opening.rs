@@ -62,6 +62,7 @@ impl Reactor {
         if matches!(conn.opening, Opening::Tls { .. }) {
             self.begin_tls(key);
         }
+        self.schedule(key);
     }
 
     /// Goes on with the opening. True: it is done, and what is read is NATS.

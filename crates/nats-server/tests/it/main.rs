@@ -8,9 +8,12 @@
     reason = "the helpers of tests are test code, which the lints only recognise inside test functions"
 )]
 
+mod certs;
 mod clients;
 mod differential;
 mod limits;
 mod local;
 mod support;
+mod tls;
+mod websocket;
 mod wire;

@@ -1,0 +1,238 @@
+//! Encrypted clients: ordinary ones, those that shake hands first, those with certificates, and those that misbehave.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bacalhau_nats_server::{HandshakeFirst, Options, Server, TlsOptions, User};
+use futures_util::StreamExt;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::certs::Certs;
+use crate::support::{PATIENCE, Raw, eventually, options};
+
+const CONNECT: &str =
+    "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true}\r\nPING\r\n";
+
+fn tls(certs: &Certs) -> TlsOptions {
+    TlsOptions::new(certs.path("server.pem"), certs.path("server.key"))
+}
+
+fn verified(certs: &Certs) -> TlsOptions {
+    TlsOptions { ca_file: Some(certs.path("ca.pem")), verify: true, ..tls(certs) }
+}
+
+fn serve(tls: TlsOptions) -> Server {
+    Server::start(Options { tls: Some(tls), ..options() }).unwrap()
+}
+
+/// A client in bytes, encrypted.
+struct Encrypted {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    seen: Vec<u8>,
+}
+
+impl Encrypted {
+    /// Begins to encrypt on a connection. The handshake happens with the first byte read or written.
+    fn over(stream: TcpStream, config: Arc<ClientConfig>) -> Encrypted {
+        let name = ServerName::try_from("localhost").unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let session = ClientConnection::new(config, name).unwrap();
+        Encrypted { stream: StreamOwned::new(session, stream), seen: Vec::new() }
+    }
+
+    fn send(&mut self, text: &str) {
+        // The server may have closed already; what it said before is what the test looks at.
+        let _ = self.stream.write_all(text.as_bytes());
+        let _ = self.stream.flush();
+    }
+
+    /// Everything up to and with `end`, or up to the end of the stream.
+    fn until(&mut self, end: &str) -> String {
+        loop {
+            let text = String::from_utf8_lossy(&self.seen).into_owned();
+            if let Some(at) = text.find(end) {
+                self.seen.drain(..at + end.len());
+                return text[..at + end.len()].to_owned();
+            }
+            let mut buffer = [0; 65536];
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => self.seen.extend_from_slice(&buffer[..count]),
+                _ => return text,
+            }
+        }
+    }
+}
+
+fn info_first(addr: SocketAddr, config: Arc<ClientConfig>) -> (String, Encrypted) {
+    let mut raw = Raw::open(addr);
+    let info = raw.until("\r\n");
+    (info, Encrypted::over(raw.stream, config))
+}
+
+#[test]
+fn info_in_the_clear_and_the_rest_encrypted() {
+    let certs = Certs::new();
+    let server = serve(tls(&certs));
+    let (info, mut client) = info_first(server.addr(), certs.client_config(None));
+    assert!(info.contains("\"tls_required\":true") && !info.contains("tls_available"), "{info}");
+    client.send(CONNECT);
+    client.until("PONG\r\n");
+    assert!(client.until("\r\n").contains("\"connect_info\":true"));
+    client.send("SUB a 1\r\nPUB a 5\r\nhello\r\n");
+    assert_eq!(client.until("hello\r\n"), "MSG a 1 5\r\nhello\r\n");
+    // More than one record and more than the session's buffer, both ways.
+    let large = "x".repeat(900_000);
+    client.send(&format!("PUB a {}\r\n{large}\r\nPING\r\n", large.len()));
+    assert!(client.until("PONG\r\n").contains(&large));
+}
+
+#[test]
+fn who_does_not_encrypt_is_not_served() {
+    let certs = Certs::new();
+    let server = serve(TlsOptions { timeout: Duration::from_millis(100), ..tls(&certs) });
+    let mut plain = Raw::open(server.addr());
+    plain.until("\r\n");
+    plain.send(CONNECT);
+    let said = plain.rest();
+    assert!(!said.contains("PONG") && !said.contains("INFO"), "{said:?}");
+    // And who says nothing, or half a greeting, is not waited for.
+    let mut silent = Raw::open(server.addr());
+    silent.until("\r\n");
+    assert_eq!(silent.rest(), "");
+    let mut half = Raw::open(server.addr());
+    half.until("\r\n");
+    half.send([22, 3, 1, 2, 0, 1]);
+    assert_eq!(half.rest(), "");
+    eventually("counted", || server.stats().tls_failures == 3 && server.stats().connections == 0);
+}
+
+#[test]
+fn optional_tls_serves_both() {
+    let certs = Certs::new();
+    let server = serve(TlsOptions { allow_non_tls: true, ..tls(&certs) });
+    let mut plain = Raw::open(server.addr());
+    let info = plain.until("\r\n");
+    assert!(info.contains("\"tls_available\":true") && !info.contains("tls_required"), "{info}");
+    plain.send(CONNECT);
+    plain.until("PONG\r\n");
+    let (_, mut encrypted) = info_first(server.addr(), certs.client_config(None));
+    encrypted.send(CONNECT);
+    encrypted.until("PONG\r\n");
+    encrypted.send("SUB a 1\r\nPING\r\n");
+    encrypted.until("PONG\r\n");
+    plain.send("PUB a 2\r\nhi\r\n");
+    assert_eq!(encrypted.until("hi\r\n"), "MSG a 1 2\r\nhi\r\n");
+}
+
+#[test]
+fn the_handshake_may_come_first() {
+    let certs = Certs::new();
+    let first = |handshake_first| serve(TlsOptions { handshake_first, ..tls(&certs) });
+    let auto = first(HandshakeFirst::Auto(Duration::from_millis(200)));
+    for server in [&first(HandshakeFirst::Always), &auto] {
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        let mut client = Encrypted::over(stream, certs.client_config(None));
+        client.send("");
+        let info = client.until("\r\n");
+        assert!(info.starts_with("INFO {") && info.contains("\"tls_required\":true"), "{info}");
+        client.send(CONNECT);
+        assert!(client.until("PONG\r\n").ends_with("PONG\r\n"));
+    }
+    // A client that waits for INFO gets it after the delay.
+    let (info, mut client) = info_first(auto.addr(), certs.client_config(None));
+    assert!(info.contains("\"tls_required\":true"));
+    client.send(CONNECT);
+    assert!(client.until("PONG\r\n").ends_with("PONG\r\n"));
+}
+
+#[test]
+fn certificates_of_clients() {
+    let (certs, strangers) = (Certs::new(), Certs::new());
+    certs.client("known", None);
+    strangers.client("stranger", None);
+    let server = serve(verified(&certs));
+    let try_with = |config| {
+        let (info, mut client) = info_first(server.addr(), config);
+        assert!(info.contains("\"tls_verify\":true"), "{info}");
+        client.send(CONNECT);
+        client.until("PONG\r\n").ends_with("PONG\r\n")
+    };
+    assert!(try_with(certs.client_config(Some("known"))));
+    assert!(!try_with(certs.client_config(None)), "no certificate");
+    // Trusts this server, and shows a certificate of somebody else's authority.
+    for file in ["stranger.pem", "stranger.key"] {
+        std::fs::copy(strangers.path(file), certs.path(file)).unwrap();
+    }
+    assert!(!try_with(certs.client_config(Some("stranger"))));
+    eventually("counted", || server.stats().tls_failures == 2);
+}
+
+#[test]
+fn a_certificate_can_be_the_user() {
+    let certs = Certs::new();
+    certs.client("by-name", None);
+    certs.client("by-mail", Some("by@mail"));
+    certs.client("nobody", None);
+    let users = vec![User::new("CN=by-name", ""), User::new("by@mail", "never asked for")];
+    let tls = TlsOptions { verify_and_map: true, ..verified(&certs) };
+    let server = Server::start(Options { tls: Some(tls), users, ..options() }).unwrap();
+    let try_as = |name, connect: &str| {
+        let (_, mut client) = info_first(server.addr(), certs.client_config(Some(name)));
+        client.send(connect);
+        client.until("PONG\r\n")
+    };
+    assert!(try_as("by-name", CONNECT).ends_with("PONG\r\n"));
+    assert!(try_as("by-mail", CONNECT).ends_with("PONG\r\n"));
+    assert!(try_as("nobody", CONNECT).contains("-ERR 'Authorization Violation'"));
+    let claims =
+        CONNECT.replace("\"verbose\"", "\"user\":\"by@mail\",\"pass\":\"never asked for\",\"verbose\"");
+    assert!(
+        try_as("by-name", &claims).contains("-ERR 'Authorization Violation'"),
+        "no other user than its own"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let certs = Certs::new();
+    let refused = |tls| Server::start(Options { tls: Some(tls), ..options() }).unwrap_err().to_string();
+    let missing = TlsOptions::new(certs.path("no.pem"), certs.path("server.key"));
+    assert!(refused(missing).contains("no.pem"));
+    let swapped = TlsOptions::new(certs.path("server.key"), certs.path("server.pem"));
+    assert!(refused(swapped).contains("server.key"));
+    certs.client("other", None);
+    let strange = TlsOptions::new(certs.path("server.pem"), certs.path("other.key"));
+    assert!(refused(strange).contains("do not go together"));
+    let blind = TlsOptions { verify: true, ..tls(&certs) };
+    assert!(refused(blind).contains("ca_file"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn async_nats_over_tls() {
+    let certs = Certs::new();
+    certs.client("known", None);
+    for handshake_first in [HandshakeFirst::Never, HandshakeFirst::Always] {
+        let server = serve(TlsOptions { handshake_first, ..verified(&certs) });
+        let mut options = async_nats::ConnectOptions::new()
+            .require_tls(true)
+            .add_root_certificates(certs.path("ca.pem"))
+            .add_client_certificate(certs.path("known.pem"), certs.path("known.key"));
+        if handshake_first == HandshakeFirst::Always {
+            options = options.tls_first();
+        }
+        let client = options.connect(format!("tls://localhost:{}", server.addr().port())).await.unwrap();
+        let mut sub = client.subscribe("a.*").await.unwrap();
+        let size = 512 * 1024;
+        for n in 0..20 {
+            client.publish(format!("a.{n}"), vec![n as u8; size].into()).await.unwrap();
+        }
+        for n in 0..20 {
+            let message = tokio::time::timeout(PATIENCE, sub.next()).await.unwrap().unwrap();
+            assert_eq!(message.subject.as_str(), format!("a.{n}"));
+            assert!(message.payload.len() == size && message.payload.iter().all(|byte| *byte == n as u8));
+        }
+    }
+}
