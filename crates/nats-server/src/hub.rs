@@ -9,6 +9,7 @@ use mio::Waker;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
 use crate::stats::SharedStats;
+use rustls::ServerConfig;
 
 /// The shared part of one server.
 pub(crate) struct Hub {
@@ -39,6 +40,9 @@ struct Requests {
     /// Local clients with commands, each at most once.
     ready: Vec<Arc<ClientQueue>>,
     connect_urls: Option<Vec<String>>,
+    /// Certificates read anew, by number of the door.
+    certificates: Vec<(usize, Arc<ServerConfig>)>,
+    lame_duck: bool,
     /// Passwords that have been checked; at most one per connection.
     checked: Vec<Checked>,
     /// The loop has ended: nobody will listen.
@@ -49,6 +53,8 @@ struct Requests {
 pub(crate) struct Heard {
     pub(crate) ready: Vec<Arc<ClientQueue>>,
     pub(crate) connect_urls: Option<Vec<String>>,
+    pub(crate) certificates: Vec<(usize, Arc<ServerConfig>)>,
+    pub(crate) lame_duck: bool,
     pub(crate) checked: Vec<Checked>,
     pub(crate) drained: bool,
     pub(crate) stopping: bool,
@@ -92,6 +98,18 @@ impl Hub {
     /// New addresses to tell the clients.
     pub(crate) fn set_connect_urls(&self, urls: Vec<String>) {
         lock(&self.requests).connect_urls = Some(urls);
+        self.ring();
+    }
+
+    /// Certificates for connections from now on.
+    pub(crate) fn set_certificates(&self, certificates: Vec<(usize, Arc<ServerConfig>)>) {
+        lock(&self.requests).certificates = certificates;
+        self.ring();
+    }
+
+    /// Asks the loop to send its clients elsewhere and end.
+    pub(crate) fn lame_duck(&self) {
+        lock(&self.requests).lame_duck = true;
         self.ring();
     }
 
@@ -144,6 +162,8 @@ impl Hub {
         Heard {
             ready: std::mem::take(&mut requests.ready),
             connect_urls: requests.connect_urls.take(),
+            certificates: std::mem::take(&mut requests.certificates),
+            lame_duck: std::mem::take(&mut requests.lame_duck),
             checked: std::mem::take(&mut requests.checked),
             drained: self.drained.swap(false, Ordering::AcqRel),
             stopping: self.stopping.load(Ordering::Acquire),

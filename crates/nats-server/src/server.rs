@@ -18,6 +18,8 @@ use crate::stats::Stats;
 pub struct Server {
     /// Of the doors.
     addrs: Vec<SocketAddr>,
+    /// To read certificates again.
+    options: Arc<Options>,
     hub: Arc<Hub>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -31,6 +33,7 @@ impl Server {
     pub fn start(options: Options) -> Result<Self, Error> {
         options.check()?;
         let auth = Authenticator::new(&options)?;
+        let options = Arc::new(options);
         let doors = Door::all(&options)?;
         let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
         let poll = Poll::new().map_err(Error::Start)?;
@@ -44,12 +47,12 @@ impl Server {
             max_msgs: options.local_max_pending_msgs,
         };
         let hub = Arc::new(Hub::new(waker, limits));
-        let reactor = Reactor::new(poll, doors, options, auth, hub.clone()).map_err(Error::Start)?;
+        let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())
             .map_err(Error::Start)?;
-        Ok(Self { addrs, hub, thread: Mutex::new(Some(thread)) })
+        Ok(Self { addrs, options, hub, thread: Mutex::new(Some(thread)) })
     }
 
     /// The address really listened on for ordinary clients.
@@ -77,11 +80,37 @@ impl Server {
         self.hub.set_connect_urls(urls);
     }
 
+    /// Reads the certificates and keys again, for connections from now on; those that are open stay.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when they cannot be used; the former ones stay.
+    pub fn reload_tls(&self) -> Result<(), Error> {
+        self.hub.set_certificates(Door::certificates(&self.options)?);
+        Ok(())
+    }
+
+    /// Lets nobody in any more, tells the clients to go elsewhere, closes their connections one after the other over
+    /// `lame_duck_duration` and then ends the loop. Returns at once; see [`wait`](Self::wait).
+    pub fn lame_duck(&self) {
+        self.hub.lame_duck();
+    }
+
+    /// Waits until the server has ended by itself, after [`lame_duck`](Self::lame_duck), or because another thread shut
+    /// it down.
+    pub fn wait(&self) {
+        let thread = lock(&self.thread).take();
+        self.join(thread);
+    }
+
     /// Sends what is queued (sockets get up to 100 ms to take it), closes all connections and ends the thread. Local
     /// subscriptions end with [`SubscriptionEnd::Closed`](crate::SubscriptionEnd::Closed). Further calls do nothing.
     pub fn shutdown(&self) {
         self.hub.stop();
         let thread = lock(&self.thread).take();
+        self.join(thread);
+    }
+
+    fn join(&self, thread: Option<JoinHandle<()>>) {
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()

@@ -73,6 +73,8 @@ pub(crate) struct Info {
     client_ip: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) connect_urls: Vec<String>,
+    #[serde(rename = "ldm", skip_serializing_if = "is_false")]
+    pub(crate) lame_duck: bool,
     #[serde(skip_serializing_if = "is_false")]
     connect_info: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +105,7 @@ impl Info {
             client_id: 0,
             client_ip: String::new(),
             connect_urls: options.connect_urls.clone(),
+            lame_duck: false,
             connect_info: false,
             remote_account: None,
             nonce: None,

@@ -35,7 +35,8 @@ impl Reactor {
                 return;
             }
             door.not_before = None;
-            match door.listener.accept() {
+            let Some(listener) = &door.listener else { return };
+            match listener.accept() {
                 Ok((socket, addr)) => self.welcome(number, socket, addr),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     door.ready = false;

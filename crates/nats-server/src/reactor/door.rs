@@ -19,7 +19,8 @@ const FIRST: usize = usize::MAX - 1;
 
 /// A listener.
 pub(crate) struct Door {
-    pub(crate) listener: mio::net::TcpListener,
+    /// `None` once nobody may come in any more.
+    pub(crate) listener: Option<mio::net::TcpListener>,
     pub(crate) addr: SocketAddr,
     /// There may be connections to accept.
     pub(crate) ready: bool,
@@ -55,18 +56,40 @@ impl Door {
         let listener = TcpListener::bind((host, port)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let listener = mio::net::TcpListener::from_std(listener);
+        let listener = Some(mio::net::TcpListener::from_std(listener));
         Ok(Door { listener, addr, ready: false, not_before: None, tls, web: None })
     }
 
     /// Lets the poll watch it as door `number`.
     pub(crate) fn register(&mut self, number: usize, registry: &Registry) -> std::io::Result<()> {
-        registry.register(&mut self.listener, Token(FIRST - number), Interest::READABLE)
+        let Some(listener) = &mut self.listener else { return Ok(()) };
+        registry.register(listener, Token(FIRST - number), Interest::READABLE)
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn close(&mut self, registry: &Registry) {
+        self.ready = false;
+        if let Some(mut listener) = self.listener.take() {
+            // Dropping it closes it; deregistering first only keeps stale events away, so its failure is harmless.
+            let _ = registry.deregister(&mut listener);
+        }
     }
 
     /// The number of the door with this token, if it is one.
     pub(crate) fn number(token: Token) -> Option<usize> {
         FIRST.checked_sub(token.0).filter(|number| *number < MAX_DOORS)
+    }
+
+    /// Reads the certificates of a door again, as `all` did.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for certificates that cannot be used.
+    pub(crate) fn certificates(options: &Options) -> Result<Vec<(usize, Arc<ServerConfig>)>, Error> {
+        let client = options.tls.as_ref().map(|tls| (0, "tls", tls));
+        let web = options.websocket.as_ref().and_then(|web| web.tls.as_ref());
+        let web = web.map(|tls| (1, "websocket.tls", tls));
+        let read = |(number, option, tls)| Ok((number, certs::server_config(option, tls)?));
+        client.into_iter().chain(web).map(read).collect()
     }
 
     /// Must clients encrypt?

@@ -8,6 +8,7 @@ mod accept;
 mod close;
 mod door;
 mod io;
+mod lame_duck;
 mod local;
 mod login;
 mod opening;
@@ -33,6 +34,7 @@ use crate::options::Options;
 use crate::proto::info::{Info, Reader, Tls};
 
 pub(crate) use door::Door;
+use lame_duck::LameDuck;
 pub(crate) use opening::Opening;
 
 /// Token of the bell.
@@ -72,6 +74,7 @@ pub(crate) struct Reactor {
     failures: FailureTable,
     slow_checks: SlowChecks,
     last_cid: u64,
+    lame_duck: Option<LameDuck>,
     stopping: bool,
 }
 
@@ -79,7 +82,7 @@ impl Reactor {
     pub(crate) fn new(
         poll: Poll,
         mut doors: Vec<Door>,
-        options: Options,
+        options: Arc<Options>,
         auth: Authenticator,
         hub: Arc<Hub>,
     ) -> std::io::Result<Self> {
@@ -92,7 +95,7 @@ impl Reactor {
             poll,
             doors,
             info: Info::new(&options, port),
-            options: Arc::new(options),
+            options,
             fabric: Fabric::new(hub.limits, auth.accounts(), now),
             hub,
             buffer: vec![0; READ_BUFFER],
@@ -105,6 +108,7 @@ impl Reactor {
             failures: FailureTable::default(),
             slow_checks: SlowChecks::default(),
             last_cid: 0,
+            lame_duck: None,
             stopping: false,
         })
     }
@@ -129,6 +133,7 @@ impl Reactor {
             self.run_local_ready();
             self.flush_touched();
             self.run_timers();
+            self.run_lame_duck();
             self.unpark();
             self.hub.stats.publish(&self.fabric.stats);
         }
@@ -193,7 +198,8 @@ impl Reactor {
         let accept = self.doors.iter().filter(waits).filter_map(|door| door.not_before).min();
         let parked = self.parked.front().map(|(at, _)| *at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let next = [parked, timer, accept].into_iter().flatten().min()?;
+        let duck = self.lame_duck.as_ref().map(LameDuck::next_at);
+        let next = [parked, timer, accept, duck].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -213,14 +219,24 @@ impl Reactor {
         }
         if let Some(urls) = heard.connect_urls {
             self.info.connect_urls = urls;
-            for key in self.fabric.peers.keys() {
-                let open = self
-                    .fabric
-                    .conn(key)
-                    .is_some_and(|conn| conn.settled && conn.behaviour.protocol >= 1 && !conn.is_closing());
-                if open {
-                    self.send_info(key, true);
-                }
+            self.inform_all();
+        }
+        for (number, certificates) in heard.certificates {
+            if let Some((_, config)) = self.doors.get_mut(number).and_then(|door| door.tls.as_mut()) {
+                *config = certificates;
+            }
+        }
+        if heard.lame_duck {
+            self.begin_lame_duck();
+        }
+    }
+
+    /// Sends the present INFO to everybody who understands it at any time.
+    fn inform_all(&mut self) {
+        for key in self.fabric.peers.keys() {
+            let Some(conn) = self.fabric.conn(key) else { continue };
+            if conn.settled && conn.behaviour.protocol >= 1 && !conn.is_closing() {
+                self.send_info(key, true);
             }
         }
     }

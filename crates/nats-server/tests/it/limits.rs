@@ -263,3 +263,29 @@ fn expensive_publications_leave_turns_to_others() {
     let done = server.stats().in_msgs;
     assert!(done < MESSAGES, "the victim had to wait for the whole batch");
 }
+
+#[test]
+fn a_lame_duck_sends_its_clients_away_one_by_one() {
+    let options = Options {
+        lame_duck_grace_period: Duration::from_millis(50),
+        lame_duck_duration: Duration::from_millis(250),
+        connect_urls: vec!["10.0.0.1:4222".into()],
+        ..options()
+    };
+    let server = Server::start(options).unwrap();
+    let connect = "{\"verbose\":false,\"protocol\":1}";
+    let mut clients: Vec<Raw> = (0..4).map(|_| Raw::connected(server.addr(), connect)).collect();
+    clients.iter_mut().for_each(|client| drop(client.until("\r\n")));
+    server.lame_duck();
+    for client in &mut clients {
+        let info = client.until("\r\n");
+        assert!(info.contains("\"ldm\":true") && !info.contains("connect_urls"), "{info}");
+    }
+    assert!(std::net::TcpStream::connect(server.addr()).is_err(), "nobody comes in");
+    // Until then they are served.
+    clients[0].send("SUB a 1\r\nPUB a 2\r\nhi\r\n");
+    assert_eq!(clients[0].until("hi\r\n"), "MSG a 1 2\r\nhi\r\n");
+    server.wait();
+    assert_eq!(server.stats().connections, 0);
+    assert!(clients.iter_mut().all(|client| client.rest().is_empty()));
+}

@@ -236,3 +236,24 @@ async fn async_nats_over_tls() {
         }
     }
 }
+
+#[test]
+fn certificates_are_read_again_and_open_connections_stay() {
+    let (certs, fresh) = (Certs::new(), Certs::new());
+    let server = serve(tls(&certs));
+    let (_, mut old) = info_first(server.addr(), certs.client_config(None));
+    old.send(CONNECT);
+    old.until("PONG\r\n");
+    std::fs::write(certs.path("server.pem"), "nonsense").unwrap();
+    assert!(server.reload_tls().unwrap_err().to_string().contains("server.pem"));
+    for file in ["server.pem", "server.key"] {
+        std::fs::copy(fresh.path(file), certs.path(file)).unwrap();
+    }
+    server.reload_tls().unwrap();
+    // The loop hears of it before it hears the next client.
+    let (_, mut new) = info_first(server.addr(), fresh.client_config(None));
+    new.send(CONNECT);
+    assert!(new.until("PONG\r\n").ends_with("PONG\r\n"));
+    old.send("PING\r\n");
+    assert!(old.until("PONG\r\n").ends_with("PONG\r\n"));
+}
