@@ -28,6 +28,12 @@ pub enum Error {
         /// What was found and what is allowed.
         problem: String,
     },
+    /// The JWT of an account cannot be used.
+    #[error("NATS server cannot take the JWT of an account: {problem}")]
+    Account {
+        /// What was found and what to do.
+        problem: String,
+    },
     /// A subject or queue name that cannot be sent.
     #[error("{what} {text:?} is not valid: {problem}")]
     Subject {

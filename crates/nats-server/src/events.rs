@@ -29,6 +29,12 @@ pub enum CloseReason {
     AuthenticationTimeout,
     /// Wrong or missing credentials.
     AuthenticationFailure,
+    /// The JWT of the user or its account has expired.
+    AuthenticationExpired,
+    /// The JWT of the user was revoked, or its account has changed what it may do.
+    Revocation,
+    /// More connections than the account may have.
+    MaxAccountConnectionsExceeded,
     /// More than `max_pending` bytes waited for the peer.
     SlowConsumerPendingBytes,
     /// The peer accepted nothing for `write_deadline`.
@@ -61,6 +67,9 @@ impl std::fmt::Display for CloseReason {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::AuthenticationFailure => "Authentication Failure",
+            Self::AuthenticationExpired => "Authentication Expired",
+            Self::Revocation => "Credentials Revoked",
+            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
             Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             Self::WriteError => "Write Error",

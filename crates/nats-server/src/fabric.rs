@@ -101,6 +101,13 @@ impl Fabric {
         }
     }
 
+    /// Makes room for accounts with numbers below `count`.
+    pub(crate) fn add_accounts(&mut self, count: usize) {
+        if count > self.routers.len() {
+            self.routers.resize_with(count, Router::default);
+        }
+    }
+
     /// The socket connection `key`, if it is one.
     #[inline]
     pub(crate) fn conn(&mut self, key: u32) -> Option<&mut Conn> {

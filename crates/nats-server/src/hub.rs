@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
+use crate::auth::operator::TrustedAccount;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
 use crate::stats::SharedStats;
@@ -43,6 +44,8 @@ struct Requests {
     /// Certificates read anew, by number of the door.
     certificates: Vec<(usize, Arc<ServerConfig>)>,
     lame_duck: bool,
+    /// Accounts that are new or have changed; at most one entry for each.
+    accounts: Vec<TrustedAccount>,
     /// Passwords that have been checked; at most one per connection.
     checked: Vec<Checked>,
     /// The loop has ended: nobody will listen.
@@ -55,6 +58,7 @@ pub(crate) struct Heard {
     pub(crate) connect_urls: Option<Vec<String>>,
     pub(crate) certificates: Vec<(usize, Arc<ServerConfig>)>,
     pub(crate) lame_duck: bool,
+    pub(crate) accounts: Vec<TrustedAccount>,
     pub(crate) checked: Vec<Checked>,
     pub(crate) drained: bool,
     pub(crate) stopping: bool,
@@ -113,6 +117,23 @@ impl Hub {
         self.ring();
     }
 
+    /// An account is new or has changed. False: the loop has ended.
+    #[must_use]
+    pub(crate) fn put_account(&self, account: TrustedAccount) -> bool {
+        let open = {
+            let mut requests = lock(&self.requests);
+            requests.accounts.retain(|waiting| waiting.key() != account.key());
+            if !requests.closed {
+                requests.accounts.push(account);
+            }
+            !requests.closed
+        };
+        if open {
+            self.ring();
+        }
+        open
+    }
+
     /// A password has been checked.
     pub(crate) fn checked(&self, checked: Checked) {
         lock(&self.requests).checked.push(checked);
@@ -164,6 +185,7 @@ impl Hub {
             connect_urls: requests.connect_urls.take(),
             certificates: std::mem::take(&mut requests.certificates),
             lame_duck: std::mem::take(&mut requests.lame_duck),
+            accounts: std::mem::take(&mut requests.accounts),
             checked: std::mem::take(&mut requests.checked),
             drained: self.drained.swap(false, Ordering::AcqRel),
             stopping: self.stopping.load(Ordering::Acquire),

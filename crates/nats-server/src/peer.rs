@@ -10,6 +10,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use crate::auth::Identity;
+use crate::auth::operator::Pass;
 use crate::events::{CloseReason, ConnInfo};
 use crate::hash::{ByteMap, Keyed};
 use crate::local::queue::{ClientQueue, Command};
@@ -84,6 +85,8 @@ pub(crate) struct Conn {
     pub(crate) user: Arc<str>,
     /// Its permissions, if it has not all of them.
     pub(crate) guard: Option<Box<Guard>>,
+    /// In operator mode: what it was let in with.
+    pub(crate) pass: Option<Arc<Pass>>,
     /// What it was given to sign.
     pub(crate) nonce: Option<Box<str>>,
     /// Credentials have not been shown yet, and are needed.
@@ -124,6 +127,8 @@ pub(crate) struct Conn {
     pub(crate) pinged: bool,
     pub(crate) auth_deadline: Option<Instant>,
     pub(crate) ping_at: Option<Instant>,
+    /// Its credentials are good until then.
+    pub(crate) expires_at: Option<Instant>,
     /// Closing: what is queued is flushed and input thrown away until then.
     pub(crate) linger_until: Option<Instant>,
     /// The earliest time in the reactor's timer heap.
@@ -147,6 +152,7 @@ impl Conn {
             account: 0,
             user: Arc::from(""),
             guard: None,
+            pass: None,
             nonce: None,
             must_authenticate: false,
             hold: Hold::No,
@@ -167,6 +173,7 @@ impl Conn {
             pinged: false,
             auth_deadline: None,
             ping_at: None,
+            expires_at: None,
             linger_until: None,
             timer_at: None,
         }
@@ -177,6 +184,7 @@ impl Conn {
         self.account = identity.account;
         self.user = identity.user;
         self.guard = identity.permissions.map(|rules| Box::new(Guard::new(rules, keyed)));
+        self.pass = identity.pass;
         self.must_authenticate = false;
         self.auth_deadline = None;
     }

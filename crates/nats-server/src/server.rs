@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use mio::{Poll, Waker};
 
 use crate::auth::Authenticator;
+use crate::auth::operator::Trust;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
@@ -21,6 +22,8 @@ pub struct Server {
     /// To read certificates again.
     options: Arc<Options>,
     hub: Arc<Hub>,
+    /// In operator mode.
+    trust: Option<Arc<Trust>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -33,6 +36,7 @@ impl Server {
     pub fn start(options: Options) -> Result<Self, Error> {
         options.check()?;
         let auth = Authenticator::new(&options)?;
+        let trust = auth.trust().cloned();
         let options = Arc::new(options);
         let doors = Door::all(&options)?;
         let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
@@ -52,7 +56,7 @@ impl Server {
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())
             .map_err(Error::Start)?;
-        Ok(Self { addrs, options, hub, thread: Mutex::new(Some(thread)) })
+        Ok(Self { addrs, options, hub, trust, thread: Mutex::new(Some(thread)) })
     }
 
     /// The address really listened on for ordinary clients.
@@ -100,6 +104,24 @@ impl Server {
     pub fn wait(&self) {
         let thread = lock(&self.thread).take();
         self.join(thread);
+    }
+
+    /// Operator mode: adds an account to the resolver, or replaces what is known of it. Its connected users are judged
+    /// anew: those who are revoked, whose signing key is gone or who may now do something else are cut off, and come
+    /// back with what they may do then. Of several calls for one account the last counts.
+    ///
+    /// # Errors
+    /// [`Error::Account`] if there is no operator, it has not signed this JWT, or it cannot be used; [`Error::Closed`].
+    pub fn update_account(&self, jwt: &str) -> Result<(), Error> {
+        let refused = |problem| Error::Account { problem };
+        let trust = self
+            .trust
+            .as_ref()
+            .ok_or_else(|| refused("this server has no operator; set the option `operator`".to_owned()))?;
+        match self.hub.put_account(trust.account(jwt).map_err(refused)?) {
+            true => Ok(()),
+            false => Err(Error::Closed),
+        }
     }
 
     /// Sends what is queued (sockets get up to 100 ms to take it), closes all connections and ends the thread. Local

@@ -3,6 +3,7 @@
 
 pub(crate) mod failures;
 pub(crate) mod nkey;
+pub(crate) mod operator;
 mod secret;
 pub(crate) mod slow;
 
@@ -16,6 +17,7 @@ use crate::proto::connect::Connect;
 use crate::users::{NkeyUser, Permissions, User};
 
 use nkey::{PublicKey, Role};
+use operator::{Accounts, Caller, Pass, Trust, TrustedAccount};
 use secret::Secret;
 
 /// Name of the account of users that are in no other, and of local clients. Its number is 0.
@@ -29,6 +31,8 @@ pub(crate) struct Identity {
     /// User name or public key; empty if there was nothing to prove.
     pub(crate) user: Arc<str>,
     pub(crate) permissions: Option<Arc<Compiled>>,
+    /// In operator mode: what it was let in with.
+    pub(crate) pass: Option<Arc<Pass>>,
 }
 
 /// What the credentials are worth.
@@ -54,6 +58,8 @@ pub(crate) struct Authenticator {
     nobody: Option<Identity>,
     /// Something must be shown by those who want more.
     has_credentials: bool,
+    /// Operator mode: users are those that the accounts here have signed for, and nobody else.
+    operator: Option<Accounts>,
 }
 
 impl Authenticator {
@@ -68,10 +74,16 @@ impl Authenticator {
             nkeys: HashMap::new(),
             nobody: None,
             has_credentials: options.auth_required(),
+            operator: options.operator.as_ref().map(Accounts::new).transpose()?,
         };
+        book.accounts.extend(book.operator.iter().flat_map(Accounts::keys).map(Arc::from));
         let defaults = options.default_permissions.as_ref();
-        let anonymous =
-            Identity { account: 0, user: "".into(), permissions: compile("default_permissions", defaults)? };
+        let anonymous = Identity {
+            account: 0,
+            user: "".into(),
+            permissions: compile("default_permissions", defaults)?,
+            pass: None,
+        };
         if let Some(token) = &options.token {
             book.token = Some(Secret::new(token).map_err(|problem| wrong("token", problem))?);
         }
@@ -120,7 +132,7 @@ impl Authenticator {
             let secret =
                 Secret::new(&user.password).map_err(|problem| about(format!("its password {problem}")))?;
             let permissions = compile("users", user.permissions.as_ref().or(defaults))?;
-            let identity = Identity { account, user: user.name.as_str().into(), permissions };
+            let identity = Identity { account, user: user.name.as_str().into(), permissions, pass: None };
             if self.users.insert(user.name.clone(), (secret, identity)).is_some() {
                 return Err(about("is there twice".to_owned()));
             }
@@ -130,7 +142,8 @@ impl Authenticator {
             let key = PublicKey::parse(&user.public_key, Role::User)
                 .ok_or_else(|| about("is not the public nkey of a user"))?;
             let permissions = compile("nkeys", user.permissions.as_ref().or(defaults))?;
-            let identity = Identity { account, user: user.public_key.as_str().into(), permissions };
+            let identity =
+                Identity { account, user: user.public_key.as_str().into(), permissions, pass: None };
             if self.nkeys.insert(key, identity).is_some() {
                 return Err(about("is there twice"));
             }
@@ -160,7 +173,32 @@ impl Authenticator {
 
     /// Must clients be given something to sign?
     pub(crate) fn wants_signatures(&self) -> bool {
-        !self.nkeys.is_empty()
+        !self.nkeys.is_empty() || self.operator.is_some()
+    }
+
+    /// What decides about the documents of accounts, in operator mode.
+    pub(crate) fn trust(&self) -> Option<&Arc<Trust>> {
+        self.operator.as_ref().map(Accounts::trust)
+    }
+
+    /// The accounts of operator mode.
+    pub(crate) fn operator(&self) -> Option<&Accounts> {
+        self.operator.as_ref()
+    }
+
+    /// Adds or replaces an account of operator mode; gives its number.
+    pub(crate) fn put_account(&mut self, account: TrustedAccount) -> Option<u32> {
+        let name: Arc<str> = account.key().into();
+        let number = self.operator.as_mut()?.put(account);
+        if number as usize == self.accounts.len() {
+            self.accounts.push(name);
+        }
+        Some(number)
+    }
+
+    /// Connections that an account may have at one time.
+    pub(crate) fn connection_limit(&self, account: u32) -> Option<usize> {
+        self.operator.as_ref()?.connection_limit(account)
     }
 
     /// Whom a client speaks for that has shown nothing yet.
@@ -176,8 +214,18 @@ impl Authenticator {
         user.filter(agrees).cloned().map_or(Verdict::Refused, Verdict::Accepted)
     }
 
-    /// Judges what a client shows. `nonce` is what it was given to sign.
-    pub(crate) fn judge(&self, offered: &Connect, nonce: Option<&str>) -> Verdict {
+    /// Judges what a client shows.
+    pub(crate) fn judge(&self, offered: &Connect, caller: &Caller<'_>) -> Verdict {
+        if let Some(accounts) = &self.operator {
+            return match accounts.judge(offered, caller) {
+                Ok(identity) => Verdict::Accepted(identity),
+                Err(refusal) => {
+                    tracing::debug!(addr = %caller.addr, %refusal, "NATS server: refused a user of operator mode");
+                    Verdict::Refused
+                }
+            };
+        }
+        let nonce = caller.nonce;
         if !self.has_credentials {
             return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
         }
@@ -194,7 +242,11 @@ impl Authenticator {
         }
         if let Some(token) = given(&offered.auth_token) {
             let Some(secret) = &self.token else { return Verdict::Refused };
-            return verdict(secret, token, &Identity { account: 0, user: "".into(), permissions: None });
+            return verdict(
+                secret,
+                token,
+                &Identity { account: 0, user: "".into(), permissions: None, pass: None },
+            );
         }
         match &self.nobody {
             Some(identity) if given(&offered.pass).is_none() => Verdict::Accepted(identity.clone()),
@@ -236,7 +288,13 @@ mod tests {
 
     fn judge(options: &Options, json: &str) -> Option<(String, String)> {
         let book = Authenticator::new(options).unwrap();
-        match book.judge(&serde_json::from_str(json).unwrap(), Some("nonce")) {
+        let caller = Caller {
+            nonce: Some("nonce"),
+            addr: [127, 0, 0, 1].into(),
+            connection_type: operator::ConnectionType::Standard,
+            now: 0,
+        };
+        match book.judge(&serde_json::from_str(json).unwrap(), &caller) {
             Verdict::Accepted(identity) => {
                 Some((identity.user.to_string(), book.account(identity.account).to_string()))
             }

@@ -8,12 +8,27 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-/// What a key is for; the value is the prefix byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a key is for; the value is the prefix byte, which makes the first letter of the text form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum Role {
-    /// `U...`
+#[non_exhaustive]
+pub enum Role {
+    /// `A...`: signs for users.
+    Account = 0,
+    /// `O...`: signs for accounts.
+    Operator = 14 << 3,
+    /// `U...`: logs in.
     User = 20 << 3,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Account => "account",
+            Role::Operator => "operator",
+            Role::User => "user",
+        })
+    }
 }
 
 /// A public key.
@@ -28,6 +43,16 @@ impl PublicKey {
         let (prefix, key) = body.split_first()?;
         let good = *prefix == role as u8 && crc16(body) == u16::from_le_bytes(*sum);
         good.then_some(PublicKey(key.try_into().ok()?))
+    }
+
+    /// The public half of a key pair.
+    pub(crate) fn new(bytes: [u8; 32]) -> PublicKey {
+        PublicKey(bytes)
+    }
+
+    /// The text form.
+    pub(crate) fn to_text(self, role: Role) -> String {
+        text_form(&[role as u8], &self.0)
     }
 
     /// Did the holder of this key sign `message`? The signature comes in base 64, of either alphabet.
@@ -45,7 +70,19 @@ pub(crate) fn nonce() -> Option<Box<str>> {
     Some(URL_SAFE_NO_PAD.encode(bytes).into())
 }
 
-fn crc16(bytes: &[u8]) -> u16 {
+/// Base 32 of a prefix, a key and their checksum.
+pub(crate) fn text_form(prefix: &[u8], key: &[u8; 32]) -> String {
+    let mut bytes = prefix.to_vec();
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(&crc16(&bytes).to_le_bytes());
+    let text = data_encoding::BASE32_NOPAD.encode(&bytes);
+    // It may have been a seed.
+    bytes.fill(0);
+    text
+}
+
+/// The CRC-16 (XMODEM) of these bytes.
+pub(crate) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
             if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
@@ -60,10 +97,7 @@ pub(crate) mod tests {
 
     /// The text form of a key.
     pub(crate) fn text(role: Role, key: &[u8]) -> String {
-        let mut bytes = vec![role as u8];
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(&crc16(&bytes).to_le_bytes());
-        data_encoding::BASE32_NOPAD.encode(&bytes)
+        text_form(&[role as u8], key.try_into().unwrap())
     }
 
     /// A key pair made from one byte.

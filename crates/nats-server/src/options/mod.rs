@@ -18,8 +18,8 @@ pub use operator::OperatorOptions;
 pub use tls::{HandshakeFirst, TlsOptions};
 pub use websocket::WebSocketOptions;
 
-/// Settings of a [`Server`](crate::Server). Without `token`, `users`, `nkeys` and users in `accounts`, anybody may
-/// connect.
+/// Settings of a [`Server`](crate::Server). Without `token`, `users`, `nkeys`, users in `accounts` and `operator`,
+/// anybody may connect.
 #[derive(Clone)]
 pub struct Options {
     /// Address to listen on. Default `0.0.0.0`.
@@ -40,7 +40,8 @@ pub struct Options {
     pub default_permissions: Option<Permissions>,
     /// Clients that show no credentials are this user, instead of being refused.
     pub no_auth_user: Option<String>,
-    /// Trust in users that come with JWTs. Not together with `token`, `users`, `nkeys` and `accounts`.
+    /// Trust in users that come with JWTs, and in nobody else: not together with `token`, `users`, `nkeys`, `accounts`,
+    /// `no_auth_user` and `default_permissions`.
     pub operator: Option<OperatorOptions>,
     /// Encryption of the client listener.
     pub tls: Option<TlsOptions>,
@@ -137,7 +138,8 @@ impl Options {
     /// Are there credentials that a client could present?
     pub(crate) fn auth_required(&self) -> bool {
         let in_accounts = self.accounts.iter().any(|a| !a.users.is_empty() || !a.nkeys.is_empty());
-        self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty() || in_accounts
+        let listed = self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty();
+        listed || in_accounts || self.operator.is_some()
     }
 
     /// Refuses settings that cannot work, before anything is opened.
@@ -166,6 +168,23 @@ impl Options {
         if self.ping_interval.is_zero() || self.write_deadline.is_zero() || self.auth_timeout.is_zero() {
             return fail("ping_interval, write_deadline, auth_timeout", "must be above zero".to_owned());
         }
+        if self.operator.is_some() {
+            let others = [
+                ("token", self.token.is_some()),
+                ("users", !self.users.is_empty()),
+                ("nkeys", !self.nkeys.is_empty()),
+                ("accounts", !self.accounts.is_empty()),
+                ("no_auth_user", self.no_auth_user.is_some()),
+                ("default_permissions", self.default_permissions.is_some()),
+            ];
+            if let Some((other, _)) = others.iter().find(|(_, is_set)| *is_set) {
+                let problem = format!(
+                    "is set, and {other} is too; with an operator, users and their permissions come from JWTs alone: \
+                     unset one of the two"
+                );
+                return fail("operator", problem);
+            }
+        }
         if self.local_max_pending_msgs == 0 {
             return fail("local_max_pending_msgs", "must be above zero".to_owned());
         }
@@ -192,6 +211,10 @@ mod tests {
         assert!(Options::default().check().is_ok());
         assert!(Options { max_payload: 100, max_pending: 10, ..Options::default() }.check().is_err());
         assert!(Options { token: Some(String::new()), ..Options::default() }.check().is_err());
+        let operator =
+            Some(OperatorOptions { jwt: String::new(), resolver: Default::default(), system_account: None });
+        let both = Options { operator, no_auth_user: Some("u".into()), ..Options::default() };
+        assert!(both.check().unwrap_err().to_string().contains("no_auth_user"));
         assert!(Options { max_control_line: 1, ..Options::default() }.check().is_err());
     }
 }

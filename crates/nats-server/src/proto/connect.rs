@@ -21,6 +21,7 @@ pub(crate) struct Connect {
     pub(crate) pass: Option<String>,
     pub(crate) nkey: Option<String>,
     pub(crate) sig: Option<String>,
+    pub(crate) jwt: Option<String>,
     pub(crate) account: Option<String>,
     pub(crate) new_account: Option<bool>,
 }

@@ -26,6 +26,8 @@ pub(crate) struct Reader {
     pub(crate) tls: Tls,
     /// Its account, once it has passed CONNECT and its first PING.
     pub(crate) account: Option<Arc<str>>,
+    /// That is the account of the system.
+    pub(crate) is_system: bool,
 }
 
 /// What a listener asks of its clients.
@@ -79,6 +81,8 @@ pub(crate) struct Info {
     connect_info: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_account: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "is_false")]
+    acc_is_sys: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<Box<str>>,
 }
@@ -108,6 +112,7 @@ impl Info {
             lame_duck: false,
             connect_info: false,
             remote_account: None,
+            acc_is_sys: false,
             nonce: None,
         }
     }
@@ -122,6 +127,7 @@ impl Info {
         info.tls_verify = reader.tls.verify;
         info.tls_available = reader.tls.available;
         info.nonce = reader.nonce;
+        info.acc_is_sys = reader.account.is_some() && reader.is_system;
         info.connect_info = reader.account.is_some();
         info.remote_account = reader.account;
         let mut line = b"INFO ".to_vec();

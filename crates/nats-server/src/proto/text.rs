@@ -12,6 +12,14 @@ pub(crate) const AUTHORIZATION: &str = "Authorization Violation";
 pub(crate) const AUTH_TIMEOUT: &str = "Authentication Timeout";
 /// Over `max_connections`.
 pub(crate) const MAX_CONNECTIONS: &str = "maximum connections exceeded";
+/// Over the connections that an account may have.
+pub(crate) const MAX_ACCOUNT_CONNECTIONS: &str = "maximum account active connections exceeded";
+/// The JWT of a connected user has expired.
+pub(crate) const USER_EXPIRED: &str = "User Authentication Expired";
+/// The JWT of its account has.
+pub(crate) const ACCOUNT_EXPIRED: &str = "Account Authentication Expired";
+/// The JWT of a connected user was revoked.
+pub(crate) const USER_REVOKED: &str = "User Authentication Revoked";
 /// Over `max_subscriptions`; the connection stays.
 pub(crate) const MAX_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
 /// SUB on an empty token or with `>` not last; the connection stays.

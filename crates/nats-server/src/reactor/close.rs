@@ -32,6 +32,7 @@ impl Reactor {
         conn.inbound = Default::default();
         conn.auth_deadline = None;
         conn.ping_at = None;
+        conn.expires_at = None;
         self.schedule(key);
         self.flush_lingering(key);
     }
@@ -65,8 +66,12 @@ impl Reactor {
     fn leave(&mut self, key: u32, reason: CloseReason) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let subs = std::mem::take(&mut conn.subs);
+        let account = conn.account;
         let info = std::mem::take(&mut conn.connected).then(|| conn.info());
         let first_time = conn.linger_until.is_none();
+        if info.is_some() {
+            self.members.leave(account);
+        }
         for id in subs.into_values() {
             self.fabric.unsubscribe(id, None);
         }

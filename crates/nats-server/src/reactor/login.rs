@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::auth::Verdict;
+use crate::auth::operator::{Caller, ConnectionType, unix_now};
 use crate::auth::slow::{Check, Checked};
 use crate::events::CloseReason;
 use crate::peer::{Hold, Login};
@@ -22,7 +23,18 @@ impl Reactor {
             false if !conn.certificate_names.is_empty() => {
                 self.auth.judge_certificate(&connect, &conn.certificate_names)
             }
-            false => self.auth.judge(&connect, conn.nonce.as_deref()),
+            false => {
+                let caller = Caller {
+                    nonce: conn.nonce.as_deref(),
+                    addr: conn.addr.ip(),
+                    connection_type: match conn.transport {
+                        Transport::Web(_) => ConnectionType::WebSocket,
+                        _ => ConnectionType::Standard,
+                    },
+                    now: unix_now(),
+                };
+                self.auth.judge(&connect, &caller)
+            }
         };
         match verdict {
             Verdict::Accepted(identity) => {
@@ -64,6 +76,10 @@ impl Reactor {
         if behaviour.no_responders && !behaviour.headers {
             return self.close_with(key, Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
         }
+        if !self.enter(key, identity.account) {
+            let reason = CloseReason::MaxAccountConnectionsExceeded;
+            return self.close_with(key, Some(text::MAX_ACCOUNT_CONNECTIONS), reason);
+        }
         let keyed = self.fabric.keyed;
         let Some(conn) = self.fabric.conn(key) else { return };
         // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
@@ -76,6 +92,8 @@ impl Reactor {
         if let Transport::Web(stream) = &mut conn.transport {
             stream.trust(frame);
         }
+        self.note_expiry(key);
+        let Some(conn) = self.fabric.conn(key) else { return };
         let first = !std::mem::replace(&mut conn.connected, true);
         // Observers know a connection by its name, so a later CONNECT cannot change it.
         if let (true, Some(name)) = (first, connect.name) {

@@ -14,6 +14,7 @@ mod login;
 mod opening;
 mod park;
 mod session;
+mod standing;
 mod timers;
 
 use std::cmp::Reverse;
@@ -36,6 +37,8 @@ use crate::proto::info::{Info, Reader, Tls};
 pub(crate) use door::Door;
 use lame_duck::LameDuck;
 pub(crate) use opening::Opening;
+
+use standing::Members;
 
 /// Token of the bell.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -73,6 +76,8 @@ pub(crate) struct Reactor {
     auth: Authenticator,
     failures: FailureTable,
     slow_checks: SlowChecks,
+    /// Connections by account.
+    members: Members,
     last_cid: u64,
     lame_duck: Option<LameDuck>,
     stopping: bool,
@@ -107,6 +112,7 @@ impl Reactor {
             auth,
             failures: FailureTable::default(),
             slow_checks: SlowChecks::default(),
+            members: Members::default(),
             last_cid: 0,
             lame_duck: None,
             stopping: false,
@@ -214,6 +220,9 @@ impl Reactor {
         for checked in heard.checked {
             self.password_checked(checked);
         }
+        for account in heard.accounts {
+            self.account_changed(account);
+        }
         for queue in heard.ready {
             self.local_announced(&queue);
         }
@@ -253,6 +262,7 @@ impl Reactor {
                 self.auth.must_authenticate()
             },
             nonce: conn.nonce.clone().filter(|_| !connected),
+            is_system: conn.pass.as_ref().is_some_and(|pass| pass.is_system()),
             account: connected.then(|| self.auth.account(conn.account)),
             tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });

@@ -22,6 +22,8 @@ pub(super) struct Session<'a> {
     /// Copies of the connection's state, so that a publication does not have to look it up.
     behaviour: Behaviour,
     limits: Limits,
+    /// Bytes of a message, for everybody.
+    max_payload: usize,
     may_pause: bool,
     congestion: Congestion,
     /// The client does not have all permissions.
@@ -49,6 +51,7 @@ impl<'a> Session<'a> {
             key,
             behaviour,
             limits,
+            max_payload: limits.payload,
             may_pause,
             congestion,
             guarded: false,
@@ -77,6 +80,8 @@ impl<'a> Session<'a> {
                 self.guarded = conn.guard.is_some();
                 self.limits.connect_only = conn.must_authenticate;
                 self.limits.headers = conn.behaviour.headers;
+                let own = conn.pass.as_ref().and_then(|pass| pass.max_payload());
+                self.limits.payload = own.map_or(self.max_payload, |own| own.min(self.max_payload));
             }
             None => self.closed = true,
         }
@@ -155,7 +160,8 @@ impl<'a> Session<'a> {
         }
         let max = self.reactor.options.max_subscriptions;
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
-        if max > 0 && conn.subs.len() >= max {
+        let own = conn.pass.as_ref().and_then(|pass| pass.max_subs()).unwrap_or(usize::MAX);
+        if conn.subs.len() >= own || (max > 0 && conn.subs.len() >= max) {
             return self.error(text::MAX_SUBSCRIPTIONS);
         }
         // An id in use keeps its first subscription, without a word.

@@ -72,6 +72,9 @@ impl Reactor {
         if come(conn.refused_until()) {
             return self.cut_off(key);
         }
+        if come(conn.expires_at) {
+            return self.expire(key);
+        }
         if come(conn.ping_at) {
             self.ping(key);
         }
@@ -103,7 +106,7 @@ fn earliest(conn: &Conn, write_deadline: Duration) -> Option<Instant> {
     if conn.linger_until.is_some() {
         return conn.linger_until;
     }
-    [conn.opening.until(), conn.auth_deadline, conn.refused_until(), conn.ping_at, blocked]
+    [conn.opening.until(), conn.auth_deadline, conn.refused_until(), conn.ping_at, conn.expires_at, blocked]
         .into_iter()
         .flatten()
         .min()

@@ -6,16 +6,17 @@ use std::process::{Child, Command, Stdio};
 use crate::support::{Raw, eventually, server};
 use crate::wire::conversations;
 
-struct Reference {
+pub(crate) struct Reference {
     child: Child,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Reference {
-    fn start(binary: &str) -> Self {
+    pub(crate) fn start(binary: &str, more: &[&str]) -> Self {
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(binary)
             .args(["-a", "127.0.0.1", "-p", &addr.port().to_string()])
+            .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -47,7 +48,7 @@ fn same_words_as_the_reference_server() {
         println!("skipped: NATS_SERVER_BIN names no reference server");
         return;
     };
-    let (ours, reference) = (server(), Reference::start(&binary));
+    let (ours, reference) = (server(), Reference::start(&binary, &[]));
     for (connect, send, ..) in conversations() {
         let expected = listen(reference.addr, connect, &send);
         assert_eq!(

@@ -11,9 +11,11 @@
 mod certs;
 mod clients;
 mod differential;
+mod jwt;
 mod limits;
 mod local;
 mod support;
 mod tls;
 mod websocket;
 mod wire;
+mod world;
