@@ -1,7 +1,7 @@
 //! The command line as a whole: global flags, the command tree, help.
 
 use crate::commands::{
-    agent, auth, completion, config, devstack, docker, job, node, profile, serve, version, wasm,
+    agent, auth, completion, config, devstack, docker, job, node, profile, serve, tls, version, wasm,
 };
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
 
@@ -80,6 +80,9 @@ pub(crate) enum Verb {
     Profile(profile::Verb),
     /// Start a server: orchestrator, compute node or both
     Serve(serve::ServeArgs),
+    /// Certificates for encrypted connections between the nodes
+    #[command(subcommand)]
+    Tls(tls::Verb),
     /// Show the versions of this program and of the server
     Version(version::VersionArgs),
     /// Run WebAssembly programs

@@ -6,6 +6,7 @@
 #![allow(clippy::result_large_err)]
 
 mod args;
+mod certificates;
 mod cli;
 mod commands;
 mod context;

@@ -8,7 +8,7 @@
 //! - [`data_dir`]: the data folder and its metadata.
 
 pub mod address;
-mod atomic;
+pub mod atomic;
 pub mod data_dir;
 mod document;
 pub mod duration;

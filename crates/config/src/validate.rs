@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 /// Keys and sections that promise protection or a service that this version cannot give. Ignoring them would break
 /// the promise unseen: a node that is asked for them does not start.
-const NOT_SUPPORTED: [&str; 14] = [
+const NOT_SUPPORTED: [&str; 13] = [
     "API.TLS.CertFile",
     "API.TLS.SelfSigned",
     "API.TLS.AutoCert",
@@ -17,7 +17,6 @@ const NOT_SUPPORTED: [&str; 14] = [
     "API.Auth.Users",
     "API.Auth.Oauth2",
     "StrictVersionMatch",
-    "Orchestrator.TLS.ServerCert",
     "Orchestrator.Cluster.Name",
     "Orchestrator.Cluster.Peers",
     "Orchestrator.SupportReverseProxy",

@@ -63,7 +63,8 @@ impl ClientBus {
         name: &str,
         tls: &TlsOptions,
     ) -> Result<ClientBus, DialError> {
-        if address.tls || tls.handshake_first {
+        // Whoever names an authority expects TLS, and a certificate is for a name.
+        if address.tls || tls.handshake_first || tls.ca_cert.is_some() {
             return ClientBus::dial_url(&address.url(), address, name, tls).await;
         }
         let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;

@@ -82,7 +82,7 @@ fn set(context: &Context, words: &[String]) -> Outcome {
 }
 
 /// The file to write: the one given with `-c`, else the one in use, else `config.yaml` in the data directory.
-fn target(context: &Context) -> Result<PathBuf, Error> {
+pub(super) fn target(context: &Context) -> Result<PathBuf, Error> {
     match context.config_items.as_slice() {
         [] => {
             let settings = context.settings()?;

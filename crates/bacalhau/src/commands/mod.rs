@@ -12,6 +12,7 @@ pub(crate) mod profile;
 pub(crate) mod serve;
 mod spec_args;
 mod submit;
+pub(crate) mod tls;
 pub(crate) mod version;
 pub(crate) mod wasm;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(context: Context, verb: Verb) -> Outcome {
         Verb::Docker(verb) => client()?.block_on(docker::run(&context, verb)),
         Verb::Job(verb) => client()?.block_on(job::run(&context, verb)),
         Verb::Node(verb) => client()?.block_on(node::run(&context, verb)),
+        Verb::Tls(verb) => tls::run(&context, verb),
         Verb::Version(args) => client()?.block_on(version::run(&context, args)),
         Verb::Wasm(verb) => client()?.block_on(wasm::run(&context, verb)),
     }

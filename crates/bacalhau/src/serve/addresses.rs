@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 
 /// The machine's name.
-pub(super) fn hostname() -> String {
+pub(crate) fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
@@ -17,6 +17,6 @@ pub(super) fn outbound(target: &str) -> Option<IpAddr> {
 }
 
 /// Addresses of this machine that are known without asking the network: where packets to the outside would leave.
-pub(super) fn own() -> Vec<IpAddr> {
+pub(crate) fn own() -> Vec<IpAddr> {
     outbound("192.0.2.1:9").into_iter().chain([IpAddr::from([127, 0, 0, 1])]).collect()
 }

@@ -1,6 +1,6 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
-mod addresses;
+pub(crate) mod addresses;
 mod devstack;
 mod logging;
 mod node;
@@ -17,7 +17,7 @@ use bacalhau_config::{DataDir, Value, validate};
 use bacalhau_wire::connect::Reread;
 use node::{Node, Roles};
 use std::path::{Path, PathBuf};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a server until it is told to stop.
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
@@ -49,9 +49,16 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let mut node = Node::start(&config, &dir, &name, roles, Some(reread(context))).await?;
     let note = RunNote::write(dir.path(), node.api_addr());
     tracing::info!(node = name, api = %node.api_addr(), "bacalhau node running");
-    let ended = tokio::select! {
-        result = node.failed() => result,
-        () = told_to_stop() => Ok(()),
+    let mut stop = std::pin::pin!(told_to_stop());
+    // Without certificates a hangup ends the process, as its terminal's user expects.
+    let reloads = options::nats_tls(&config).is_some();
+    let mut hangup = reloads.then(|| signal(SignalKind::hangup()).ok()).flatten();
+    let ended = loop {
+        tokio::select! {
+            result = node.failed() => break result,
+            () = &mut stop => break Ok(()),
+            () = told_to_reload(hangup.as_mut()) => node.reload_certificates(),
+        }
     };
     tracing::info!("bacalhau node shutting down...");
     node.shutdown().await;
@@ -67,6 +74,14 @@ fn reread(context: &Context) -> Reread {
         let settings = Settings::load(&global, &items, &environment)?;
         options::orchestrators(settings.config())
     })
+}
+
+/// Completes on SIGHUP.
+async fn told_to_reload(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Completes on SIGINT or SIGTERM.

@@ -83,6 +83,17 @@ impl Node {
         self.nats.as_ref().map(Server::addr)
     }
 
+    /// Reads the certificates again. Connections that are open stay, whatever comes of it.
+    pub(super) fn reload_certificates(&self) {
+        let Some(nats) = &self.nats else { return };
+        match nats.reload_tls() {
+            Ok(()) => tracing::info!("certificates were read again"),
+            Err(error) => {
+                tracing::error!(%error, "the new certificates cannot be used; the former ones stay")
+            }
+        }
+    }
+
     /// Completes when a part cannot go on; otherwise never.
     pub(super) async fn failed(&mut self) -> Result<(), Error> {
         async fn end(part: Option<&mut Ended>) -> Result<(), Error> {
@@ -150,10 +161,15 @@ fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, 
         server_name: Some(name.to_owned()),
         token,
         connect_urls,
+        tls: options::nats_tls(config),
         events: Some(watch),
         ..bacalhau_nats_server::Options::default()
     };
     Server::start(options).map_err(|e| {
+        if let bacalhau_nats_server::Error::Option { option: "tls", problem } = &e {
+            return fail(format!("Orchestrator.TLS: {problem}"))
+                .hint("`bacalhau tls create` makes a certificate and sets both keys");
+        }
         let text = format!("orchestrator port {port} cannot be listened on: {e}");
         match e.to_string().contains("in use") {
             true => fail(format!("orchestrator port {port} is already in use"))

@@ -11,6 +11,7 @@ use bacalhau_compute::system;
 use bacalhau_config::{Config, DataDir};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
+use bacalhau_nats_server::HandshakeFirst;
 use bacalhau_orchestrator::Settings;
 use bacalhau_wire::address::{Address, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
@@ -19,6 +20,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long the server waits whether a client begins with the TLS handshake, as the NATS server's `auto` does.
+const HANDSHAKE_WAIT: Duration = Duration::from_millis(50);
 
 /// Labels of a node: what every node has, then the configured ones.
 pub(super) fn labels(config: &Config, name: &str) -> BTreeMap<String, String> {
@@ -167,6 +171,22 @@ pub(super) fn orchestrators(config: &Config) -> Result<Vec<Address>, Error> {
     parse_addresses(entries, config.text("Compute.Auth.Token")).map_err(|why| {
         fail(format!("Compute.Orchestrators: {why}")).hint("Write host, host:port or token@host:port")
     })
+}
+
+/// Encryption of the embedded NATS server, if it is configured. A client may begin with the handshake, as nodes with
+/// `Compute.TLS.RequireTLS` do, or wait for the server's first words.
+pub(super) fn nats_tls(config: &Config) -> Option<bacalhau_nats_server::TlsOptions> {
+    let file = |key: &str| config.text(key).to_owned();
+    let (cert, key) = (file("Orchestrator.TLS.ServerCert"), file("Orchestrator.TLS.ServerKey"));
+    if cert.is_empty() {
+        return None;
+    }
+    let mut tls = bacalhau_nats_server::TlsOptions::new(cert, key);
+    tls.handshake_first = HandshakeFirst::Auto(HANDSHAKE_WAIT);
+    if let Ok(seconds @ 1..) = u64::try_from(config.int("Orchestrator.TLS.ServerTimeout")) {
+        tls.timeout = Duration::from_secs(seconds);
+    }
+    Some(tls)
 }
 
 /// How a compute node connects.

@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod crash;
 mod devstack;
+mod encrypted;
 mod fake;
 mod heal;
 mod main_job;
