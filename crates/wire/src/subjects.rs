@@ -27,6 +27,43 @@ pub fn reports(node_id: &str) -> String {
     format!("{COMPUTE}{node_id}.out.msgs")
 }
 
+/// Where a node acknowledges what an orchestrator sent in one of its lives; a number follows after a dot. Like all that
+/// a node says it is below the node's own `out`: a node that may publish only there can speak for nobody else.
+pub fn acks(node_id: &str, life: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.acks.{life}")
+}
+
+/// Acknowledgements of all nodes in one life of the orchestrator.
+pub fn all_acks(life: &str) -> String {
+    format!("{COMPUTE}*.out.acks.{life}.*")
+}
+
+/// Where a node sends the frames of a log stream.
+pub fn stream(node_id: &str, life: &str, stream_id: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.logs.{life}.{stream_id}")
+}
+
+/// Frames of all nodes in one life of the orchestrator.
+pub fn all_streams(life: &str) -> String {
+    format!("{COMPUTE}*.out.logs.{life}.*")
+}
+
+/// Where a node asks whether its log streams are still wanted.
+pub fn keep_alive(node_id: &str, life: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.alive.{life}")
+}
+
+/// Such questions of all nodes in one life of the orchestrator.
+pub fn all_keep_alives(life: &str) -> String {
+    format!("{COMPUTE}*.out.alive.{life}")
+}
+
+/// The node that a subject below its own `out` belongs to.
+pub fn sender(subject: &str) -> Option<&str> {
+    let (node_id, tail) = subject.strip_prefix(COMPUTE)?.split_once('.')?;
+    (tail.starts_with("out.") && check_node_id(node_id).is_ok()).then_some(node_id)
+}
+
 /// Log stream requests to a node.
 pub fn logs(node_id: &str) -> String {
     format!("{NODE}{node_id}{LOGS}")
@@ -79,6 +116,10 @@ mod tests {
             assert_eq!(node_of(&subject), Some("n-1"), "{subject}");
         }
         assert_eq!(logs("n-1"), "node.compute.n-1.ExecutionLogs/v1");
+        for own in [control("n-1"), acks("n-1", "x"), stream("n-1", "x", "s"), keep_alive("n-1", "x")] {
+            assert_eq!(sender(&own), Some("n-1"), "{own}");
+        }
+        assert_eq!((sender(&messages("n-1")), sender("_INBOX.x")), (None, None));
         for other in [
             "",
             "bacalhau.global.compute.n-1",

@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 /// Subscribes to everything that nodes send. Must be done before the first handshake is answered.
 pub(super) async fn start(
     bus: Arc<dyn Bus>,
-    ack_subject: &str,
+    life: &str,
     commands: mpsc::Sender<Command>,
 ) -> Result<(), bacalhau_wire::bus::BusError> {
     let requests = bus.subscribe(subjects::ALL_CONTROL).await?;
     let reports = bus.subscribe(subjects::ALL_REPORTS).await?;
-    let answers = bus.subscribe(ack_subject).await?;
+    let answers = bus.subscribe(&subjects::all_acks(life)).await?;
     tokio::spawn(pump(requests, commands.clone(), control_request));
     tokio::spawn(pump(reports, commands.clone(), report));
     tokio::spawn(pump(answers, commands, answer));
@@ -71,10 +71,10 @@ fn report(message: BusMessage, complaints: &Throttle) -> Option<Command> {
     }
 }
 
-/// The last token of the subject is `<seq>-<node>`, as [`super::post`] made it.
+/// The last token of the subject is the message's number, as [`super::post`] made it.
 fn answer(message: BusMessage, _: &Throttle) -> Option<Command> {
-    let (_, token) = message.subject.rsplit_once('.')?;
-    let (seq, node_id) = token.split_once('-')?;
+    let (_, seq) = message.subject.rsplit_once('.')?;
+    let node_id = subjects::sender(&message.subject)?;
     let result = data::check_ack(message.status, &message.payload);
     Some(Command::Answered { node_id: node_id.to_owned(), seq: seq.parse().ok()?, result })
 }

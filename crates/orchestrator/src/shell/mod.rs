@@ -73,13 +73,13 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     core.restore(now.unix_nanos(), reader.load().map_err(store_error)?);
     let (commands, waiting) = mpsc::channel(MOST_COMMANDS);
     let (shutdown, stopping) = watch::channel(false);
-    let inbox = bus.new_inbox();
-    let post = Post::new(Postman::start(Arc::clone(&bus)), format!("{inbox}."));
+    let life = bacalhau_wire::inbox::nuid();
+    let post = Post::new(Postman::start(Arc::clone(&bus)), life.clone());
     let (driver, committed) = Driver::new(core, writer, reader.clone(), post);
     let bus_error = |e: bacalhau_wire::bus::BusError| {
         Error::new(code::SERVICE_UNAVAILABLE, format!("the orchestrator cannot subscribe on NATS: {e}"))
     };
-    intake::start(Arc::clone(&bus), &format!("{inbox}.*"), commands.clone()).await.map_err(bus_error)?;
+    intake::start(Arc::clone(&bus), &life, commands.clone()).await.map_err(bus_error)?;
     let logs = LogStreams::start(bus).await.map_err(bus_error)?;
     let ended = tokio::spawn(driver.run(waiting, committed, stopping));
     let inner = Inner {

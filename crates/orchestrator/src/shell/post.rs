@@ -8,7 +8,7 @@ use bacalhau_store::orchestrator::PendingMessage;
 use bacalhau_wire::delivery::Outbox;
 use bacalhau_wire::messages::ControlResponse;
 use bacalhau_wire::postman::Postman;
-use bacalhau_wire::{control, data};
+use bacalhau_wire::{control, data, subjects};
 use std::collections::HashMap;
 
 /// A message about an execution.
@@ -17,14 +17,14 @@ type Key = (String, PendingMessage);
 pub(super) struct Post {
     outboxes: HashMap<String, Outbox<Key>>,
     postman: Postman,
-    /// Prefix of the subjects on which nodes acknowledge; ends with a dot.
-    ack_prefix: String,
+    /// Name of this life of the orchestrator, in the subjects on which nodes acknowledge.
+    life: String,
 }
 
 impl Post {
-    /// A post office; nodes acknowledge below `ack_prefix`.
-    pub(super) fn new(postman: Postman, ack_prefix: String) -> Post {
-        Post { outboxes: HashMap::new(), postman, ack_prefix }
+    /// A post office; nodes acknowledge on [`subjects::acks`] with `life`.
+    pub(super) fn new(postman: Postman, life: String) -> Post {
+        Post { outboxes: HashMap::new(), postman, life }
     }
 
     /// The node takes messages from now on. Numbers start at the clock, so they grow across restarts.
@@ -58,7 +58,7 @@ impl Post {
                 let encoded = message.map(|m| data::to_node(node_id, attempt.seq, now, &m));
                 match encoded {
                     Some(Ok(outgoing)) => {
-                        let reply_to = format!("{}{}-{node_id}", self.ack_prefix, attempt.seq);
+                        let reply_to = format!("{}.{}", subjects::acks(node_id, &self.life), attempt.seq);
                         if self.postman.post(outgoing, Some(reply_to)).is_err() {
                             outbox.failed(attempt.seq, now);
                         }

@@ -1,6 +1,7 @@
 //! Log streams as JSON. No envelopes here: this part of the protocol is older than they are.
 
 use super::{LogLine, LogRequest};
+use crate::subjects;
 use bacalhau_model::{json, lenient};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -145,7 +146,7 @@ impl Opening {
         Opening {
             consumer_id: format!("_SINBOX.{nuid}."),
             stream_id: stream_id.to_owned(),
-            keep_alive: format!("_HEARTBEAT._SINBOX.{nuid}"),
+            keep_alive: subjects::keep_alive(node_id, nuid),
             node_id: node_id.to_owned(),
             request,
             flow_control: true,

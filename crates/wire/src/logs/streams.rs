@@ -25,15 +25,27 @@ pub struct LogStreams {
 struct Inner {
     bus: Arc<dyn Bus>,
     nuid: String,
-    open: Mutex<HashMap<String, Feed>>,
+    open: Mutex<HashMap<String, Open>>,
+}
+
+/// A stream, and the only node that may feed it.
+struct Open {
+    node_id: String,
+    feed: Feed,
+}
+
+impl Open {
+    fn is_fed_by(&self, sender: Option<&str>) -> bool {
+        sender == Some(self.node_id.as_str())
+    }
 }
 
 impl LogStreams {
     /// Subscribes to the inbox.
     pub async fn start(bus: Arc<dyn Bus>) -> Result<LogStreams, BusError> {
         let nuid = inbox::nuid();
-        let frames = bus.subscribe(&format!("_SINBOX.{nuid}.*")).await?;
-        let keep_alives = bus.subscribe(&format!("_HEARTBEAT._SINBOX.{nuid}")).await?;
+        let frames = bus.subscribe(&subjects::all_streams(&nuid)).await?;
+        let keep_alives = bus.subscribe(&subjects::all_keep_alives(&nuid)).await?;
         let inner = Arc::new(Inner { bus, nuid, open: Mutex::default() });
         let dispatcher = tokio::spawn(dispatch(Arc::clone(&inner), frames, keep_alives));
         Ok(LogStreams { inner, dispatcher })
@@ -50,9 +62,9 @@ impl LogStreams {
         let stream_id = inbox::token8();
         let (feed, reader) = reader::stream(node_id);
         // In the map before the node can hear of it, so that no keep-alive is ever answered wrongly.
-        self.inner.insert(&stream_id, feed)?;
+        self.inner.insert(&stream_id, Open { node_id: node_id.to_owned(), feed })?;
         let guard = Registered { inner: Arc::clone(&self.inner), stream_id: stream_id.clone() };
-        let reply = format!("_SINBOX.{}.{stream_id}", self.inner.nuid);
+        let reply = subjects::stream(node_id, &self.inner.nuid, &stream_id);
         let body = Opening::new(&self.inner.nuid, &stream_id, node_id, request).encode();
         let subject = subjects::logs(node_id);
         self.inner.bus.publish(&subject, Some(&reply), &Headers::NONE, body.into()).await.map_err(|e| {
@@ -92,11 +104,11 @@ impl Drop for Registered {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Feed>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, stream_id: &str, feed: Feed) -> Result<(), Error> {
+    fn insert(&self, stream_id: &str, stream: Open) -> Result<(), Error> {
         let mut open = self.lock();
         if open.len() >= MOST_STREAMS {
             let text = format!("{MOST_STREAMS} log streams are open already");
@@ -104,7 +116,7 @@ impl Inner {
                 .hint("Try again when others have ended")
                 .retryable());
         }
-        open.insert(stream_id.to_owned(), feed);
+        open.insert(stream_id.to_owned(), stream);
         Ok(())
     }
 
@@ -112,7 +124,10 @@ impl Inner {
     fn frame(&self, message: BusMessage) {
         let stream_id = message.subject.rsplit('.').next().unwrap_or_default();
         let mut open = self.lock();
-        let Some(feed) = open.get(stream_id) else { return };
+        let sender = subjects::sender(&message.subject);
+        let Some(Open { feed, .. }) = open.get(stream_id).filter(|open| open.is_fed_by(sender)) else {
+            return;
+        };
         let goes_on = if message.status == Some(NO_RESPONDERS) {
             feed.end(offline());
             false
@@ -136,12 +151,12 @@ impl Inner {
     }
 
     /// Tells a node which of the streams it serves are not wanted any more: exactly those that are not open.
-    fn keep_alive(&self, request: AliveRequest) -> AliveResponse {
+    fn keep_alive(&self, sender: Option<&str>, request: AliveRequest) -> AliveResponse {
         let open = self.lock();
         let mut response = AliveResponse::default();
         for (subject, ids) in request.active_stream_ids {
-            let unwanted = |id: &String| match open.get(id) {
-                Some(feed) => {
+            let unwanted = |id: &String| match open.get(id).filter(|open| open.is_fed_by(sender)) {
+                Some(Open { feed, .. }) => {
                     feed.alive();
                     false
                 }
@@ -156,7 +171,7 @@ impl Inner {
     }
 
     fn end_all(&self) {
-        for (_, feed) in self.lock().drain() {
+        for (_, Open { feed, .. }) in self.lock().drain() {
             feed.end(
                 Error::new(code::SERVICE_UNAVAILABLE, "the orchestrator ends its log streams").retryable(),
             );
@@ -195,7 +210,8 @@ async fn answer(inner: &Inner, message: BusMessage) {
         Ok(request) => request,
         Err(e) => return tracing::warn!("keep-alive of a node's log streams cannot be read: {e}"),
     };
-    let response = frames::to_json(&inner.keep_alive(request));
+    let sender = subjects::sender(&message.subject);
+    let response = frames::to_json(&inner.keep_alive(sender, request));
     if let Err(e) = inner.bus.publish(&reply, None, &Headers::NONE, response.into()).await {
         tracing::warn!("answering a keep-alive of log streams: {e}");
     }
