@@ -12,7 +12,7 @@ use crate::local::subscription::{Put, Receiver, SubscriptionEnd};
 use crate::outbound::ChunkPool;
 use crate::peer::{Conn, Peer};
 use crate::proto::write::{Outgoing, no_responders};
-use crate::router::{Router, SubId};
+use crate::router::{Interest, Router, SubId};
 use crate::slab::Slab;
 use crate::stats::Stats;
 
@@ -37,6 +37,20 @@ struct Subscription {
 pub(crate) struct LocalEnd {
     pub(crate) sid: u64,
     pub(crate) receiver: Receiver,
+}
+
+/// A subscription, for those who only look.
+pub(crate) struct Listed<'a> {
+    pub(crate) peer: u32,
+    pub(crate) account: u32,
+    pub(crate) pattern: &'a [u8],
+    pub(crate) queue: Option<&'a [u8]>,
+    /// The client's id; empty for local ones, which have a number.
+    pub(crate) sid: &'a [u8],
+    pub(crate) local: Option<u64>,
+    pub(crate) delivered: u64,
+    /// 0: none.
+    pub(crate) max: u64,
 }
 
 /// Everything that routing needs.
@@ -179,6 +193,28 @@ impl Fabric {
         }
     }
 
+    /// The subscriptions in at most `slots` slots of the table from `from` on, and where to go on, if anywhere.
+    pub(crate) fn subscriptions(&self, from: u32, slots: u32) -> (Vec<Listed<'_>>, Option<u32>) {
+        let (found, next) = self.subs.scan(from, slots);
+        let listed = found.filter_map(|(id, sub)| {
+            let (pattern, queue) = self.routers.get(sub.account as usize)?.pattern(id)?;
+            let (sid, delivered, max) = (sub.sid.trim_ascii(), sub.delivered, sub.max);
+            let local = sub.local.as_ref().map(|local| local.sid);
+            Some(Listed { peer: sub.peer, account: sub.account, pattern, queue, sid, local, delivered, max })
+        });
+        (listed.collect(), next)
+    }
+
+    /// The counters of an account's interest.
+    pub(crate) fn interest(&self, account: u32) -> Option<Interest> {
+        self.routers.get(account as usize).map(Router::interest)
+    }
+
+    /// How many accounts have a subject space.
+    pub(crate) fn accounts(&self) -> usize {
+        self.routers.len()
+    }
+
     /// Delivers a message to everybody interested. `local` makes the form that local subscriptions get.
     #[inline]
     pub(crate) fn publish(
@@ -190,7 +226,14 @@ impl Fabric {
     ) -> Outcome {
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.size() as u64;
-        let account = self.account(from) as usize;
+        // Local clients are in the first account.
+        let account = match self.peers.get_mut(from) {
+            Some(Peer::Socket(conn)) => {
+                conn.traffic.received(message.size(), self.now);
+                conn.account as usize
+            }
+            _ => 0,
+        };
         let Some(router) = self.routers.get_mut(account) else {
             return Outcome { delivered: 0, congestion: Congestion::None };
         };
@@ -339,6 +382,7 @@ impl Delivery<'_> {
                     self.congestion = self.congestion.max(Congestion::Socket);
                 }
                 message.write(&mut conn.out.writer(self.pool), &sub.sid, conn.behaviour.headers);
+                conn.traffic.sent(message.size(), self.now);
                 touch(conn, sub.peer, self.touched);
                 true
             }

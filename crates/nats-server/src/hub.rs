@@ -9,6 +9,7 @@ use mio::Waker;
 use crate::auth::operator::TrustedAccount;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
+use crate::monitor::rows::Question;
 use crate::stats::SharedStats;
 use rustls::ServerConfig;
 
@@ -48,6 +49,8 @@ struct Requests {
     accounts: Vec<TrustedAccount>,
     /// Passwords that have been checked; at most one per connection.
     checked: Vec<Checked>,
+    /// Of monitoring; at most one per connection to it.
+    questions: Vec<Question>,
     /// The loop has ended: nobody will listen.
     closed: bool,
 }
@@ -60,6 +63,7 @@ pub(crate) struct Heard {
     pub(crate) lame_duck: bool,
     pub(crate) accounts: Vec<TrustedAccount>,
     pub(crate) checked: Vec<Checked>,
+    pub(crate) questions: Vec<Question>,
     pub(crate) drained: bool,
     pub(crate) stopping: bool,
 }
@@ -140,6 +144,18 @@ impl Hub {
         self.ring();
     }
 
+    /// Asks the loop. If it has ended, or ends before it answers, the way back is dropped.
+    pub(crate) fn ask(&self, question: Question) {
+        {
+            let mut requests = lock(&self.requests);
+            if requests.closed {
+                return;
+            }
+            requests.questions.push(question);
+        }
+        self.ring();
+    }
+
     /// Publishers that were held back may try again.
     pub(crate) fn drained(&self) {
         self.drained.store(true, Ordering::Release);
@@ -172,6 +188,7 @@ impl Hub {
     pub(crate) fn close(&self) -> Vec<Arc<ClientQueue>> {
         let mut requests = lock(&self.requests);
         requests.closed = true;
+        requests.questions.clear();
         std::mem::take(&mut requests.ready)
     }
 
@@ -187,6 +204,7 @@ impl Hub {
             lame_duck: std::mem::take(&mut requests.lame_duck),
             accounts: std::mem::take(&mut requests.accounts),
             checked: std::mem::take(&mut requests.checked),
+            questions: std::mem::take(&mut requests.questions),
             drained: self.drained.swap(false, Ordering::AcqRel),
             stopping: self.stopping.load(Ordering::Acquire),
         }

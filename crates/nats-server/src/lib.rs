@@ -22,8 +22,8 @@
 //!
 //! # How the inside is laid out
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
-//! time, `auth` decides who may connect (`jwt`
-//! reads and makes the documents for that), `permissions` what they may do, `local` is the in-process client, `hub` joins it to the loop thread.
+//! time, `auth` decides who may connect (`jwt` reads and makes the documents for that), `permissions` what they may do,
+//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on.
 
 mod auth;
 mod certs;
@@ -34,6 +34,7 @@ mod hash;
 mod hub;
 pub mod jwt;
 mod local;
+mod monitor;
 mod options;
 mod outbound;
 mod peer;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
@@ -62,6 +62,42 @@ pub(crate) struct Login {
     pub(crate) identity: Identity,
 }
 
+/// What one connection has sent and got; "in" and "out" are seen from the server. Plain numbers beside each other: they
+/// are counted with every message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) in_msgs: u64,
+    pub(crate) in_bytes: u64,
+    pub(crate) out_msgs: u64,
+    pub(crate) out_bytes: u64,
+    /// The last message in or out, or change of subscriptions. PING and PONG do not count.
+    pub(crate) last: Instant,
+    /// How often it was held back as a publisher.
+    pub(crate) stalls: u64,
+}
+
+impl Traffic {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { in_msgs: 0, in_bytes: 0, out_msgs: 0, out_bytes: 0, last: now, stalls: 0 }
+    }
+
+    /// It published a message.
+    #[inline]
+    pub(crate) fn received(&mut self, bytes: usize, now: Instant) {
+        self.in_msgs += 1;
+        self.in_bytes += bytes as u64;
+        self.last = now;
+    }
+
+    /// A message was queued for it.
+    #[inline]
+    pub(crate) fn sent(&mut self, bytes: usize, now: Instant) {
+        self.out_msgs += 1;
+        self.out_bytes += bytes as u64;
+        self.last = now;
+    }
+}
+
 /// A client on a socket.
 pub(crate) struct Conn {
     pub(crate) transport: Transport,
@@ -74,6 +110,15 @@ pub(crate) struct Conn {
     pub(crate) addr: SocketAddr,
     pub(crate) cid: u64,
     pub(crate) name: Arc<str>,
+    /// What it says about its library, shortened; only monitoring shows it.
+    pub(crate) lang: Arc<str>,
+    pub(crate) version: Arc<str>,
+    pub(crate) start: Instant,
+    /// The time between a question and its answer: from INFO to the first CONNECT, later from PING to PONG.
+    pub(crate) rtt: Option<Duration>,
+    /// When the last PING was sent.
+    pub(crate) pinged_at: Option<Instant>,
+    pub(crate) traffic: Traffic,
     pub(crate) behaviour: Behaviour,
     pub(crate) inbound: Inbound,
     pub(crate) out: Outbound,
@@ -136,7 +181,14 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(socket: TcpStream, door: usize, addr: SocketAddr, cid: u64, keyed: Keyed) -> Self {
+    pub(crate) fn new(
+        socket: TcpStream,
+        door: usize,
+        addr: SocketAddr,
+        cid: u64,
+        keyed: Keyed,
+        now: Instant,
+    ) -> Self {
         Self {
             transport: Transport::Tcp(socket),
             door,
@@ -144,13 +196,19 @@ impl Conn {
             certificate_names: Vec::new(),
             addr,
             cid,
-            name: Arc::from(""),
+            name: Arc::default(),
+            lang: Arc::default(),
+            version: Arc::default(),
+            start: now,
+            rtt: None,
+            pinged_at: None,
+            traffic: Traffic::new(now),
             behaviour: Behaviour::default(),
             inbound: Inbound::default(),
             out: Outbound::default(),
             subs: HashMap::with_hasher(keyed),
             account: 0,
-            user: Arc::from(""),
+            user: Arc::default(),
             guard: None,
             pass: None,
             nonce: None,

@@ -11,6 +11,7 @@ use crate::auth::operator::Trust;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
+use crate::monitor::{Bound, Monitor};
 use crate::options::Options;
 use crate::reactor::{Door, Reactor, WAKER};
 use crate::stats::Stats;
@@ -21,14 +22,16 @@ pub struct Server {
     addrs: Vec<SocketAddr>,
     /// To read certificates again.
     options: Arc<Options>,
+    monitor_addr: Option<SocketAddr>,
     hub: Arc<Hub>,
     /// In operator mode.
     trust: Option<Arc<Trust>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    monitor: Mutex<Option<Monitor>>,
 }
 
 impl Server {
-    /// Opens the listening socket and starts the server's thread. When this returns, clients can connect.
+    /// Opens the listening sockets and starts the server's threads. When this returns, clients can connect.
     ///
     /// # Errors
     /// [`Error::Option`] for settings that cannot work, [`Error::Listen`] if the address is taken or not ours,
@@ -40,6 +43,7 @@ impl Server {
         let options = Arc::new(options);
         let doors = Door::all(&options)?;
         let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
+        let monitor = options.monitor.as_ref().map(Bound::open).transpose()?;
         let poll = Poll::new().map_err(Error::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
         let limits = LocalLimits {
@@ -52,11 +56,24 @@ impl Server {
         };
         let hub = Arc::new(Hub::new(waker, limits));
         let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
+        let port = addrs.first().map_or(0, SocketAddr::port);
+        let monitor = match monitor {
+            Some(bound) => Some(Monitor::start(bound, &options, reactor.identity(), port, hub.clone())?),
+            None => None,
+        };
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())
             .map_err(Error::Start)?;
-        Ok(Self { addrs, options, hub, trust, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            addrs,
+            options,
+            monitor_addr: monitor.as_ref().map(Monitor::addr),
+            hub,
+            trust,
+            thread: Mutex::new(Some(thread)),
+            monitor: Mutex::new(monitor),
+        })
     }
 
     /// The address really listened on for ordinary clients.
@@ -67,6 +84,11 @@ impl Server {
     /// The address really listened on for WebSocket clients, if any.
     pub fn websocket_addr(&self) -> Option<SocketAddr> {
         self.addrs.get(1).copied()
+    }
+
+    /// The address that monitoring is really served on, if it is.
+    pub fn monitor_addr(&self) -> Option<SocketAddr> {
+        self.monitor_addr
     }
 
     /// A new in-process client.
@@ -128,6 +150,8 @@ impl Server {
     /// subscriptions end with [`SubscriptionEnd::Closed`](crate::SubscriptionEnd::Closed). Further calls do nothing.
     pub fn shutdown(&self) {
         self.hub.stop();
+        let monitor = lock(&self.monitor).take();
+        drop(monitor);
         let thread = lock(&self.thread).take();
         self.join(thread);
     }

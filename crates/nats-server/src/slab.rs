@@ -51,6 +51,14 @@ impl<T> Slab<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// What is in the `slots` slots from `from` on, and the slot to go on with, if there are more.
+    pub(crate) fn scan(&self, from: u32, slots: u32) -> (impl Iterator<Item = (u32, &T)>, Option<u32>) {
+        let end = (from.saturating_add(slots) as usize).min(self.slots.len());
+        let found = self.slots.get(from as usize..end).unwrap_or_default();
+        let found = (from..).zip(found).filter_map(|(key, slot)| Some((key, slot.as_ref()?)));
+        (found, (end < self.slots.len()).then_some(end as u32))
+    }
+
     /// The numbers in use, in order.
     pub(crate) fn keys(&self) -> Vec<u32> {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.is_some()).map(|(key, _)| key as u32).collect()
@@ -71,5 +79,19 @@ mod tests {
         assert_eq!(slab.insert("c"), a);
         assert_eq!(slab.get(b), Some(&"b"));
         assert_eq!((slab.len(), slab.keys()), (2, vec![a, b]));
+    }
+
+    #[test]
+    fn scans_go_on_where_they_stopped() {
+        let mut slab = Slab::default();
+        for value in 0..5 {
+            slab.insert(value);
+        }
+        slab.remove(1);
+        let (found, next) = slab.scan(0, 2);
+        assert_eq!((found.collect::<Vec<_>>(), next), (vec![(0, &0)], Some(2)));
+        let (found, next) = slab.scan(2, 9);
+        assert_eq!((found.collect::<Vec<_>>(), next), (vec![(2, &2), (3, &3), (4, &4)], None));
+        assert_eq!(slab.scan(77, 9).0.count(), 0);
     }
 }

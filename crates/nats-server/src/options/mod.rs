@@ -185,6 +185,12 @@ impl Options {
                 return fail("operator", problem);
             }
         }
+        if let Some(monitor) = &self.monitor
+            && !monitor.base_path.is_empty()
+            && !monitor.base_path.starts_with('/')
+        {
+            return fail("monitor.base_path", format!("{:?} does not start with /", monitor.base_path));
+        }
         if self.local_max_pending_msgs == 0 {
             return fail("local_max_pending_msgs", "must be above zero".to_owned());
         }

@@ -1,6 +1,7 @@
 //! The HTTP listener that shows the server's state.
 
-/// Where monitoring is served.
+/// Where monitoring is served, to everybody who can reach it: it asks for no credentials and is not encrypted, so keep it
+/// away from networks that are not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MonitorOptions {
     /// Address to listen on. Default `0.0.0.0`.

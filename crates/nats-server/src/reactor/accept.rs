@@ -58,7 +58,8 @@ impl Reactor {
         let _ = socket.set_nodelay(true);
         let full = self.fabric.stats.connections >= self.options.max_connections as u64;
         self.last_cid += 1;
-        let mut conn = Conn::new(socket, door, addr, self.last_cid, self.fabric.keyed);
+        let fabric = &self.fabric;
+        let mut conn = Conn::new(socket, door, addr, self.last_cid, fabric.keyed, fabric.now);
         match self.auth.nobody() {
             Some(nobody) => conn.become_user(nobody.clone(), self.fabric.keyed),
             None => conn.must_authenticate = true,

@@ -65,6 +65,10 @@ impl Reactor {
     /// Takes a connection out of routing and tells the observer, once.
     fn leave(&mut self, key: u32, reason: CloseReason) {
         let Some(conn) = self.fabric.conn(key) else { return };
+        if conn.linger_until.is_none() {
+            self.remember(key, reason);
+        }
+        let Some(conn) = self.fabric.conn(key) else { return };
         let subs = std::mem::take(&mut conn.subs);
         let account = conn.account;
         let info = std::mem::take(&mut conn.connected).then(|| conn.info());

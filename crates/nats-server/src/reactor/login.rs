@@ -1,6 +1,7 @@
 //! Log-ins: credentials judged at once or later, whoever is let in made known, whoever is not cut off.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::auth::Verdict;
 use crate::auth::operator::{Caller, ConnectionType, unix_now};
@@ -13,11 +14,22 @@ use crate::transport::Transport;
 
 use super::Reactor;
 
+/// Longest name or version of a client library that is kept, in bytes.
+const BRIEF: usize = 64;
+
+/// A client's word about its library: for people to read, so a long one is cut.
+fn brief(text: Option<&str>) -> Arc<str> {
+    let text = text.unwrap_or_default();
+    text.get(..text.floor_char_boundary(BRIEF)).unwrap_or_default().into()
+}
+
 impl Reactor {
     /// Acts on a CONNECT. True: the client must wait before anything else it sends is looked at.
     pub(super) fn log_in(&mut self, key: u32, connect: Connect, behaviour: Behaviour) -> bool {
+        let now = self.fabric.now;
         let Some(conn) = self.fabric.conn(key) else { return false };
         let cid = conn.cid;
+        conn.rtt.get_or_insert(now.saturating_duration_since(conn.start));
         let verdict = match connect.asks_for_account() {
             true => Verdict::Refused,
             false if !conn.certificate_names.is_empty() => {
@@ -98,6 +110,10 @@ impl Reactor {
         // Observers know a connection by its name, so a later CONNECT cannot change it.
         if let (true, Some(name)) = (first, connect.name) {
             conn.name = name.into();
+        }
+        if first {
+            conn.lang = brief(connect.lang.as_deref());
+            conn.version = brief(connect.version.as_deref());
         }
         let info = conn.info();
         tracing::debug!(

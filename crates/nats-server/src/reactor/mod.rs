@@ -14,6 +14,7 @@ mod login;
 mod opening;
 mod park;
 mod session;
+mod snapshot;
 mod standing;
 mod timers;
 
@@ -80,6 +81,7 @@ pub(crate) struct Reactor {
     members: Members,
     last_cid: u64,
     lame_duck: Option<LameDuck>,
+    closed: snapshot::ClosedRing,
     stopping: bool,
 }
 
@@ -100,6 +102,7 @@ impl Reactor {
             poll,
             doors,
             info: Info::new(&options, port),
+            closed: snapshot::ClosedRing::new(options.monitor.is_some()),
             options,
             fabric: Fabric::new(hub.limits, auth.accounts(), now),
             hub,
@@ -117,6 +120,11 @@ impl Reactor {
             lame_duck: None,
             stopping: false,
         })
+    }
+
+    /// Id and name of the server.
+    pub(crate) fn identity(&self) -> (Arc<str>, Arc<str>) {
+        (self.info.server_id.clone(), self.info.server_name.clone())
     }
 
     /// Runs until the hub says stop.
@@ -225,6 +233,9 @@ impl Reactor {
         }
         for queue in heard.ready {
             self.local_announced(&queue);
+        }
+        for question in heard.questions {
+            self.answer(question);
         }
         if let Some(urls) = heard.connect_urls {
             self.info.connect_urls = urls;

@@ -14,7 +14,10 @@ impl Reactor {
     /// Holds a publisher back.
     pub(super) fn park(&mut self, key: u32) {
         let parked = match self.fabric.peers.get_mut(key) {
-            Some(Peer::Socket(conn)) => &mut conn.parked,
+            Some(Peer::Socket(conn)) => {
+                conn.traffic.stalls += u64::from(!conn.parked);
+                &mut conn.parked
+            }
             Some(Peer::Local(local)) => &mut local.parked,
             None => return,
         };

@@ -167,7 +167,9 @@ impl<'a> Session<'a> {
         // An id in use keeps its first subscription, without a word.
         if !conn.subs.contains_key(sid) {
             let id = self.reactor.fabric.subscribe(self.key, sid, pattern, queue, None);
+            let now = self.reactor.fabric.now;
             if let Some(conn) = self.reactor.fabric.conn(self.key) {
+                conn.traffic.last = now;
                 conn.subs.insert(sid.into(), id);
             }
         }
@@ -175,7 +177,12 @@ impl<'a> Session<'a> {
     }
 
     fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) {
-        let id = self.reactor.fabric.conn(self.key).and_then(|conn| conn.subs.get(sid).copied());
+        let now = self.reactor.fabric.now;
+        let conn = self.reactor.fabric.conn(self.key);
+        let id = conn.and_then(|conn| {
+            conn.traffic.last = now;
+            conn.subs.get(sid).copied()
+        });
         if let Some(id) = id {
             self.reactor.fabric.unsubscribe_after(id, max.unwrap_or(0));
         }
@@ -206,8 +213,12 @@ impl Sink for Session<'_> {
             Op::Unsubscribe { sid, max } => self.unsubscribe(sid, max),
             Op::Ping => self.ping(),
             Op::Pong => {
+                let now = self.reactor.fabric.now;
                 if let Some(conn) = self.reactor.fabric.conn(self.key) {
                     conn.pings_out = 0;
+                    if let Some(asked) = conn.pinged_at.take() {
+                        conn.rtt = Some(now.saturating_duration_since(asked));
+                    }
                 }
             }
             Op::Connect(json) => self.connect(json),

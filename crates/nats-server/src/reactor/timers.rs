@@ -96,6 +96,7 @@ impl Reactor {
         }
         conn.pings_out += 1;
         conn.pinged = true;
+        conn.pinged_at = Some(now);
         self.fabric.send(key, b"PING\r\n");
     }
 }

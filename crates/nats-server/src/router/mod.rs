@@ -80,6 +80,36 @@ pub(crate) struct Router {
     /// Result for subjects that are not cached.
     uncached: Matches,
     found: Vec<SubId>,
+    counts: Counts,
+}
+
+/// Counted since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    inserts: u64,
+    removes: u64,
+    lookups: u64,
+    /// Lookups whose result had to be made.
+    made: u64,
+    /// Receivers in all results made, and in the largest; a queue group counts with all its members.
+    fanout: u64,
+    max_fanout: u64,
+}
+
+/// The figures of one table of interest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interest {
+    pub(crate) subscriptions: u64,
+    /// Literal subjects with a row, subscribed to or only looked up.
+    pub(crate) cached: u64,
+    pub(crate) inserts: u64,
+    pub(crate) removes: u64,
+    pub(crate) lookups: u64,
+    /// Lookups that had to search.
+    pub(crate) misses: u64,
+    /// Receivers of all results of these searches, and of the largest of them.
+    pub(crate) fanout: u64,
+    pub(crate) max_fanout: u64,
 }
 
 impl Router {
@@ -87,6 +117,19 @@ impl Router {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// Pattern and queue group of a subscription.
+    pub(crate) fn pattern(&self, id: SubId) -> Option<(&[u8], Option<&[u8]>)> {
+        let entry = self.entries.get(id as usize)?.as_ref()?;
+        Some((&entry.pattern, entry.queue.as_deref()))
+    }
+
+    /// The figures, for monitoring.
+    pub(crate) fn interest(&self) -> Interest {
+        let Counts { inserts, removes, lookups, made, fanout, max_fanout } = self.counts;
+        let (subscriptions, cached) = (self.count as u64, self.by_subject.len() as u64);
+        Interest { subscriptions, cached, inserts, removes, lookups, misses: made, fanout, max_fanout }
     }
 
     /// Adds subscription `id`, which must not be in use, on a valid pattern.
@@ -104,6 +147,7 @@ impl Router {
         if let Some(entry) = self.entries.get_mut(index) {
             *entry = Some(Entry { pattern: pattern.into(), queue: queue.map(Into::into), place });
             self.count += 1;
+            self.counts.inserts += 1;
         }
     }
 
@@ -122,6 +166,7 @@ impl Router {
     pub(crate) fn remove(&mut self, id: SubId) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
         self.count -= 1;
+        self.counts.removes += 1;
         let moved = if has_wildcard(&entry.pattern) {
             self.generations.bump(&entry.pattern);
             self.wildcards.remove(&entry.pattern, entry.place)
@@ -150,6 +195,7 @@ impl Router {
     /// `work`, in steps of some ten nanoseconds.
     #[inline]
     pub(crate) fn matches(&mut self, subject: &[u8], work: &mut u64) -> &Matches {
+        self.counts.lookups += 1;
         let known = match self.last.and_then(|last| self.rows.get(last).map(|row| (last, row))) {
             Some((last, row)) if *row.subject == *subject => Some(last),
             _ => self.by_subject.get(subject).copied(),
@@ -173,6 +219,7 @@ impl Router {
         self.found.clear();
         *work += self.wildcards.collect(subject, &mut self.found);
         *work += (row.literal.len() + self.found.len()) as u64;
+        self.counts.made(row.literal.len() + self.found.len());
         if self.found.len() > MAX_CACHED_MATCHES {
             row.matches = Matches::default();
             row.made_at = None;
@@ -188,6 +235,7 @@ impl Router {
         self.found.clear();
         *work += self.wildcards.collect(subject, &mut self.found);
         *work += self.found.len() as u64;
+        self.counts.made(self.found.len());
         self.uncached.fill(&self.entries, self.found.iter());
         &self.uncached
     }
@@ -236,6 +284,15 @@ impl Router {
                 self.drop_row(oldest);
             }
         }
+    }
+}
+
+impl Counts {
+    /// A result with so many receivers was made.
+    fn made(&mut self, receivers: usize) {
+        self.made += 1;
+        self.fanout += receivers as u64;
+        self.max_fanout = self.max_fanout.max(receivers as u64);
     }
 }
 

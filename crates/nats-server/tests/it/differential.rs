@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::{Raw, eventually, server};
 use crate::wire::conversations;
 
+/// A running reference server. One probing connection was made to it.
 pub(crate) struct Reference {
     child: Child,
     pub(crate) addr: SocketAddr,

@@ -14,6 +14,7 @@ mod differential;
 mod jwt;
 mod limits;
 mod local;
+mod monitor;
 mod support;
 mod tls;
 mod websocket;
