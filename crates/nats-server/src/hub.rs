@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
+use crate::auth::Authenticator;
 use crate::auth::operator::TrustedAccount;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
@@ -45,6 +46,8 @@ struct Requests {
     /// Certificates read anew, by number of the door.
     certificates: Vec<(usize, Arc<ServerConfig>)>,
     lame_duck: bool,
+    /// Who may connect from now on.
+    users: Option<Authenticator>,
     /// Accounts that are new or have changed; at most one entry for each.
     accounts: Vec<TrustedAccount>,
     /// Passwords that have been checked; at most one per connection.
@@ -61,6 +64,7 @@ pub(crate) struct Heard {
     pub(crate) connect_urls: Option<Vec<String>>,
     pub(crate) certificates: Vec<(usize, Arc<ServerConfig>)>,
     pub(crate) lame_duck: bool,
+    pub(crate) users: Option<Authenticator>,
     pub(crate) accounts: Vec<TrustedAccount>,
     pub(crate) checked: Vec<Checked>,
     pub(crate) questions: Vec<Question>,
@@ -113,6 +117,18 @@ impl Hub {
     pub(crate) fn set_certificates(&self, certificates: Vec<(usize, Arc<ServerConfig>)>) {
         lock(&self.requests).certificates = certificates;
         self.ring();
+    }
+
+    /// Other users may connect from now on. False: the loop has ended.
+    #[must_use]
+    pub(crate) fn set_users(&self, users: Authenticator) -> bool {
+        let open = {
+            let mut requests = lock(&self.requests);
+            requests.users = Some(users);
+            !requests.closed
+        };
+        self.ring();
+        open
     }
 
     /// Asks the loop to send its clients elsewhere and end.
@@ -202,6 +218,7 @@ impl Hub {
             connect_urls: requests.connect_urls.take(),
             certificates: std::mem::take(&mut requests.certificates),
             lame_duck: std::mem::take(&mut requests.lame_duck),
+            users: requests.users.take(),
             accounts: std::mem::take(&mut requests.accounts),
             checked: std::mem::take(&mut requests.checked),
             questions: std::mem::take(&mut requests.questions),

@@ -136,6 +136,8 @@ pub(crate) struct Conn {
     pub(crate) nonce: Option<Box<str>>,
     /// Credentials have not been shown yet, and are needed.
     pub(crate) must_authenticate: bool,
+    /// It was let in because of what it had shown.
+    pub(crate) has_proved: bool,
     /// Input has to wait because of a log-in.
     pub(crate) hold: Hold,
     /// A CONNECT was accepted.
@@ -213,6 +215,7 @@ impl Conn {
             pass: None,
             nonce: None,
             must_authenticate: false,
+            has_proved: false,
             hold: Hold::No,
             connected: false,
             settled: false,

@@ -15,6 +15,7 @@ use crate::monitor::{Bound, Monitor};
 use crate::options::Options;
 use crate::reactor::{Door, Reactor, WAKER};
 use crate::stats::Stats;
+use crate::users::NkeyUser;
 
 /// A running server. Dropping it shuts it down.
 pub struct Server {
@@ -113,6 +114,22 @@ impl Server {
     pub fn reload_tls(&self) -> Result<(), Error> {
         self.hub.set_certificates(Door::certificates(&self.options)?);
         Ok(())
+    }
+
+    /// Replaces the users with nkeys. Connections of those who are not among them any more end, and if there were no
+    /// credentials before and are now, those of everybody who has shown none. It takes effect in the next round of the
+    /// loop, before anything that arrives after this call.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for keys or permissions that cannot be used, and with an operator; the former users stay then.
+    /// [`Error::Closed`].
+    pub fn set_nkeys(&self, nkeys: Vec<NkeyUser>) -> Result<(), Error> {
+        let options = Options { nkeys, ..(*self.options).clone() };
+        options.check()?;
+        match self.hub.set_users(Authenticator::new(&options)?) {
+            true => Ok(()),
+            false => Err(Error::Closed),
+        }
     }
 
     /// Lets nobody in any more, tells the clients to go elsewhere, closes their connections one after the other over

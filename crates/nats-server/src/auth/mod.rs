@@ -151,6 +151,19 @@ impl Authenticator {
         Ok(())
     }
 
+    /// Is this still whom it was when it was let in? Users of operator mode are judged elsewhere.
+    pub(crate) fn still_knows(&self, user: &str, had_to_prove: bool) -> bool {
+        match (had_to_prove, user) {
+            (false, _) => self.nobody.is_some(),
+            // A token has no name.
+            (true, "") => self.token.is_some(),
+            (true, user) => {
+                let key = PublicKey::parse(user, Role::User);
+                self.users.contains_key(user) || key.is_some_and(|key| self.nkeys.contains_key(&key))
+            }
+        }
+    }
+
     /// The name of an account.
     pub(crate) fn account(&self, number: u32) -> Arc<str> {
         self.accounts.get(number as usize).cloned().unwrap_or_else(|| GLOBAL_ACCOUNT.into())

@@ -92,6 +92,8 @@ impl Reactor {
             let reason = CloseReason::MaxAccountConnectionsExceeded;
             return self.close_with(key, Some(text::MAX_ACCOUNT_CONNECTIONS), reason);
         }
+        let has_proved = self.auth.has_credentials()
+            && self.auth.nobody().is_none_or(|nobody| nobody.user != identity.user);
         let keyed = self.fabric.keyed;
         let Some(conn) = self.fabric.conn(key) else { return };
         // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
@@ -101,6 +103,7 @@ impl Reactor {
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.behaviour = behaviour;
         conn.become_user(identity, keyed);
+        conn.has_proved = has_proved;
         if let Transport::Web(stream) = &mut conn.transport {
             stream.trust(frame);
         }

@@ -246,6 +246,9 @@ impl Reactor {
                 *config = certificates;
             }
         }
+        if let Some(auth) = heard.users {
+            self.users_changed(auth);
+        }
         if heard.lame_duck {
             self.begin_lame_duck();
         }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::auth::Authenticator;
 use crate::auth::operator::{Caller, Expiry, Pass, Refusal, TrustedAccount, unix_now};
 use crate::events::CloseReason;
 use crate::proto::text;
@@ -98,6 +99,24 @@ impl Reactor {
             let Some((_, key)) = members.pop() else { return };
             let reason = CloseReason::MaxAccountConnectionsExceeded;
             self.close_with(key, Some(text::MAX_ACCOUNT_CONNECTIONS), reason);
+        }
+    }
+
+    /// Other users may connect than before: those who may not any more are cut off.
+    pub(super) fn users_changed(&mut self, auth: Authenticator) {
+        self.auth = auth;
+        for key in self.fabric.peers.keys() {
+            let Some(conn) = self.fabric.conn(key) else { continue };
+            if conn.is_closing() || conn.must_authenticate {
+                continue;
+            }
+            if !self.auth.still_knows(&conn.user, conn.has_proved) {
+                tracing::info!(
+                    cid = conn.cid, addr = %conn.addr, user = &*conn.user,
+                    "NATS server: a connection is ended, for its user may not connect any more"
+                );
+                self.close_with(key, Some(text::USER_REVOKED), CloseReason::Revocation);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod local;
 mod monitor;
 mod support;
 mod tls;
+mod users;
 mod websocket;
 mod wire;
 mod world;

@@ -1,0 +1,74 @@
+//! Users that change while the server runs.
+
+use bacalhau_nats_server::jwt::{KeyPair, Role};
+use bacalhau_nats_server::{NkeyUser, Options, Permissions, Rules, Server};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::support::{Raw, options, server};
+use crate::wire::PLAIN;
+
+fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
+    let rules = Rules::only(subjects.iter().copied());
+    let permissions = Permissions { publish: rules.clone(), subscribe: rules, allow_responses: None };
+    NkeyUser { public_key: key.public_key().to_owned(), permissions: Some(permissions) }
+}
+
+/// Logs in with a key; what the server says to it.
+fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
+    let mut raw = Raw::open(server.addr());
+    let info = raw.until("\r\n");
+    let info: serde_json::Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(info["nonce"].as_str().unwrap_or_default().as_bytes()));
+    let public = key.public_key();
+    raw.send(format!(
+        "CONNECT {{\"verbose\":false,\"nkey\":\"{public}\",\"sig\":\"{signature}\"}}\r\nPING\r\n"
+    ));
+    let said = raw.until("\r\n");
+    (raw, said)
+}
+
+#[test]
+fn nkeys_come_and_go() {
+    let server = server();
+    let mut open = Raw::connected(server.addr(), PLAIN);
+    let (one, two) = (KeyPair::generate(Role::User).unwrap(), KeyPair::generate(Role::User).unwrap());
+    server.set_nkeys(vec![user(&one, &["one.>"])]).unwrap();
+    assert_eq!(open.rest(), "-ERR 'User Authentication Revoked'\r\n", "it has shown nothing");
+    let mut stranger = Raw::open(server.addr());
+    stranger.until("\r\n");
+    stranger.send(format!("CONNECT {PLAIN}\r\nPING\r\n"));
+    assert_eq!(stranger.rest(), "-ERR 'Authorization Violation'\r\n");
+    let (mut first, said) = log_in(&server, &one);
+    assert_eq!(said, "PONG\r\n");
+    first.send("PUB two.x 0\r\n\r\nSUB > 1\r\nPUB one.x 0\r\n\r\nPING\r\n");
+    let said = first.until("PONG\r\n");
+    assert!(said.contains("Publish to \"two.x\"") && said.contains("Subscription to \">\""), "{said}");
+    assert!(!said.contains("one.x"), "{said}");
+    // The other one is let in as well, then the first one is not any more.
+    server.set_nkeys(vec![user(&one, &["one.>"]), user(&two, &["two.>"])]).unwrap();
+    let (mut second, said) = log_in(&server, &two);
+    assert_eq!(said, "PONG\r\n");
+    server.set_nkeys(vec![user(&two, &["two.>"])]).unwrap();
+    assert_eq!(first.rest(), "-ERR 'User Authentication Revoked'\r\n");
+    second.send("PING\r\n");
+    second.until("PONG\r\n");
+    let (_, said) = log_in(&server, &one);
+    assert_eq!(said, "-ERR 'Authorization Violation'\r\n");
+    let broken = NkeyUser { public_key: "nonsense".into(), permissions: None };
+    assert!(server.set_nkeys(vec![broken]).unwrap_err().to_string().contains("nonsense"));
+    second.send("PING\r\n");
+    second.until("PONG\r\n");
+}
+
+#[test]
+fn a_token_goes_on_beside_nkeys() {
+    let server = Server::start(Options { token: Some("t".into()), ..options() }).unwrap();
+    let mut with_token = Raw::connected(server.addr(), "{\"verbose\":false,\"auth_token\":\"t\"}");
+    let key = KeyPair::generate(Role::User).unwrap();
+    server.set_nkeys(vec![user(&key, &["a"])]).unwrap();
+    assert_eq!(log_in(&server, &key).1, "PONG\r\n");
+    server.set_nkeys(Vec::new()).unwrap();
+    with_token.send("PING\r\n");
+    assert_eq!(with_token.until("PONG\r\n"), "PONG\r\n");
+}
