@@ -163,6 +163,7 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.SupportReverseProxy", Kind::Bool, "false", "The NATS server stands behind a proxy that ends TLS."),
     key("Compute.Enabled", Kind::Bool, "false", "Run the compute role."),
     secret("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
+    key("Compute.Auth.Credentials", Kind::Text, "", "File made by `bacalhau node credentials create`, instead of a token."),
     secret("Compute.Auth.Token", Kind::Text, "", "Token presented to the orchestrator."),
     key("Compute.TLS.CACert", Kind::Text, "", "Certificate authority that the orchestrator's certificate must come from, PEM."),
     key("Compute.TLS.RequireTLS", Kind::Bool, "false", "Refuse connections without TLS."),

@@ -3,6 +3,7 @@
 //! `host`, `host:port`, `nats://host`, `tls://host`, `token@host`, `user:password@host`, each also several in one
 //! entry, separated by commas. What stands before the `@` is a secret: it is never printed.
 
+use crate::credentials::NodeCredentials;
 use std::fmt;
 
 /// Port of a NATS server.
@@ -23,6 +24,15 @@ pub enum Credentials {
         /// Password.
         password: String,
     },
+    /// A key of one's own.
+    Node(NodeCredentials),
+}
+
+impl Credentials {
+    /// A token; none when it is empty.
+    pub fn token(token: &str) -> Credentials {
+        if token.is_empty() { Credentials::None } else { Credentials::Token(token.to_owned()) }
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -31,6 +41,7 @@ impl fmt::Debug for Credentials {
             Credentials::None => "None",
             Credentials::Token(_) => "Token(***)",
             Credentials::User { .. } => "User(***)",
+            Credentials::Node(_) => "Node(***)",
         })
     }
 }
@@ -76,15 +87,14 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Reads all entries of `Compute.Orchestrators`. Addresses without credentials of their own get `token`, if it is
-/// not empty. One `tls://` makes all of them secure, as with the original's client. The error names the entry.
-pub fn parse_addresses<S: AsRef<str>>(entries: &[S], token: &str) -> Result<Vec<Address>, String> {
+/// Reads all entries of `Compute.Orchestrators`. Addresses without credentials of their own get `usual`. One `tls://` makes all of them secure, as with the original's client. The error names the entry.
+pub fn parse_addresses<S: AsRef<str>>(entries: &[S], usual: &Credentials) -> Result<Vec<Address>, String> {
     let mut addresses: Vec<Address> = Vec::new();
     let words = entries.iter().flat_map(|entry| entry.as_ref().split(','));
     for word in words.map(str::trim).filter(|word| !word.is_empty()) {
         let mut address = parse(word)?;
-        if address.credentials == Credentials::None && !token.is_empty() {
-            address.credentials = Credentials::Token(token.to_owned());
+        if address.credentials == Credentials::None {
+            address.credentials = usual.clone();
         }
         if !addresses.iter().any(|known| known.is_same_place(&address)) {
             addresses.push(address);
@@ -177,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn one(text: &str) -> Address {
-        parse_addresses(&[text], "").unwrap().remove(0)
+        parse_addresses(&[text], &Credentials::token("")).unwrap().remove(0)
     }
 
     #[test]
@@ -202,14 +212,14 @@ mod tests {
         let user = Credentials::User { name: "u".into(), password: "p:q".into() };
         assert_eq!(one("u:p:q@h").credentials, user);
         assert_eq!(one("nats://t%40k%zz%@h:1").credentials, Credentials::Token("t@k%zz%".into()));
-        let both = parse_addresses(&["a, mine@b"], "shared").unwrap();
+        let both = parse_addresses(&["a, mine@b"], &Credentials::token("shared")).unwrap();
         assert_eq!(both[0].credentials, Credentials::Token("shared".into()));
         assert_eq!(both[1].credentials, Credentials::Token("mine".into()));
     }
 
     #[test]
     fn lists_are_joined_and_one_tls_secures_all() {
-        let all = parse_addresses(&["a,b:1", "", "tls://c", "A:4222"], "").unwrap();
+        let all = parse_addresses(&["a,b:1", "", "tls://c", "A:4222"], &Credentials::token("")).unwrap();
         assert_eq!(all.iter().map(Address::to_string).collect::<Vec<_>>(), ["a:4222", "b:1", "c:4222"]);
         assert!(all.iter().all(|address| address.tls));
     }
@@ -226,11 +236,13 @@ mod tests {
             "hush@[::1",
             "hush@a b",
         ] {
-            let error = parse_addresses(&[bad], "").unwrap_err();
+            let error = parse_addresses(&[bad], &Credentials::token("")).unwrap_err();
             assert!(!error.contains("hush"), "{error}");
             assert!(error.contains("orchestrator address"), "{error}");
         }
-        assert!(parse_addresses::<&str>(&[], "").unwrap_err().contains("Compute.Orchestrators"));
+        assert!(
+            parse_addresses::<&str>(&[], &Credentials::None).unwrap_err().contains("Compute.Orchestrators")
+        );
         let shown = format!("{0:?} {0} {1:?}", one("hush@h"), one("u:hush@h").credentials);
         assert!(!shown.contains("hush"), "{shown}");
     }

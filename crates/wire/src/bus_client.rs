@@ -7,6 +7,7 @@ use crate::address::{Address, Credentials};
 use crate::bus::{BoxFuture, Bus, BusError, BusMessage, Subscription};
 use crate::headers::Headers;
 use crate::requests::Requests;
+use crate::subjects;
 use async_nats::client::PublishErrorKind;
 use async_nats::{Auth, AuthError, ConnectErrorKind, Event, HeaderMap};
 use bytes::Bytes;
@@ -50,11 +51,12 @@ pub(crate) enum DialError {
 pub struct ClientBus {
     client: async_nats::Client,
     requests: Requests,
+    node_id: String,
     lost: watch::Receiver<bool>,
 }
 
 impl ClientBus {
-    /// Connects once. `name` is shown on the server.
+    /// Connects once. `name`, the node's ID, is shown on the server and stands in the names of inboxes.
     ///
     /// A host with several IP addresses is tried address by address, and a server that refuses the credentials
     /// outweighs an address where nobody listens. With TLS the library does that, for it needs the host's name.
@@ -112,7 +114,8 @@ impl ClientBus {
             _ => DialError::Failed(with_causes(&e)),
         })?;
         connected.store(true, Ordering::Release);
-        let bus = ClientBus { client, requests: Requests::new(), lost };
+        let requests = Requests::named(subjects::inbox(name));
+        let bus = ClientBus { client, requests, node_id: name.to_owned(), lost };
         let answers = bus.subscribe(&bus.requests.subject()).await;
         bus.requests.read(answers.map_err(|e| DialError::Failed(e.to_string()))?);
         Ok(bus)
@@ -150,7 +153,7 @@ impl ClientBus {
 /// without credentials it gives up at once, and the connection ends as it should.
 fn until(connected: Arc<AtomicBool>, credentials: &Credentials) -> async_nats::ConnectOptions {
     let credentials = credentials.clone();
-    async_nats::ConnectOptions::with_auth_callback(move |_nonce| {
+    async_nats::ConnectOptions::with_auth_callback(move |nonce| {
         let auth = match (connected.load(Ordering::Acquire), &credentials) {
             (true, _) => Err(AuthError::new("connections are made anew elsewhere")),
             (false, Credentials::None) => Ok(Auth::new()),
@@ -163,6 +166,12 @@ fn until(connected: Arc<AtomicBool>, credentials: &Credentials) -> async_nats::C
                 let mut auth = Auth::new();
                 auth.username = Some(name.clone());
                 auth.password = Some(password.clone());
+                Ok(auth)
+            }
+            (false, Credentials::Node(node)) => {
+                let mut auth = Auth::new();
+                auth.nkey = Some(node.public_key().to_owned());
+                auth.signature = Some(node.sign(&nonce));
                 Ok(auth)
             }
         };
@@ -225,6 +234,10 @@ fn from_message(message: async_nats::Message) -> BusMessage {
 }
 
 impl Bus for ClientBus {
+    fn new_inbox(&self) -> String {
+        subjects::inbox(&self.node_id)
+    }
+
     fn publish<'a>(
         &'a self,
         subject: &'a str,

@@ -220,7 +220,7 @@ mod tests {
             ("u:hush@h", "user name and password"),
             ("h", "has none"),
         ] {
-            let error = not_let_in(&parse_addresses(&[address], "").unwrap());
+            let error = not_let_in(&parse_addresses(&[address], &Credentials::token("")).unwrap());
             assert!(error.message.contains(says), "{}", error.message);
             assert!(error.hint.contains("Compute.Auth.Token"));
             assert!(!format!("{error:?}").contains("hush"));

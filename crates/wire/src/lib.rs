@@ -17,6 +17,7 @@ pub mod bus_client;
 pub mod bus_local;
 pub mod connect;
 pub mod control;
+pub mod credentials;
 pub mod data;
 pub mod delivery;
 pub mod envelope;

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn learnt_addresses_come_last_and_show_what_was_accepted() {
-        let mut pool = Pool::new(parse_addresses(&["mine@a,b,c"], "shared").unwrap());
+        let mut pool = Pool::new(parse_addresses(&["mine@a,b,c"], &Credentials::token("shared")).unwrap());
         let from = pool.configured[0].clone();
         let announced = ["10.0.0.9:4222", "b:4222", "not an address", "10.0.0.9"].map(str::to_owned);
         pool.learn(&announced, &from);
@@ -112,13 +112,13 @@ mod tests {
 
     #[test]
     fn corrected_credentials_replace_everything() {
-        let mut pool = Pool::new(parse_addresses(&["a,b"], "wrong").unwrap());
+        let mut pool = Pool::new(parse_addresses(&["a,b"], &Credentials::token("wrong")).unwrap());
         let from = pool.configured[0].clone();
         pool.learn(&["c:4222".to_owned()], &from);
-        assert!(!pool.reconfigure(parse_addresses(&["a,b"], "wrong").unwrap()));
+        assert!(!pool.reconfigure(parse_addresses(&["a,b"], &Credentials::token("wrong")).unwrap()));
         assert!(!pool.reconfigure(Vec::new()));
         assert_eq!(pool.learnt.len(), 1);
-        assert!(pool.reconfigure(parse_addresses(&["a,b"], "right").unwrap()));
+        assert!(pool.reconfigure(parse_addresses(&["a,b"], &Credentials::token("right")).unwrap()));
         let round = pool.round(&mut fastrand::Rng::with_seed(7));
         assert_eq!(round.len(), 2);
         assert!(round.iter().all(|a| a.credentials == Credentials::Token("right".into())));

@@ -39,8 +39,13 @@ impl Waiting {
 impl Requests {
     /// An inbox with a new name. Its owner subscribes to [`Requests::subject`] and hands that to [`Requests::read`].
     pub(crate) fn new() -> Requests {
+        Requests::named(format!("_INBOX.{}", nuid()))
+    }
+
+    /// An inbox with this name.
+    pub(crate) fn named(name: String) -> Requests {
         Requests {
-            prefix: format!("_INBOX.{}.", nuid()),
+            prefix: format!("{name}."),
             waiting: Arc::new(Waiting(Mutex::new(Some(HashMap::new())))),
             count: AtomicU64::new(0),
             reader: Mutex::new(None),

@@ -27,6 +27,11 @@ pub fn reports(node_id: &str) -> String {
     format!("{COMPUTE}{node_id}.out.msgs")
 }
 
+/// Everything that a node may say.
+pub fn out(node_id: &str) -> String {
+    format!("{COMPUTE}{node_id}.out.>")
+}
+
 /// Where a node acknowledges what an orchestrator sent in one of its lives; a number follows after a dot. Like all that
 /// a node says it is below the node's own `out`: a node that may publish only there can speak for nobody else.
 pub fn acks(node_id: &str, life: &str) -> String {
@@ -72,6 +77,11 @@ pub fn logs(node_id: &str) -> String {
 /// What a node subscribes to for log streams.
 pub fn node_requests(node_id: &str) -> String {
     format!("{NODE}{node_id}.>")
+}
+
+/// A new inbox of a node: a prefix of subjects for answers, without the dot at its end.
+pub(crate) fn inbox(node_id: &str) -> String {
+    format!("_INBOX.{node_id}.{}", crate::inbox::nuid())
 }
 
 /// The node of a subject like `bacalhau.global.compute.<id>.out.ctrl`; `None` for any other shape.

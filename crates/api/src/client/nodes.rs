@@ -1,7 +1,8 @@
 //! Requests about nodes.
 
 use super::Client;
-use super::types::{NodeBody, NodeUpdated, Nodes, OneNode};
+use super::types::{AllCredentials, KeyBody, NodeBody, NodeUpdated, Nodes, OneNode};
+use crate::credentials::NodeCredential;
 use bacalhau_model::{Error, NodeState};
 use reqwest::Method;
 
@@ -44,6 +45,25 @@ impl Client {
         }
         let answer: Nodes = self.get(&["orchestrator", "nodes"], &pairs).await?;
         Ok(answer.nodes)
+    }
+
+    /// The nodes that have credentials.
+    pub async fn node_credentials(&self) -> Result<Vec<NodeCredential>, Error> {
+        let answer: AllCredentials = self.get(&["orchestrator", "credentials"], &[]).await?;
+        Ok(answer.credentials)
+    }
+
+    /// Lets a node join with a key of its own.
+    pub async fn create_node_credentials(&self, name: &str, public_key: &str) -> Result<(), Error> {
+        let body = KeyBody { public_key };
+        let path = ["orchestrator", "credentials", name];
+        self.call::<NodeCredential, _>(Method::PUT, &path, &[], Some(&body)).await.map(drop)
+    }
+
+    /// Takes a node's credentials away.
+    pub async fn revoke_node_credentials(&self, name: &str) -> Result<(), Error> {
+        let path = ["orchestrator", "credentials", name];
+        self.call::<NodeUpdated, ()>(Method::DELETE, &path, &[], None).await.map(drop)
     }
 
     /// One node, by ID or unique prefix.

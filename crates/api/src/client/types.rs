@@ -3,6 +3,7 @@
 //! Field names are those of Bacalhau 1.9. Answers are decoded leniently: missing fields are empty, unknown ones are
 //! ignored.
 
+use crate::credentials::NodeCredential;
 use bacalhau_model::{Execution, Job, JobHistory, NodeState};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -124,6 +125,19 @@ pub struct Oauth2 {
     pub provider_id: String,
     /// Its name for people.
     pub provider_name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct AllCredentials {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) credentials: Vec<NodeCredential>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct KeyBody<'a> {
+    pub(super) public_key: &'a str,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

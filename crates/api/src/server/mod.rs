@@ -17,6 +17,7 @@ mod access;
 mod agent;
 mod auth;
 mod backend;
+mod credentials;
 mod embedded;
 mod envelope;
 mod gate;
@@ -40,6 +41,7 @@ pub use backend::{Backend, Compute, Lines, Records, Reply};
 pub use listener::{Running, Server, start};
 pub use options::{Limits, Rate, ServerOptions};
 
+use crate::credentials::NodeCredentials;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{any, get, put};
@@ -61,6 +63,8 @@ pub struct Services {
     pub orchestrator: Option<Orchestrator>,
     /// Set on compute nodes.
     pub compute: Option<ComputeNode>,
+    /// Keys with which nodes may join, where there is a NATS server of one's own.
+    pub credentials: Option<Arc<dyn NodeCredentials>>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.
@@ -75,6 +79,8 @@ pub struct Parts {
     pub backend: Option<Arc<dyn Backend>>,
     /// Set on compute nodes.
     pub compute: Option<Arc<dyn Compute>>,
+    /// Keys with which nodes may join, where there is a NATS server of one's own.
+    pub credentials: Option<Arc<dyn NodeCredentials>>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.
@@ -88,6 +94,7 @@ impl From<Services> for Parts {
         Parts {
             backend: services.orchestrator.map(|o| Arc::new(o) as Arc<dyn Backend>),
             compute: services.compute.map(|c| Arc::new(c) as Arc<dyn Compute>),
+            credentials: services.credentials,
             info: services.info,
             version: services.version,
             config: services.config,
@@ -195,7 +202,9 @@ fn router(app: App) -> Router {
             .route("/orchestrator/jobs/{id}/results", get(jobs::results))
             .route("/orchestrator/jobs/{id}/logs", get(logs::logs))
             .route("/orchestrator/nodes", get(nodes::list))
-            .route("/orchestrator/nodes/{id}", get(nodes::get).put(nodes::update)),
+            .route("/orchestrator/nodes/{id}", get(nodes::get).put(nodes::update))
+            .route("/orchestrator/credentials", get(credentials::list))
+            .route("/orchestrator/credentials/{id}", put(credentials::create).delete(credentials::revoke)),
     };
     let api = api.method_not_allowed_fallback(reply::fallback);
     let routes = Router::new()

@@ -27,6 +27,7 @@ pub fn version() -> BuildVersion {
 /// An orchestrator's API in front of `fake`.
 pub fn parts(fake: &Arc<Fake>) -> Parts {
     Parts {
+        credentials: None,
         backend: Some(Arc::<Fake>::clone(fake)),
         compute: None,
         info: NodeInfo { node_id: NODE_ID.into(), ..NodeInfo::default() },

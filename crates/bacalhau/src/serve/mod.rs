@@ -1,6 +1,7 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
 pub(crate) mod addresses;
+mod credentials;
 mod devstack;
 mod logging;
 mod node;
@@ -11,7 +12,7 @@ pub(crate) use devstack::run_devstack;
 
 use crate::commands::serve::ServeArgs;
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, fail};
 use crate::settings::Settings;
 use bacalhau_config::{DataDir, Value, validate};
 use bacalhau_wire::connect::Reread;
@@ -41,7 +42,20 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
         config.set("Orchestrator.Enabled", Value::Bool(true));
     }
     let hostname = addresses::hostname();
-    let (name, ignored) = dir.node_name(&args.name, config.text("NameProvider"), &hostname)?;
+    // Credentials are for one node: it is called as they say.
+    let own = options::credentials(&config)?.filter(|_| roles.compute && !roles.orchestrator);
+    let wanted = own.as_ref().map_or(args.name.as_str(), |own| own.node_id());
+    let (name, ignored) = dir.node_name(wanted, config.text("NameProvider"), &hostname)?;
+    if let Some(own) = own.filter(|own| own.node_id() != name || !(args.name.is_empty() || args.name == name))
+    {
+        let other = if own.node_id() == name { &args.name } else { &name };
+        return Err(fail(format!(
+            "Compute.Auth.Credentials are for node {}, and this is node {other}",
+            own.node_id()
+        ))
+        .hint("use the credentials of this node, or another data folder and no --name")
+        .into());
+    }
     if ignored {
         tracing::warn!("--name {} is ignored: this data folder belongs to node {name}", args.name);
     }

@@ -1,8 +1,10 @@
 //! One node of either or both roles, with everything that belongs to it.
 
+use super::credentials::Stored;
 use super::options;
 use super::watch::Watch;
 use crate::failure::fail;
+use bacalhau_api::credentials::NodeCredentials;
 use bacalhau_api::server::{self, Running, Services};
 use bacalhau_compute::{ComputeNode, Way};
 use bacalhau_config::{Config, DataDir, render};
@@ -28,7 +30,7 @@ type Ended = JoinHandle<Result<(), Error>>;
 
 /// A running node.
 pub(super) struct Node {
-    nats: Option<Server>,
+    nats: Option<Arc<Server>>,
     orchestrator: Option<(Orchestrator, Ended)>,
     compute: Option<(ComputeNode, Ended)>,
     api: Running,
@@ -49,22 +51,26 @@ impl Node {
                 .hint("Give another one with --name in a fresh data folder")
         })?;
         let mut nats = None;
+        let mut book = None;
         let mut orchestrator = None;
         if roles.orchestrator {
             let watch = Arc::new(Watch::default());
-            let server = start_nats(config, name, Arc::clone(&watch))?;
+            let stored = Stored::read(dir.orchestrator().join("node-credentials.json"))?;
+            let server = Arc::new(start_nats(config, name, &stored, Arc::clone(&watch))?);
+            book = Some(Arc::new(stored.keep(Arc::clone(&server))) as Arc<dyn NodeCredentials>);
             let started = start_orchestrator(config, dir, name, &server).await?;
             watch.tell(started.0.clone());
             nats = Some(server);
             orchestrator = Some(started);
         }
         let compute = match roles.compute {
-            true => Some(start_compute(config, dir, name, nats.as_ref(), reread).await?),
+            true => Some(start_compute(config, dir, name, nats.as_deref(), reread).await?),
             false => None,
         };
         let services = Services {
             orchestrator: orchestrator.as_ref().map(|(o, _)| o.clone()),
             compute: compute.as_ref().map(|(c, _)| c.clone()),
+            credentials: book,
             info: options::orchestrator_info(config, name),
             version: version::this_build(),
             config: render::document(config),
@@ -80,7 +86,7 @@ impl Node {
 
     /// Where the NATS server listens.
     pub(super) fn nats_addr(&self) -> Option<SocketAddr> {
-        self.nats.as_ref().map(Server::addr)
+        self.nats.as_ref().map(|nats| nats.addr())
     }
 
     /// Reads the certificates again. Connections that are open stay, whatever comes of it.
@@ -139,12 +145,13 @@ async fn finish(what: &str, ended: Ended) {
     }
 }
 
-fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, Error> {
+fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -> Result<Server, Error> {
     let port = options::port(config, "Orchestrator.Port");
     let token = Some(config.text("Orchestrator.Auth.Token").to_owned()).filter(|token| !token.is_empty());
     let host = config.text("Orchestrator.Host");
     let only_here = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if token.is_none() && !only_here {
+    let nkeys = stored.users();
+    if token.is_none() && nkeys.is_empty() && !only_here {
         tracing::warn!(
             "Orchestrator.Auth.Token is not set: every machine that reaches port {port} can join as a compute node"
         );
@@ -160,6 +167,7 @@ fn start_nats(config: &Config, name: &str, watch: Arc<Watch>) -> Result<Server, 
         port,
         server_name: Some(name.to_owned()),
         token,
+        nkeys,
         connect_urls,
         tls: options::nats_tls(config),
         events: Some(watch),

@@ -13,9 +13,10 @@ use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
 use bacalhau_nats_server::HandshakeFirst;
 use bacalhau_orchestrator::Settings;
-use bacalhau_wire::address::{Address, parse_addresses};
+use bacalhau_wire::address::{Address, Credentials, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
 use bacalhau_wire::connect::{ConnectOptions, Reread};
+use bacalhau_wire::credentials::NodeCredentials;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -165,10 +166,28 @@ fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisher
     }
 }
 
+/// The node's own credentials, if it has any.
+pub(super) fn credentials(config: &Config) -> Result<Option<NodeCredentials>, Error> {
+    let path = config.text("Compute.Auth.Credentials");
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let unusable = |why: String| {
+        fail(format!("Compute.Auth.Credentials: {path:?} cannot be used: {why}"))
+            .hint("`bacalhau node credentials create <name>` makes such a file")
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
+    NodeCredentials::parse(&text).map(Some).map_err(unusable)
+}
+
 /// Addresses of the orchestrators and their tokens.
 pub(super) fn orchestrators(config: &Config) -> Result<Vec<Address>, Error> {
     let entries = config.list("Compute.Orchestrators");
-    parse_addresses(entries, config.text("Compute.Auth.Token")).map_err(|why| {
+    let usual = match credentials(config)? {
+        Some(own) => Credentials::Node(own),
+        None => Credentials::token(config.text("Compute.Auth.Token")),
+    };
+    parse_addresses(entries, &usual).map_err(|why| {
         fail(format!("Compute.Orchestrators: {why}")).hint("Write host, host:port or token@host:port")
     })
 }

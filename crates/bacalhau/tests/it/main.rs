@@ -13,6 +13,7 @@ mod bin;
 mod client;
 mod cluster;
 mod crash;
+mod credentials;
 mod devstack;
 mod encrypted;
 mod fake;

@@ -1,7 +1,7 @@
 //! NATS servers for tests: the embedded one and, if `NATS_SERVER_BIN` is set, the original.
 
 use bacalhau_nats_server::{Options, Server};
-use bacalhau_wire::address::parse_addresses;
+use bacalhau_wire::address::{Credentials, parse_addresses};
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::bus_local::LocalBus;
 use bacalhau_wire::connect::{ConnectOptions, Connected, Connector};
@@ -157,7 +157,7 @@ pub(crate) fn connector(addresses: &str, token: &str) -> Connector {
     Connector::new(ConnectOptions {
         node_id: "n-1".into(),
         reread: None,
-        addresses: parse_addresses(&[addresses], token).unwrap(),
+        addresses: parse_addresses(&[addresses], &Credentials::token(token)).unwrap(),
         tls: Default::default(),
         seed: 7,
     })

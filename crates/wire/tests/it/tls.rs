@@ -1,7 +1,7 @@
 //! TLS to a server with a certificate of a private authority, with and without the handshake first.
 
 use crate::servers::{Kind, TestServer, free_port, kinds, within};
-use bacalhau_wire::address::parse_addresses;
+use bacalhau_wire::address::{Credentials, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
 use bacalhau_wire::connect::{ConnectOptions, Connector};
 use std::path::Path;
@@ -25,7 +25,7 @@ fn certificates(folder: &Path) -> bool {
 }
 
 fn connector(addr: &str, token: &str, tls: TlsOptions) -> Connector {
-    let addresses = parse_addresses(&[addr], token).unwrap();
+    let addresses = parse_addresses(&[addr], &Credentials::token(token)).unwrap();
     Connector::new(ConnectOptions { node_id: "n-1".into(), reread: None, addresses, tls, seed: 7 })
 }
 

@@ -15,10 +15,11 @@ const OPEN: [&str; 8] = [
 ];
 
 /// Folders of the API and what they are about.
-const RESOURCES: [(&str, &str); 3] = [
+const RESOURCES: [(&str, &str); 4] = [
     ("/api/v1/agent", "agent"),
     ("/api/v1/orchestrator/jobs", "job"),
     ("/api/v1/orchestrator/nodes", "node"),
+    ("/api/v1/orchestrator/credentials", "node"),
 ];
 
 /// What a request needs.
@@ -72,6 +73,8 @@ mod tests {
             (Method::GET, "/api/v1/orchestrator/jobs", Some("read:job")),
             (Method::HEAD, "/api/v1/orchestrator/jobs/x", Some("write:job")),
             (Method::PUT, "/api/v1/orchestrator/nodes/n", Some("write:node")),
+            (Method::GET, "/api/v1/orchestrator/credentials", Some("read:node")),
+            (Method::PUT, "/api/v1/orchestrator/credentials/n", Some("write:node")),
             (Method::GET, "/api/v1/authority", Some("write:node")),
             (Method::GET, "/api/v1/orchestrator/jobsx", Some("write:node")),
             (Method::GET, "//", Some("write:node")),

@@ -116,6 +116,7 @@ impl Cluster {
             computes.push(start_compute(&nats, name, dir.path(), input.to_str().unwrap()).await);
         }
         let services = Services {
+            credentials: None,
             orchestrator: Some(orchestrator.clone()),
             compute: computes.first().cloned(),
             info,

@@ -1,5 +1,6 @@
 //! `node`: look at and manage the nodes of the network.
 
+mod credentials;
 mod list;
 
 use crate::context::Context;
@@ -12,6 +13,9 @@ pub(crate) enum Verb {
     /// Let a node take part
     #[command(after_help = "Example:\n  bacalhau node approve n-f1c579e2 -m \"checked\"")]
     Approve(ActionArgs),
+    /// Keys with which single nodes join
+    #[command(subcommand)]
+    Credentials(credentials::Verb),
     /// Remove a node from the list
     #[command(after_help = "Example:\n  bacalhau node delete n-f1c579e2")]
     Delete(ActionArgs),
@@ -49,6 +53,7 @@ pub(crate) struct DescribeArgs {
 /// Runs a command.
 pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
     match verb {
+        Verb::Credentials(verb) => credentials::run(context, verb).await,
         Verb::List(args) => list::run(context, args).await,
         Verb::Describe(args) => {
             let node = context.client()?.node(&args.node).await?;
