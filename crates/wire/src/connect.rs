@@ -203,7 +203,20 @@ fn not_let_in(refused: &[Address]) -> Error {
         Some(Credentials::Token(_)) => {
             (format!("orchestrator {places} refused this node's token"), shared.to_owned())
         }
-        _ => (format!("orchestrator {places} wants a token and this node has none"), shared.to_owned()),
+        Some(Credentials::Node(node)) => (
+            format!("orchestrator {places} refused the credentials of node {}", node.node_id()),
+            format!(
+                "they may have been revoked: make new ones with `bacalhau node credentials create {}` and set \
+                 Compute.Auth.Credentials",
+                node.node_id()
+            ),
+        ),
+        _ => (
+            format!("orchestrator {places} wants a token or credentials and this node has none"),
+            format!(
+                "{shared}, or Compute.Auth.Credentials to a file made by `bacalhau node credentials create`"
+            ),
+        ),
     };
     Error::new(code::UNAUTHORIZED, message).hint(hint).retryable()
 }
