@@ -23,10 +23,12 @@
 //! # How the inside is laid out
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
 //! time, `auth` decides who may connect (`jwt` reads and makes the documents for that), `permissions` what they may do,
-//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on.
+//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `conf` reads
+//! options from a file.
 
 mod auth;
 mod certs;
+pub mod conf;
 mod error;
 mod events;
 mod fabric;

@@ -109,7 +109,9 @@ impl ClientBus {
         let options = options.require_tls(address.tls);
         // The library logs every failure itself; whoever dials knows better how often to say it.
         let quiet = tracing::subscriber::NoSubscriber::default();
-        let client = options.connect(url).with_subscriber(quiet).await.map_err(|e| match e.kind() {
+        // The library's future is large, and everything that connects would carry it.
+        let connecting = Box::pin(options.connect(url).with_subscriber(quiet));
+        let client = connecting.await.map_err(|e| match e.kind() {
             ConnectErrorKind::AuthorizationViolation => DialError::Refused,
             _ => DialError::Failed(with_causes(&e)),
         })?;

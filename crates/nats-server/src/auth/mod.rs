@@ -251,7 +251,9 @@ impl Authenticator {
         }
         if let Some(name) = given(&offered.user) {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
-            return verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity);
+            // Users whose certificate says who they are have no password: nobody logs in with that.
+            let Some(password) = given(&offered.pass) else { return Verdict::Refused };
+            return verdict(secret, password, identity);
         }
         if let Some(token) = given(&offered.auth_token) {
             let Some(secret) = &self.token else { return Verdict::Refused };

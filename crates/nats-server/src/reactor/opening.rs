@@ -164,6 +164,10 @@ impl Reactor {
         if door.tls.as_ref().is_some_and(|(options, _)| options.verify_and_map) {
             let names = stream.peer_certificate().map(|certificate| certs::names(certificate));
             conn.certificate_names = names.unwrap_or_default();
+            if conn.certificate_names.is_empty() {
+                // Nobody has this name; without one a password would be asked for.
+                conn.certificate_names.push(String::new());
+            }
         }
         match door.web.is_some() {
             true => self.begin_request(key),

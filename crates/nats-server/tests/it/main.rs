@@ -10,11 +10,13 @@
 
 mod certs;
 mod clients;
+mod conf;
 mod differential;
 mod jwt;
 mod limits;
 mod local;
 mod monitor;
+mod program;
 mod support;
 mod tls;
 mod users;

@@ -97,9 +97,11 @@ async fn a_missing_token_and_nobody_there_are_told_apart() {
         let mut connector = connector(&server.addr.to_string(), "");
         let mut status = connector.status();
         let connecting = tokio::spawn(async move { connector.connect().await });
-        within(status.wait_for(|s| s.last_error.contains("wants a token or credentials and this node has none")))
-            .await
-            .unwrap();
+        within(
+            status.wait_for(|s| s.last_error.contains("wants a token or credentials and this node has none")),
+        )
+        .await
+        .unwrap();
         drop(server);
         within(status.wait_for(|s| s.last_error.contains("no orchestrator available"))).await.unwrap();
         connecting.abort();

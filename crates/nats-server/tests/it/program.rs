@@ -1,0 +1,154 @@
+//! The server as a program: what suites and operators see of it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::support::{Raw, eventually};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
+
+/// A running program with a folder of its own; both end with this value.
+struct Program {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Program {
+    /// Starts it with a configuration file, and waits until it has listened.
+    fn start(name: &str, config: &str, args: &[&str]) -> Program {
+        let folder = std::env::temp_dir().join(format!("nats-program-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("c.conf"), config).unwrap();
+        let child = Command::new(PROGRAM)
+            .current_dir(&folder)
+            .args([
+                "-c",
+                "c.conf",
+                "-a",
+                "127.0.0.1",
+                "-p",
+                "-1",
+                "-l",
+                "log",
+                "-P",
+                "pid",
+                "--ports_file_dir",
+                ".",
+            ])
+            .args(args)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let program = Program { child, folder };
+        eventually("ports file", || program.ports_file().exists());
+        program
+    }
+
+    fn ports_file(&self) -> PathBuf {
+        self.folder.join(format!("nats-server_{}.ports", self.child.id()))
+    }
+
+    fn open(&self) -> Raw {
+        let text = std::fs::read_to_string(self.ports_file()).unwrap();
+        let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let url = ports["nats"][0].as_str().unwrap();
+        Raw::open(url.strip_prefix("nats://").unwrap().parse().unwrap())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Sends a signal the way suites do, by the file with the process id.
+    fn signal(&self, order: &str) {
+        let status = Command::new(PROGRAM)
+            .current_dir(&self.folder)
+            .arg("--signal")
+            .arg(format!("{order}=pid"))
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn it_logs_writes_its_files_and_ends_in_order() {
+    let mut program =
+        Program::start("life", "port: 1\nauthorization { user: me, password: \"hunter2\" }", &["-D", "-js"]);
+    let pid = program.child.id();
+    assert_eq!(std::fs::read_to_string(program.folder.join("pid")).unwrap(), pid.to_string());
+    Raw::connected(
+        program.open().stream.peer_addr().unwrap(),
+        r#"{"user":"me","pass":"hunter2","verbose":false}"#,
+    );
+    let mut raw = program.open();
+    raw.send("CONNECT {\"user\":\"me\",\"pass\":\"hunter3\"}\r\nPING\r\n");
+    assert!(raw.rest().contains("Authorization Violation"));
+    eventually("a line of the library", || {
+        program.log().contains("[DBG] ") && program.log().contains("[WRN] ")
+    });
+
+    program.signal("reload");
+    eventually("an answer to reload", || program.log().contains("[ERR] Failed to reload"));
+    std::fs::rename(program.folder.join("log"), program.folder.join("log.1")).unwrap();
+    program.signal("reopen");
+    eventually("a new log", || program.log().contains("File log re-opened"));
+    let old = std::fs::read_to_string(program.folder.join("log.1")).unwrap();
+    assert!(old.contains("[INF] Listening for client connections on 127.0.0.1:"), "{old}");
+    assert!(old.contains("[INF] Server is ready") && old.contains("JetStream is not supported"), "{old}");
+    assert!(old.lines().all(|line| line.starts_with(&format!("[{pid}] 20"))), "{old}");
+    assert!(!old.contains("hunter"), "{old}");
+
+    program.signal("term");
+    assert!(program.end().success());
+    assert!(program.log().contains("Server Exiting.."));
+    assert!(!program.ports_file().exists() && !program.folder.join("pid").exists());
+}
+
+#[test]
+fn lame_duck_mode_ends_the_program() {
+    let mut program = Program::start("duck", "debug: false", &[]);
+    program.signal("ldm");
+    assert!(program.end().success());
+    assert!(program.log().contains("Entering lame duck mode"));
+}
+
+#[test]
+fn it_says_what_is_wrong() {
+    let run = |args: &[&str]| {
+        let output = Command::new(PROGRAM).args(args).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (good, out, _) = run(&["--version"]);
+    assert!(good && out.starts_with("nats-server: v2."));
+    for (args, word) in [
+        (["--cluster", "nats://a:1"], "not supported"),
+        (["-c", "there-is-no-such-file"], "there-is-no-such-file"),
+        (["--foo", "1"], "not defined"),
+        (["--signal", "x=1"], "unknown signal"),
+    ] {
+        let (good, _, err) = run(&args);
+        assert!(!good && err.contains(word), "{args:?}: {err}");
+    }
+}
