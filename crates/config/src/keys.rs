@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 130, "as many as Bacalhau 1.9 has");
+        assert_eq!(KEYS.len(), 131, "Bacalhau 1.9 has 130, and Compute.Auth.Credentials is ours");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"
