@@ -116,15 +116,16 @@ impl Server {
         Ok(())
     }
 
-    /// Replaces the users with nkeys. Connections of those who are not among them any more end, and if there were no
-    /// credentials before and are now, those of everybody who has shown none. It takes effect in the next round of the
+    /// Replaces the users with nkeys. Connections of those who are not among them any more end. From now on everybody
+    /// must show credentials, also when the list is empty: who was the last to lose his key must not come back without
+    /// one. So connections of those who have shown none end too. It takes effect in the next round of the
     /// loop, before anything that arrives after this call.
     ///
     /// # Errors
     /// [`Error::Option`] for keys or permissions that cannot be used, and with an operator; the former users stay then.
     /// [`Error::Closed`].
     pub fn set_nkeys(&self, nkeys: Vec<NkeyUser>) -> Result<(), Error> {
-        let options = Options { nkeys, ..(*self.options).clone() };
+        let options = Options { nkeys, closed: true, ..(*self.options).clone() };
         options.check()?;
         match self.hub.set_users(Authenticator::new(&options)?) {
             true => Ok(()),

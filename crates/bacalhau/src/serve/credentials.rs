@@ -24,6 +24,8 @@ struct File {
 /// What was in the file at the start.
 pub(super) struct Stored {
     path: PathBuf,
+    /// There is a file: nodes must show something, also when nobody has a key any more.
+    pub(super) closed: bool,
     credentials: Vec<NodeCredential>,
 }
 
@@ -38,12 +40,13 @@ impl Stored {
             Error::new(code::CONFIGURATION_ERROR, text)
                 .hint("restore the file, or remove it and make the nodes' credentials anew")
         };
-        let credentials = match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str::<File>(&text).map_err(|e| unreadable(&e))?.credentials,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        let found = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(serde_json::from_str::<File>(&text).map_err(|e| unreadable(&e))?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(unreadable(&e)),
         };
-        Ok(Stored { path, credentials })
+        let closed = found.is_some();
+        Ok(Stored { path, closed, credentials: found.unwrap_or_default().credentials })
     }
 
     /// For the options of the server.

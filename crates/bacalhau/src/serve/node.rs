@@ -151,7 +151,7 @@ fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -
     let host = config.text("Orchestrator.Host");
     let only_here = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     let nkeys = stored.users();
-    if token.is_none() && nkeys.is_empty() && !only_here {
+    if token.is_none() && !stored.closed && !only_here {
         tracing::warn!(
             "Orchestrator.Auth.Token is not set: every machine that reaches port {port} can join as a compute node"
         );
@@ -168,6 +168,7 @@ fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -
         server_name: Some(name.to_owned()),
         token,
         nkeys,
+        closed: stored.closed,
         connect_urls,
         tls: options::nats_tls(config),
         events: Some(watch),

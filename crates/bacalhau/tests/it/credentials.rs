@@ -55,8 +55,17 @@ fn a_node_joins_with_its_credentials_until_they_are_revoked() {
     eventually("the node is told", || cluster.nodes[node].log().contains("Revoked").then_some(()));
     let gone = cluster.cli(&["node", "credentials", "revoke", "node-1"]);
     assert!(String::from_utf8_lossy(&gone.stderr).contains("has no credentials"));
-    // Without any credentials and token the door is open again.
-    cluster.wait_connected(2);
+    eventually("it does not come back", || {
+        cluster.nodes[node].log().contains("refused the credentials of node node-1").then_some(())
+    });
+    // Also the last one who lost his key stays out, after a restart too.
+    cluster.orchestrator.terminate();
+    cluster.orchestrator.start();
+    cluster.wait_alive();
+    let refusals = || cluster.orchestrator.log().matches("refused a client").count();
+    let before = refusals();
+    eventually("somebody is refused again", || (refusals() > before).then_some(()));
+    assert_eq!(cluster.connected(), 0);
 }
 
 #[test]

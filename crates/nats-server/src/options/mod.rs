@@ -38,6 +38,8 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// What users without permissions of their own may do; `None`: everything. Not for those with the token.
     pub default_permissions: Option<Permissions>,
+    /// Clients must show credentials although nobody has any (yet, or any more). Default false.
+    pub closed: bool,
     /// Clients that show no credentials are this user, instead of being refused.
     pub no_auth_user: Option<String>,
     /// Trust in users that come with JWTs, and in nobody else: not together with `token`, `users`, `nkeys`, `accounts`,
@@ -91,6 +93,7 @@ impl Default for Options {
             nkeys: Vec::new(),
             accounts: Vec::new(),
             default_permissions: None,
+            closed: false,
             no_auth_user: None,
             operator: None,
             tls: None,
@@ -135,11 +138,11 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Are there credentials that a client could present?
+    /// Must clients show something, or can they at least?
     pub(crate) fn auth_required(&self) -> bool {
         let in_accounts = self.accounts.iter().any(|a| !a.users.is_empty() || !a.nkeys.is_empty());
         let listed = self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty();
-        listed || in_accounts || self.operator.is_some()
+        self.closed || listed || in_accounts || self.operator.is_some()
     }
 
     /// Refuses settings that cannot work, before anything is opened.

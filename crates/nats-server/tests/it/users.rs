@@ -55,6 +55,14 @@ fn nkeys_come_and_go() {
     second.until("PONG\r\n");
     let (_, said) = log_in(&server, &one);
     assert_eq!(said, "-ERR 'Authorization Violation'\r\n");
+    server.set_nkeys(Vec::new()).unwrap();
+    assert_eq!(second.rest(), "-ERR 'User Authentication Revoked'\r\n");
+    let mut stranger = Raw::open(server.addr());
+    stranger.until("\r\n");
+    stranger.send(format!("CONNECT {PLAIN}\r\nPING\r\n"));
+    assert_eq!(stranger.rest(), "-ERR 'Authorization Violation'\r\n", "the door stays closed");
+    server.set_nkeys(vec![user(&two, &["two.>"])]).unwrap();
+    let (mut second, _) = log_in(&server, &two);
     let broken = NkeyUser { public_key: "nonsense".into(), permissions: None };
     assert!(server.set_nkeys(vec![broken]).unwrap_err().to_string().contains("nonsense"));
     second.send("PING\r\n");
