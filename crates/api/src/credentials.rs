@@ -16,7 +16,7 @@ pub struct NodeCredential {
 }
 
 /// Who may join. Implemented by what runs the NATS server; calls may wait for the disk.
-pub trait NodeCredentials: Send + Sync {
+pub trait CredentialBook: Send + Sync {
     /// All, by name.
     fn list(&self) -> Vec<NodeCredential>;
 

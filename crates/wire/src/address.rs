@@ -87,7 +87,11 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Reads all entries of `Compute.Orchestrators`. Addresses without credentials of their own get `usual`. One `tls://` makes all of them secure, as with the original's client. The error names the entry.
+/// Reads all entries of `Compute.Orchestrators`. Addresses without credentials of their own get `usual`. One `tls://`
+/// makes all of them secure, as with the original's client.
+///
+/// # Errors
+/// The entry that is no address, and why, without its secrets.
 pub fn parse_addresses<S: AsRef<str>>(entries: &[S], usual: &Credentials) -> Result<Vec<Address>, String> {
     let mut addresses: Vec<Address> = Vec::new();
     let words = entries.iter().flat_map(|entry| entry.as_ref().split(','));

@@ -3,7 +3,7 @@
 use super::App;
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
-use crate::credentials::{NodeCredential, NodeCredentials};
+use crate::credentials::{NodeCredential, CredentialBook};
 use axum::extract::State;
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
@@ -37,7 +37,7 @@ pub(super) async fn revoke(State(app): State<App>, Id(name): Id) -> Answer {
 
 async fn blocking<T: Send + 'static>(
     app: &App,
-    work: impl FnOnce(&dyn NodeCredentials) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&dyn CredentialBook) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Failure> {
     let Some(book) = app.parts.credentials.as_ref().map(Arc::clone) else {
         let error = Error::new(code::NOT_FOUND, "this orchestrator does not keep credentials of nodes");

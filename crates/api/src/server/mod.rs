@@ -41,7 +41,7 @@ pub use backend::{Backend, Compute, Lines, Records, Reply};
 pub use listener::{Running, Server, start};
 pub use options::{Limits, Rate, ServerOptions};
 
-use crate::credentials::NodeCredentials;
+use crate::credentials::CredentialBook;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{any, get, put};
@@ -64,7 +64,7 @@ pub struct Services {
     /// Set on compute nodes.
     pub compute: Option<ComputeNode>,
     /// Keys with which nodes may join, where there is a NATS server of one's own.
-    pub credentials: Option<Arc<dyn NodeCredentials>>,
+    pub credentials: Option<Arc<dyn CredentialBook>>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.
@@ -80,7 +80,7 @@ pub struct Parts {
     /// Set on compute nodes.
     pub compute: Option<Arc<dyn Compute>>,
     /// Keys with which nodes may join, where there is a NATS server of one's own.
-    pub credentials: Option<Arc<dyn NodeCredentials>>,
+    pub credentials: Option<Arc<dyn CredentialBook>>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.

@@ -145,7 +145,7 @@ mod tests {
         for path in [files.ca_key(), files.server_key()] {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert!(files.make(&["a b".to_owned()], 90).is_ok() || files.make(&["ä".to_owned()], 90).is_err());
+        assert!(files.make(&["ä".to_owned()], 90).unwrap_err().message.contains('ä'));
         std::fs::write(files.ca_key(), "broken").unwrap();
         assert!(files.make(&hosts, 90).unwrap_err().message.contains("ca.key"));
     }

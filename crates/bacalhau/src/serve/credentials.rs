@@ -1,11 +1,12 @@
 //! The keys with which compute nodes may join: on disk, and in the NATS server.
 
-use bacalhau_api::credentials::{NodeCredential, NodeCredentials};
+use bacalhau_api::credentials::{CredentialBook, NodeCredential};
 use bacalhau_config::atomic;
 use bacalhau_model::error::code;
 use bacalhau_model::{Error, Time};
 use bacalhau_nats_server::{NkeyUser, Permissions, Rules, Server};
-use bacalhau_wire::{credentials, subjects};
+use bacalhau_wire::credentials::NodeCredentials;
+use bacalhau_wire::subjects;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +66,8 @@ fn users(credentials: &[NodeCredential]) -> Vec<NkeyUser> {
     let user = |credential: &NodeCredential| NkeyUser {
         public_key: credential.public_key.clone(),
         permissions: Some(Permissions {
-            publish: Rules::only(credentials::NodeCredentials::publish(&credential.name)),
-            subscribe: Rules::only(credentials::NodeCredentials::subscribe(&credential.name)),
+            publish: Rules::only(NodeCredentials::publish(&credential.name)),
+            subscribe: Rules::only(NodeCredentials::subscribe(&credential.name)),
             allow_responses: None,
         }),
     };
@@ -85,8 +86,10 @@ impl Book {
     fn change(&self, list: &mut Vec<NodeCredential>, changed: Vec<NodeCredential>) -> Result<(), Error> {
         self.server.set_nkeys(users(&changed)).map_err(|e| Error::new(code::BAD_REQUEST, e.to_string()))?;
         let file = File { credentials: changed };
-        let text = serde_json::to_string_pretty(&file).unwrap_or_default();
-        if let Err(e) = atomic::write(&self.path, &text) {
+        let written = serde_json::to_string_pretty(&file)
+            .map_err(std::io::Error::from)
+            .and_then(|text| atomic::write(&self.path, &text));
+        if let Err(e) = written {
             let kept = self.server.set_nkeys(users(list));
             let also = kept.err().map(|e| format!("; and the former keys cannot be restored: {e}"));
             let also = also.unwrap_or_default();
@@ -104,7 +107,7 @@ impl Book {
     }
 }
 
-impl NodeCredentials for Book {
+impl CredentialBook for Book {
     fn list(&self) -> Vec<NodeCredential> {
         self.lock().clone()
     }

@@ -4,7 +4,7 @@ use super::credentials::Stored;
 use super::options;
 use super::watch::Watch;
 use crate::failure::fail;
-use bacalhau_api::credentials::NodeCredentials;
+use bacalhau_api::credentials::CredentialBook;
 use bacalhau_api::server::{self, Running, Services};
 use bacalhau_compute::{ComputeNode, Way};
 use bacalhau_config::{Config, DataDir, render};
@@ -57,7 +57,7 @@ impl Node {
             let watch = Arc::new(Watch::default());
             let stored = Stored::read(dir.orchestrator().join("node-credentials.json"))?;
             let server = Arc::new(start_nats(config, name, &stored, Arc::clone(&watch))?);
-            book = Some(Arc::new(stored.keep(Arc::clone(&server))) as Arc<dyn NodeCredentials>);
+            book = Some(Arc::new(stored.keep(Arc::clone(&server))) as Arc<dyn CredentialBook>);
             let started = start_orchestrator(config, dir, name, &server).await?;
             watch.tell(started.0.clone());
             nats = Some(server);
