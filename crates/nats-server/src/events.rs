@@ -37,6 +37,8 @@ pub enum CloseReason {
     MaxAccountConnectionsExceeded,
     /// More than `max_pending` bytes waited for the peer.
     SlowConsumerPendingBytes,
+    /// What waits for all clients together, or came from them unfinished, was above `max_buffered`, and this one had most.
+    MaxBufferedExceeded,
     /// The peer accepted nothing for `write_deadline`.
     SlowConsumerWriteDeadline,
     /// Writing to the socket failed.
@@ -71,6 +73,7 @@ impl std::fmt::Display for CloseReason {
             Self::Revocation => "Credentials Revoked",
             Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
             Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+            Self::MaxBufferedExceeded => "Maximum Buffered Bytes Exceeded",
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             Self::WriteError => "Write Error",
             Self::ReadError => "Read Error",

@@ -68,9 +68,11 @@ pub(crate) struct Fabric {
     subs: Slab<Subscription>,
     /// Interest, by number of the account.
     routers: Vec<Router>,
-    /// The cost of all publications so far, in steps of some ten nanoseconds: what was searched and what was delivered.
-    /// Only differences mean something.
+    /// The cost of all operations so far, in steps of some ten nanoseconds: what was searched, and what was copied. Only
+    /// differences mean something.
     pub(crate) work: u64,
+    /// Bytes of memory for input that is not complete, of all connections.
+    pub(crate) held_input: usize,
     /// Subscriptions that reached their maximum or lost their reader during a delivery.
     finished: Vec<(SubId, Option<SubscriptionEnd>)>,
     limits: LocalLimits,
@@ -110,6 +112,7 @@ impl Fabric {
             subs: Slab::default(),
             routers: std::iter::repeat_with(Router::default).take(accounts.max(1)).collect(),
             work: 0,
+            held_input: 0,
             finished: Vec::new(),
             limits,
         }
@@ -134,12 +137,21 @@ impl Fabric {
         self.conn(peer).map_or(0, |conn| conn.account)
     }
 
-    /// Queues bytes that are no message to a socket connection.
+    /// Queues bytes that are no message to a socket connection. One that asks and asks and never reads the answers is as
+    /// slow as one that does not read its messages.
     pub(crate) fn send(&mut self, key: u32, bytes: &[u8]) {
-        if let Some(conn) = self.peers.get_mut(key).and_then(Peer::socket) {
-            conn.send(bytes, &mut self.pool);
-            touch(conn, key, &mut self.touched);
+        let Some(conn) = self.peers.get_mut(key).and_then(Peer::socket) else { return };
+        conn.send(bytes, &mut self.pool);
+        touch(conn, key, &mut self.touched);
+        if conn.out.len() > self.limits.max_pending && !conn.is_closing() {
+            conn.doomed = true;
+            self.doomed.push((key, CloseReason::SlowConsumerPendingBytes));
         }
+    }
+
+    /// Bytes of memory that wait for sockets, or came from them and are not complete.
+    pub(crate) fn buffered(&self) -> usize {
+        self.pool.lent() + self.held_input
     }
 
     /// Adds a subscription of a socket (`sid`) or of a local client (`local`).
@@ -178,7 +190,7 @@ impl Fabric {
                     local.subs.remove(&own.sid);
                 }
             }
-            None => {}
+            Some(Peer::Leaving) | None => {}
         }
         if let (Some(local), Some(end)) = (sub.local, end) {
             local.receiver.end(end);
@@ -247,6 +259,7 @@ impl Fabric {
             finished: &mut self.finished,
             stats: &mut self.stats,
             limits: &self.limits,
+            held_input: self.held_input,
             now: self.now,
             excluded: (!echo).then_some(from),
             local,
@@ -258,6 +271,8 @@ impl Fabric {
             delivered += u32::from(delivery.to(*id, message));
         }
         self.work += (matches.plain.len() + matches.groups.len()) as u64;
+        // Copying takes a step per 64 bytes.
+        self.work += (matches.plain.len() * message.size() / 64) as u64;
         for group in &matches.groups {
             // A random start and then the next that can take it: even shares without a counter per group.
             let start = if group.len() > 1 { fastrand::usize(..group.len()) } else { 0 };
@@ -309,7 +324,7 @@ impl Fabric {
                     self.unsubscribe(id, Some(SubscriptionEnd::Overflow));
                 }
             }
-            None => {}
+            Some(Peer::Leaving) | None => {}
         }
     }
 }
@@ -333,6 +348,7 @@ struct Delivery<'a> {
     finished: &'a mut Vec<(SubId, Option<SubscriptionEnd>)>,
     stats: &'a mut Stats,
     limits: &'a LocalLimits,
+    held_input: usize,
     now: Instant,
     /// The publisher, if it does not want its own messages back.
     excluded: Option<u32>,
@@ -377,7 +393,16 @@ impl Delivery<'_> {
                     self.doomed.push((sub.peer, CloseReason::SlowConsumerPendingBytes));
                     return false;
                 }
-                if waiting > self.limits.max_pending / 4 * 3 {
+                let blocked = conn.blocked_since.is_some();
+                let buffered = self.pool.lent() + self.held_input;
+                // Those who hold most go first, between two turns; but one message to many must not wait for that.
+                if blocked && buffered > self.limits.max_buffered / 2 * 3 {
+                    conn.doomed = true;
+                    self.doomed.push((sub.peer, CloseReason::MaxBufferedExceeded));
+                    return false;
+                }
+                let is_full = waiting > self.limits.max_pending / 4 * 3;
+                if is_full || (blocked && buffered > self.limits.max_buffered / 4 * 3) {
                     conn.congested = true;
                     self.congestion = self.congestion.max(Congestion::Socket);
                 }
@@ -406,7 +431,7 @@ impl Delivery<'_> {
                     }
                 }
             }
-            None => return false,
+            Some(Peer::Leaving) | None => return false,
         };
         sub.delivered += 1;
         if sub.max > 0 && sub.delivered >= sub.max {

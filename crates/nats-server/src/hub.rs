@@ -36,6 +36,8 @@ pub(crate) struct LocalLimits {
     pub(crate) max_pending: usize,
     /// Messages that may wait in one subscription.
     pub(crate) max_msgs: usize,
+    /// Bytes that may wait for all sockets together, with input that is kept.
+    pub(crate) max_buffered: usize,
 }
 
 #[derive(Default)]

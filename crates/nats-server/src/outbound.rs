@@ -18,14 +18,23 @@ const MAX_SLICES: usize = 16;
 #[derive(Default)]
 pub(crate) struct ChunkPool {
     free: Vec<Vec<u8>>,
+    /// Chunks that are in use.
+    lent: usize,
 }
 
 impl ChunkPool {
+    /// Bytes of memory that all queues hold.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent * CHUNK
+    }
+
     fn take(&mut self) -> Vec<u8> {
+        self.lent += 1;
         self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
     }
 
     fn give(&mut self, mut chunk: Vec<u8>) {
+        self.lent -= 1;
         if self.free.len() < MAX_FREE {
             chunk.clear();
             self.free.push(chunk);
@@ -50,6 +59,11 @@ impl Outbound {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        (self.full.len() + usize::from(self.open.capacity() > 0)) * CHUNK
     }
 
     /// Opens the queue for appending.
@@ -189,6 +203,8 @@ mod tests {
                 let done = queue.flush(&mut to, &mut pool).unwrap();
                 prop_assert_eq!(done, queue.len() == 0);
                 prop_assert_eq!(queue.len() + to.got.len(), expected.len());
+                prop_assert_eq!(queue.held(), pool.lent());
+                prop_assert!(queue.held() >= queue.len());
             }
             to.accept.clear();
             prop_assert!(queue.flush(&mut to, &mut pool).unwrap());
@@ -203,5 +219,6 @@ mod tests {
         queue.writer(&mut pool).put(&vec![1; 200_000]);
         queue.clear(&mut pool);
         assert_eq!((queue.len(), pool.free.len(), queue.open.capacity()), (0, 4, 0));
+        assert_eq!((queue.held(), pool.lent()), (0, 0));
     }
 }

@@ -19,7 +19,7 @@ use crate::permissions::Guard;
 use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::inbound::Inbound;
 use crate::proto::write::Put;
-use crate::reactor::Opening;
+use crate::reactor::{FIRST_READ, Opening};
 use crate::router::SubId;
 use crate::transport::Transport;
 
@@ -27,20 +27,22 @@ use crate::transport::Transport;
 pub(crate) enum Peer {
     Socket(Box<Conn>),
     Local(Box<LocalPeer>),
+    /// A connection that is gone, but not yet all of its subscriptions: until then nobody may have its number.
+    Leaving,
 }
 
 impl Peer {
     pub(crate) fn socket(&mut self) -> Option<&mut Conn> {
         match self {
             Self::Socket(conn) => Some(conn),
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Leaving => None,
         }
     }
 
     pub(crate) fn local(&mut self) -> Option<&mut LocalPeer> {
         match self {
             Self::Local(local) => Some(local),
-            Self::Socket(_) => None,
+            Self::Socket(_) | Self::Leaving => None,
         }
     }
 }
@@ -155,9 +157,15 @@ pub(crate) struct Conn {
     pub(crate) parked: bool,
     /// Reading stopped in the middle of a batch.
     pub(crate) stopped: bool,
+    /// Bytes to read at a time.
+    pub(crate) read_size: usize,
+    /// It had more than could be done in its turn; until then it waits behind those that have little.
+    pub(crate) busy_until: Option<Instant>,
     /// Has been parked in this batch already.
     pub(crate) held_back: bool,
 
+    /// The socket may accept bytes.
+    pub(crate) writable: bool,
     /// Has bytes to be written at the end of the round.
     pub(crate) touched: bool,
     /// The socket accepts nothing; since when (moves on with each byte accepted).
@@ -166,6 +174,8 @@ pub(crate) struct Conn {
     pub(crate) congested: bool,
     /// To be dropped at the end of the batch.
     pub(crate) doomed: bool,
+    /// Its subscriptions are being removed.
+    pub(crate) leaving: bool,
 
     /// Sent something since the last look of the ping timer.
     pub(crate) active: bool,
@@ -224,11 +234,15 @@ impl Conn {
             in_ready: false,
             parked: false,
             stopped: false,
+            read_size: FIRST_READ,
+            busy_until: None,
             held_back: false,
+            writable: true,
             touched: false,
             blocked_since: None,
             congested: false,
             doomed: false,
+            leaving: false,
             active: false,
             pings_out: 0,
             pinged: false,
@@ -287,10 +301,14 @@ impl Conn {
     /// # Errors
     /// The reason for which the connection must be dropped.
     pub(crate) fn flush(&mut self, pool: &mut ChunkPool, now: Instant) -> Result<bool, CloseReason> {
+        if !self.writable {
+            return Ok(false);
+        }
         let before = self.out.len();
         let failed = |_: io::Error| CloseReason::WriteError;
         let done = self.out.flush(&mut self.transport, pool).map_err(failed)?
             && self.transport.drain().map_err(failed)?;
+        self.writable = done;
         if done {
             self.blocked_since = None;
         } else if self.blocked_since.is_none() || self.out.len() < before {

@@ -3,7 +3,7 @@
 use super::App;
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
-use crate::credentials::{NodeCredential, CredentialBook};
+use crate::credentials::{CredentialBook, NodeCredential};
 use axum::extract::State;
 use bacalhau_model::Error;
 use bacalhau_model::error::code;

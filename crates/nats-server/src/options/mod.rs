@@ -60,10 +60,16 @@ pub struct Options {
     pub max_control_line: usize,
     /// Bytes that may wait for one receiver before it is dropped as too slow. Default 64 MiB.
     pub max_pending: usize,
+    /// Bytes that may wait for all receivers together, with what publishers have sent only in part. Above it the clients
+    /// that hold most are dropped. Default 1 GiB; not below `max_pending`.
+    pub max_buffered: usize,
     /// Socket connections at one time. Default 65536.
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 is no limit. Default 0.
     pub max_subscriptions: usize,
+    /// Subscriptions of all connections together. Once there are so many, only those connections may subscribe that have
+    /// less than their share. Each takes about half a KiB. Default 2 million.
+    pub max_total_subscriptions: usize,
     /// Messages that may wait in one local subscription. Default 65536.
     pub local_max_pending_msgs: usize,
     /// How often an idle client is asked whether it lives. Default 2 minutes.
@@ -103,8 +109,10 @@ impl Default for Options {
             max_payload: 1024 * 1024,
             max_control_line: 4096,
             max_pending: 64 * 1024 * 1024,
+            max_buffered: 1024 * 1024 * 1024,
             max_connections: 65_536,
             max_subscriptions: 0,
+            max_total_subscriptions: 2_000_000,
             local_max_pending_msgs: 65_536,
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
@@ -158,6 +166,13 @@ impl Options {
                 self.max_payload, self.max_pending
             );
             return fail("max_payload", problem);
+        }
+        if self.max_buffered < self.max_pending {
+            let problem = format!(
+                "max_buffered {} is below max_pending {}: what one receiver may have, all may not have together",
+                self.max_buffered, self.max_pending
+            );
+            return fail("max_buffered", problem);
         }
         if !(64..=1024 * 1024).contains(&self.max_control_line) {
             return fail(

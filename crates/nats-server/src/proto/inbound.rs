@@ -34,6 +34,11 @@ impl Inbound {
         self.tail.is_empty()
     }
 
+    /// Bytes of memory that are kept.
+    pub(crate) fn held(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// Takes the next bytes of the stream and hands every complete operation to `sink`. The limits are asked for
     /// again before each operation, since one may change them.
     ///

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Token};
@@ -14,21 +14,19 @@ use crate::proto::text;
 
 use super::Reactor;
 
-/// Connections accepted in one round, so that a flood of them does not starve those that are there.
-const PER_ROUND: usize = 64;
 /// Pause after the system refused to accept (most often: no file descriptors left).
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 impl Reactor {
-    /// Accepts what waits at all doors.
-    pub(super) fn accept(&mut self) {
+    /// Accepts what waits at all doors, until the time is over, but at least one at each.
+    pub(super) fn accept(&mut self, until: Instant) {
         for number in 0..self.doors.len() {
-            self.accept_at(number);
+            self.accept_at(number, until);
         }
     }
 
-    fn accept_at(&mut self, number: usize) {
-        for _ in 0..PER_ROUND {
+    fn accept_at(&mut self, number: usize, until: Instant) {
+        loop {
             let now = self.fabric.now;
             let Some(door) = self.doors.get_mut(number) else { return };
             if !door.ready || door.not_before.is_some_and(|at| at > now) {
@@ -37,7 +35,12 @@ impl Reactor {
             door.not_before = None;
             let Some(listener) = &door.listener else { return };
             match listener.accept() {
-                Ok((socket, addr)) => self.welcome(number, socket, addr),
+                Ok((socket, addr)) => {
+                    self.welcome(number, socket, addr);
+                    if Instant::now() >= until {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     door.ready = false;
                     return;

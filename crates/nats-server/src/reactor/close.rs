@@ -29,10 +29,11 @@ impl Reactor {
         let until = self.fabric.now + LINGER;
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.linger_until = Some(until);
-        conn.inbound = Default::default();
+        let held = std::mem::take(&mut conn.inbound).held();
         conn.auth_deadline = None;
         conn.ping_at = None;
         conn.expires_at = None;
+        self.fabric.held_input -= held;
         self.schedule(key);
         self.flush_lingering(key);
     }
@@ -52,7 +53,8 @@ impl Reactor {
     /// Ends a connection at once, without another byte.
     pub(super) fn drop_conn(&mut self, key: u32, reason: CloseReason) {
         self.leave(key, reason);
-        let Some(Peer::Socket(mut conn)) = self.fabric.peers.remove(key) else { return };
+        let Some(mut conn) = self.take_out(key) else { return };
+        self.fabric.held_input -= conn.inbound.held();
         conn.out.clear(&mut self.fabric.pool);
         // Dropping the stream closes it; deregistering first only keeps stale events away, so its failure is harmless.
         if let Some(socket) = conn.transport.socket() {
@@ -76,9 +78,7 @@ impl Reactor {
         if info.is_some() {
             self.members.leave(account);
         }
-        for id in subs.into_values() {
-            self.fabric.unsubscribe(id, None);
-        }
+        self.remove_subscriptions(key, subs);
         if first_time {
             self.count(reason);
         }
@@ -123,7 +123,7 @@ impl Reactor {
             match self.fabric.peers.get_mut(key) {
                 Some(Peer::Socket(_)) => self.close_with(key, None, CloseReason::ServerShutdown),
                 Some(Peer::Local(_)) => self.drop_local(key, SubscriptionEnd::Closed),
-                None => {}
+                Some(Peer::Leaving) | None => {}
             }
         }
     }

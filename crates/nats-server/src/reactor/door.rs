@@ -17,6 +17,9 @@ const MAX_DOORS: usize = 8;
 /// Token of the first door; the others are below it.
 const FIRST: usize = usize::MAX - 1;
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 65_535;
+
 /// A listener.
 pub(crate) struct Door {
     /// `None` once nobody may come in any more.
@@ -54,6 +57,9 @@ impl Door {
             None => None,
         };
         let listener = TcpListener::bind((host, port)).map_err(failed)?;
+        // The library's own backlog is short, and when it overflows the kernel keeps no trace of those who wait: they
+        // would wait for INFO for ever. The kernel cuts this down to what it allows.
+        rustix::net::listen(&listener, BACKLOG).map_err(|errno| failed(errno.into()))?;
         listener.set_nonblocking(true).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let listener = Some(mio::net::TcpListener::from_std(listener));

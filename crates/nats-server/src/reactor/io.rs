@@ -25,6 +25,7 @@ impl Reactor {
             self.make_ready(key);
         }
         let Some(conn) = self.fabric.conn(key) else { return };
+        conn.writable |= event.is_writable();
         if !event.is_writable() || !conn.wants_to_write() {
             return;
         }
@@ -35,28 +36,8 @@ impl Reactor {
         }
     }
 
-    /// Puts a connection on the list of those to read.
-    pub(super) fn make_ready(&mut self, key: u32) {
-        let Some(conn) = self.fabric.conn(key) else { return };
-        if !conn.in_ready && !conn.parked && !conn.is_held() {
-            conn.in_ready = true;
-            self.ready.push_back(key);
-        }
-    }
-
-    /// Gives each ready connection one turn.
-    pub(super) fn read_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { return };
-            // What a local client has done before a socket client sends something must have happened before.
-            self.hear();
-            self.run_local_ready();
-            self.read(key);
-            self.drop_doomed();
-        }
-    }
-
-    fn read(&mut self, key: u32) {
+    /// The turn of a connection: acts on what it has sent.
+    pub(super) fn read(&mut self, key: u32) {
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.in_ready = false;
         if conn.linger_until.is_some() {
@@ -71,11 +52,15 @@ impl Reactor {
             return;
         }
         let Some(conn) = self.fabric.conn(key) else { return };
-        if conn.stopped || conn.parked || conn.is_held() || conn.is_closing() || !conn.readable {
+        if conn.stopped {
+            return self.turn_over(key, 0);
+        }
+        if conn.parked || conn.is_held() || conn.is_closing() || !conn.readable {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = conn.transport.receive(&mut buffer);
+        let size = conn.read_size.min(self.turns.most_bytes());
+        let result = conn.transport.receive(buffer.get_mut(..size).unwrap_or_default());
         match result {
             Ok(Got { count: 0, .. }) => self.drop_conn(key, CloseReason::ClientClosed),
             Ok(Got { count, more }) => {
@@ -84,9 +69,7 @@ impl Reactor {
                 conn.active = true;
                 conn.held_back = false;
                 self.feed(key, buffer.get(..count).unwrap_or_default());
-                if self.fabric.conn(key).is_some_and(|conn| conn.readable) {
-                    self.make_ready(key);
-                }
+                self.turn_over(key, count);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => conn.readable = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => self.make_ready(key),
@@ -103,6 +86,7 @@ impl Reactor {
         let may_pause = !conn.held_back;
         // Taken out, because operations need the whole reactor.
         let mut inbound: Inbound = std::mem::take(&mut conn.inbound);
+        self.fabric.held_input -= inbound.held();
         let (result, pause) = {
             let mut session = Session::new(self, key, may_pause);
             let result = inbound.feed(bytes, &mut session);
@@ -115,13 +99,12 @@ impl Reactor {
                     return false;
                 }
                 conn.stopped = flow == Flow::Stop && !inbound.is_empty();
-                conn.inbound = inbound;
                 conn.held_back |= pause;
+                let held = inbound.held();
+                conn.inbound = inbound;
+                self.fabric.held_input += held;
                 if pause {
                     self.park(key);
-                } else if conn.stopped {
-                    // Its turn was too expensive: the others come first.
-                    self.make_ready(key);
                 }
                 true
             }

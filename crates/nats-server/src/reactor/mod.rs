@@ -13,10 +13,12 @@ mod local;
 mod login;
 mod opening;
 mod park;
+mod relief;
 mod session;
 mod snapshot;
 mod standing;
 mod timers;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -38,6 +40,7 @@ use crate::proto::info::{Info, Reader, Tls};
 pub(crate) use door::Door;
 use lame_duck::LameDuck;
 pub(crate) use opening::Opening;
+pub(crate) use turns::FIRST_READ;
 
 use standing::Members;
 
@@ -45,10 +48,6 @@ use standing::Members;
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// Bytes read from one connection in its turn.
 const READ_BUFFER: usize = 128 * 1024;
-/// What the publications of one client may cost in its turn (see `Fabric.work`): some milliseconds. Ordinary traffic
-/// does not come near it; but with many subscriptions one client can make a single small message cost as much as ten
-/// thousand, and everybody else waits meanwhile.
-const TURN: u64 = 100_000;
 /// How long sockets may take to accept what is queued when the server ends.
 const END: Duration = Duration::from_millis(100);
 /// Events taken from the system at a time.
@@ -62,10 +61,12 @@ pub(crate) struct Reactor {
     hub: Arc<Hub>,
     info: Info,
     fabric: Fabric,
-    /// The buffer that every read goes to.
+    /// The buffer that every read goes to, and its size while it is lent out.
     buffer: Vec<u8>,
-    /// Connections to read, each at most once.
-    ready: VecDeque<u32>,
+    buffer_size: usize,
+    turns: turns::Turns,
+    /// Subscriptions of connections that are gone.
+    leaving: VecDeque<relief::Leaving>,
     /// Local clients with commands, each at most once.
     local_ready: VecDeque<u32>,
     /// Publishers held back, oldest first, with the time of their release.
@@ -107,7 +108,9 @@ impl Reactor {
             fabric: Fabric::new(hub.limits, auth.accounts(), now),
             hub,
             buffer: vec![0; READ_BUFFER],
-            ready: VecDeque::new(),
+            buffer_size: READ_BUFFER,
+            turns: turns::Turns::default(),
+            leaving: VecDeque::new(),
             local_ready: VecDeque::new(),
             parked: VecDeque::new(),
             drained: false,
@@ -142,10 +145,10 @@ impl Reactor {
                 self.event(event);
             }
             self.hear();
-            self.accept();
-            self.read_ready();
+            self.serve();
             self.run_local_ready();
             self.flush_touched();
+            self.relieve();
             self.run_timers();
             self.run_lame_duck();
             self.unpark();
@@ -183,7 +186,7 @@ impl Reactor {
             for event in events.iter() {
                 self.event(event);
             }
-            self.read_ready();
+            self.serve();
             self.flush_touched();
         }
         for key in self.fabric.peers.keys() {
@@ -202,7 +205,8 @@ impl Reactor {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.local_ready.is_empty() || self.hub.has_rung() {
+        let has_work = !self.turns.is_empty() || !self.local_ready.is_empty() || !self.leaving.is_empty();
+        if has_work || self.hub.has_rung() {
             return Some(Duration::ZERO);
         }
         let waits = |door: &&Door| door.ready;

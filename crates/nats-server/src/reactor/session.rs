@@ -13,7 +13,7 @@ use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
 use crate::subject;
 
-use super::{Reactor, TURN};
+use super::Reactor;
 
 /// One batch of one connection.
 pub(super) struct Session<'a> {
@@ -44,7 +44,7 @@ impl<'a> Session<'a> {
             headers: false,
         };
         let behaviour = Behaviour::default();
-        let turn_ends = reactor.fabric.work + TURN;
+        let turn_ends = reactor.fabric.work + reactor.turns.length();
         let congestion = Congestion::None;
         let mut session = Self {
             reactor,
@@ -159,9 +159,10 @@ impl<'a> Session<'a> {
             return self.error(text::INVALID_SUBJECT);
         }
         let max = self.reactor.options.max_subscriptions;
+        let share = self.reactor.subscription_share();
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
         let own = conn.pass.as_ref().and_then(|pass| pass.max_subs()).unwrap_or(usize::MAX);
-        if conn.subs.len() >= own || (max > 0 && conn.subs.len() >= max) {
+        if conn.subs.len() >= own.min(share) || (max > 0 && conn.subs.len() >= max) {
             return self.error(text::MAX_SUBSCRIPTIONS);
         }
         // An id in use keeps its first subscription, without a word.
@@ -207,6 +208,7 @@ impl Sink for Session<'_> {
 
     #[inline]
     fn op(&mut self, op: Op<'_>) -> Flow {
+        self.reactor.fabric.work += cost(&op);
         match op {
             Op::Publish(publish) => self.publish(&publish),
             Op::Subscribe { subject, queue, sid } => self.subscribe(subject, queue, sid),
@@ -235,6 +237,17 @@ impl Sink for Session<'_> {
         let stop =
             self.closed || self.waiting || self.should_pause() || self.reactor.fabric.work > self.turn_ends;
         if stop { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// What an operation costs beside its deliveries, in the steps of `Fabric.work`; measured, and rounded.
+#[inline]
+fn cost(op: &Op<'_>) -> u64 {
+    match op {
+        Op::Publish(_) => 3,
+        Op::Subscribe { .. } | Op::Unsubscribe { .. } => 150,
+        Op::Connect(_) | Op::Info(_) => 1_000,
+        Op::Ping | Op::Pong | Op::Ok | Op::Err => 4,
     }
 }
 
