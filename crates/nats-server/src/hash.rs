@@ -4,7 +4,7 @@
 //! client choose subjects that all collide. It must never be used where a cryptographic digest is needed.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 /// A map keyed by byte strings from the network.
 pub(crate) type ByteMap<V> = HashMap<Box<[u8]>, V, Keyed>;
@@ -80,6 +80,16 @@ impl Hasher for Folded {
         // The table uses the top and the bottom bits; one more fold spreads the last word over both.
         let product = u128::from(self.state).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (product as u64) ^ ((product >> 64) as u64)
+    }
+}
+
+/// Smaller maps keep their memory.
+const KEEP: usize = 4 * 1024;
+
+/// Gives memory back when less than a quarter is used.
+pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V, Keyed>) {
+    if map.capacity() > KEEP && map.len() < map.capacity() / 4 {
+        map.shrink_to(map.len() * 2);
     }
 }
 

@@ -14,9 +14,9 @@ mod trie;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use crate::hash::ByteMap;
+use crate::hash::{ByteMap, Keyed, shrink};
 use crate::slab::Slab;
 use crate::subject::has_wildcard;
 
@@ -68,8 +68,7 @@ struct Row {
 /// The table of interest.
 #[derive(Default)]
 pub(crate) struct Router {
-    entries: Vec<Option<Entry>>,
-    count: usize,
+    entries: HashMap<SubId, Entry, Keyed>,
     by_subject: ByteMap<u32>,
     rows: Slab<Row>,
     wildcards: Trie,
@@ -116,19 +115,19 @@ impl Router {
     /// Number of subscriptions.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.entries.len()
     }
 
     /// Pattern and queue group of a subscription.
     pub(crate) fn pattern(&self, id: SubId) -> Option<(&[u8], Option<&[u8]>)> {
-        let entry = self.entries.get(id as usize)?.as_ref()?;
+        let entry = self.entries.get(&id)?;
         Some((&entry.pattern, entry.queue.as_deref()))
     }
 
     /// The figures, for monitoring.
     pub(crate) fn interest(&self) -> Interest {
         let Counts { inserts, removes, lookups, made, fanout, max_fanout } = self.counts;
-        let (subscriptions, cached) = (self.count as u64, self.by_subject.len() as u64);
+        let (subscriptions, cached) = (self.entries.len() as u64, self.by_subject.len() as u64);
         Interest { subscriptions, cached, inserts, removes, lookups, misses: made, fanout, max_fanout }
     }
 
@@ -140,15 +139,8 @@ impl Router {
         } else {
             self.insert_literal(pattern, id)
         };
-        let index = id as usize;
-        if self.entries.len() <= index {
-            self.entries.resize_with(index + 1, || None);
-        }
-        if let Some(entry) = self.entries.get_mut(index) {
-            *entry = Some(Entry { pattern: pattern.into(), queue: queue.map(Into::into), place });
-            self.count += 1;
-            self.counts.inserts += 1;
-        }
+        self.entries.insert(id, Entry { pattern: pattern.into(), queue: queue.map(Into::into), place });
+        self.counts.inserts += 1;
     }
 
     fn insert_literal(&mut self, subject: &[u8], id: SubId) -> usize {
@@ -164,8 +156,8 @@ impl Router {
 
     /// Removes subscription `id`; unknown ones are ignored.
     pub(crate) fn remove(&mut self, id: SubId) {
-        let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
-        self.count -= 1;
+        let Some(entry) = self.entries.remove(&id) else { return };
+        shrink(&mut self.entries);
         self.counts.removes += 1;
         let moved = if has_wildcard(&entry.pattern) {
             self.generations.bump(&entry.pattern);
@@ -173,7 +165,7 @@ impl Router {
         } else {
             self.remove_literal(&entry.pattern, entry.place)
         };
-        if let Some(Some(moved)) = moved.and_then(|moved| self.entries.get_mut(moved as usize)) {
+        if let Some(moved) = moved.and_then(|moved| self.entries.get_mut(&moved)) {
             moved.place = entry.place;
         }
     }
@@ -257,6 +249,7 @@ impl Router {
     fn drop_row(&mut self, number: u32) {
         if let Some(row) = self.rows.remove(number) {
             self.by_subject.remove(&row.subject);
+            shrink(&mut self.by_subject);
             if self.last == Some(number) {
                 self.last = None;
             }
@@ -297,15 +290,15 @@ impl Counts {
 }
 
 impl Matches {
-    fn fill<'a>(&mut self, entries: &[Option<Entry>], ids: impl Iterator<Item = &'a SubId>) {
+    fn fill<'a>(&mut self, entries: &HashMap<SubId, Entry, Keyed>, ids: impl Iterator<Item = &'a SubId>) {
         self.plain.clear();
         self.groups.clear();
         let mut queued: Vec<(&[u8], SubId)> = Vec::new();
         for id in ids {
-            match entries.get(*id as usize) {
-                Some(Some(Entry { queue: Some(queue), .. })) => queued.push((queue, *id)),
-                Some(Some(_)) => self.plain.push(*id),
-                _ => {}
+            match entries.get(id) {
+                Some(Entry { queue: Some(queue), .. }) => queued.push((queue, *id)),
+                Some(_) => self.plain.push(*id),
+                None => {}
             }
         }
         // Sorted, the members of a group stand together, however many groups there are.

@@ -66,7 +66,7 @@ fn found(router: &mut Router, subject: &str) -> (BTreeSet<u32>, BTreeMap<String,
         result.groups.iter().map(|group| group.iter().copied().collect()).collect();
     let name = |group: &BTreeSet<u32>| {
         let member = *group.first().expect("no group is empty");
-        let queue = router.entries[member as usize].as_ref().unwrap().queue.as_ref().unwrap();
+        let queue = router.entries[&member].queue.as_ref().unwrap();
         String::from_utf8(queue.to_vec()).unwrap()
     };
     let named: BTreeMap<_, _> = groups.iter().map(|group| (name(group), group.clone())).collect();
