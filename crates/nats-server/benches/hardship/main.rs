@@ -14,19 +14,14 @@
 )]
 
 mod attack;
-#[path = "../throughput/client.rs"]
-mod client;
-mod crowd;
 mod probe;
-#[path = "../throughput/servers.rs"]
-mod servers;
 mod storm;
+#[path = "../support/mod.rs"]
+mod support;
 
-use servers::Program;
-use std::error::Error;
 use std::time::Duration;
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+use support::servers::Program;
+use support::{Outcome, crowd};
 
 fn main() -> Outcome<()> {
     crowd::allow_many_files()?;

@@ -1,7 +1,7 @@
 //! A well-behaved requester and a responder: how long a request takes, from the first byte out to the last byte in.
 
 use super::Outcome;
-use super::client::Connection;
+use super::support::client::Connection;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

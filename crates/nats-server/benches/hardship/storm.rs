@@ -1,9 +1,9 @@
 //! Many clients lose their connections at once and come back.
 
 use super::Outcome;
-use super::client::Connection;
-use super::crowd::{Crowd, Member, Sent, send};
-use super::servers::{Process, Program};
+use super::support::client::Connection;
+use super::support::crowd::{Crowd, Member, Sent, send};
+use super::support::servers::{Process, Program};
 use mio::net::TcpStream;
 use std::time::{Duration, Instant};
 

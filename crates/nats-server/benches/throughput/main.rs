@@ -13,15 +13,13 @@
     reason = "a bench prints its figures, rounds them, and its tables have the size that it gave them"
 )]
 
-mod client;
-mod servers;
+#[path = "../support/mod.rs"]
+mod support;
 mod workload;
 
-use servers::{Process, Program};
-use std::error::Error;
+use support::Outcome;
+use support::servers::{Process, Program};
 use workload::WORKLOADS;
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const DEFAULT_ROUNDS: usize = 5;
 

@@ -1,7 +1,7 @@
 //! What is measured: messages or requests per second.
 
 use super::Outcome;
-use super::client::Connection;
+use super::support::client::Connection;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;

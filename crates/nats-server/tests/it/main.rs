@@ -10,8 +10,11 @@
 
 mod certs;
 mod clients;
+#[path = "../../benches/support/mod.rs"]
+mod clients_of_benches;
 mod conf;
 mod differential;
+mod hostile;
 mod jwt;
 mod limits;
 mod local;

@@ -48,7 +48,6 @@ impl Connection {
     }
 
     /// Reads so many bytes and forgets them. A server's PING in between is counted too: six bytes too early is nothing.
-    #[allow(dead_code, reason = "each bench has a use for some of these")]
     pub fn skim(&mut self, mut bytes: usize) -> Outcome<()> {
         while bytes > 0 {
             let read = self.from.fill_buf()?.len();
