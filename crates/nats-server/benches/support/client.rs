@@ -77,6 +77,17 @@ impl Connection {
         }
     }
 
+    /// The reply subjects of all messages that are there, at least one, of one-byte payloads.
+    pub fn replies(&mut self) -> Outcome<Vec<String>> {
+        let mut replies = Vec::new();
+        while replies.is_empty() || self.from.buffer().ends_with(b"\r\n") {
+            let head = self.message(1)?;
+            let reply = head.split(' ').nth(3).ok_or_else(|| format!("no reply subject in {head:?}"))?;
+            replies.push(reply.to_owned());
+        }
+        Ok(replies)
+    }
+
     fn line(&mut self) -> Outcome<String> {
         let mut line = String::new();
         if self.from.read_line(&mut line)? == 0 {

@@ -13,17 +13,22 @@
     reason = "a bench prints its figures, rounds them, and its tables have the size that it gave them"
 )]
 
+mod request;
 #[path = "../support/mod.rs"]
 mod support;
 mod workload;
 
 use support::Outcome;
+use support::client::Connection;
 use support::servers::{Process, Program};
 use workload::WORKLOADS;
 
 const DEFAULT_ROUNDS: usize = 5;
+/// Connections that do nothing.
+const IDLE: usize = 2_000;
 
 fn main() -> Outcome<()> {
+    support::crowd::allow_many_files()?;
     let rounds = rounds()?;
     let mut programs = vec![Program::own()];
     match Program::original() {
@@ -31,20 +36,29 @@ fn main() -> Outcome<()> {
         None => println!("no Go nats-server found (set NATS_SERVER_BIN): measuring this server only\n"),
     }
     // figures[what][program] holds one figure per round.
-    let mut figures = vec![vec![Vec::new(); programs.len()]; WORKLOADS.len() + 1];
+    let mut figures = vec![vec![Vec::new(); programs.len()]; WORKLOADS.len() + 2];
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for (which, program) in programs.iter().enumerate() {
             let server = Process::start(program)?;
-            figures[WORKLOADS.len()][which].push(server.resident_mib()?);
+            let idle = server.resident_mib()?;
+            figures[WORKLOADS.len()][which].push(idle);
+            figures[WORKLOADS.len() + 1][which].push(per_connection(&server, idle)?);
             for (what, workload) in WORKLOADS.iter().enumerate() {
                 figures[what][which].push(workload.run(server.address())?);
             }
         }
     }
-    let names = WORKLOADS.iter().map(|w| w.name).chain(["resident, idle, MiB"]);
+    let names =
+        WORKLOADS.iter().map(|w| w.name).chain(["resident, idle, MiB", "resident, per connection, KiB"]);
     print_table(&programs, names.zip(figures));
     Ok(())
+}
+
+/// KiB that each of many idle connections takes.
+fn per_connection(server: &Process, idle: f64) -> Outcome<f64> {
+    let open = (0..IDLE).map(|_| Connection::open(server.address())).collect::<Outcome<Vec<_>>>()?;
+    Ok((server.resident_mib()? - idle) * 1024.0 / open.len() as f64)
 }
 
 /// `--rounds N`; whatever else Cargo passes on is not for us.

@@ -1,9 +1,9 @@
 //! What is measured: messages or requests per second.
 
 use super::Outcome;
+use super::request::{self, Figure};
 use super::support::client::Connection;
 use std::net::SocketAddr;
-use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
@@ -14,10 +14,10 @@ pub struct Workload {
 }
 
 enum Kind {
-    /// One publisher at full speed; counts messages received by all subscribers together.
-    Publish { subscribers: usize, messages: usize, size: usize },
-    /// Each requester sends its next request when it has the answer; one responder for all.
-    Request { requesters: usize, each: usize },
+    /// One publisher at full speed, on so many subjects in turn; counts messages received by all subscribers together.
+    Publish { subscribers: usize, messages: usize, size: usize, subjects: usize },
+    /// As many requests as there are, each requester one at a time; one responder for all.
+    Request { requesters: usize, each: usize, figure: Figure },
     /// Connections opened one after the other until they are welcome.
     Connect { connections: usize },
 }
@@ -25,27 +25,43 @@ enum Kind {
 pub const WORKLOADS: &[Workload] = &[
     Workload {
         name: "1 to 1, 16 B, messages/s",
-        kind: Kind::Publish { subscribers: 1, messages: 2_000_000, size: 16 },
+        kind: Kind::Publish { subscribers: 1, messages: 2_000_000, size: 16, subjects: 1 },
     },
     Workload {
         name: "1 to 1, 1 KiB, messages/s",
-        kind: Kind::Publish { subscribers: 1, messages: 500_000, size: 1024 },
+        kind: Kind::Publish { subscribers: 1, messages: 500_000, size: 1024, subjects: 1 },
     },
     Workload {
         name: "1 to 10, 16 B, messages/s",
-        kind: Kind::Publish { subscribers: 10, messages: 300_000, size: 16 },
+        kind: Kind::Publish { subscribers: 10, messages: 300_000, size: 16, subjects: 1 },
     },
-    Workload { name: "1 requester, requests/s", kind: Kind::Request { requesters: 1, each: 10_000 } },
-    Workload { name: "50 requesters, requests/s", kind: Kind::Request { requesters: 50, each: 1_500 } },
+    Workload {
+        name: "10,000 subjects, 16 B, messages/s",
+        kind: Kind::Publish { subscribers: 1, messages: 1_000_000, size: 16, subjects: 10_000 },
+    },
+    Workload {
+        name: "1 requester, requests/s",
+        kind: Kind::Request { requesters: 1, each: 20_000, figure: Figure::PerSecond },
+    },
+    Workload {
+        name: "50 requesters, requests/s",
+        kind: Kind::Request { requesters: 50, each: 2_000, figure: Figure::PerSecond },
+    },
+    Workload {
+        name: "50 requesters, p99, us",
+        kind: Kind::Request { requesters: 50, each: 2_000, figure: Figure::P99 },
+    },
     Workload { name: "connections/s", kind: Kind::Connect { connections: 1_000 } },
 ];
 
 impl Workload {
-    /// Per second.
+    /// The figure that its name promises.
     pub fn run(&self, address: SocketAddr) -> Outcome<f64> {
         let result = match self.kind {
-            Kind::Publish { subscribers, messages, size } => publish(address, subscribers, messages, size),
-            Kind::Request { requesters, each } => request(address, requesters, each),
+            Kind::Publish { subscribers, messages, size, subjects } => {
+                publish(address, subscribers, messages, size, subjects)
+            }
+            Kind::Request { requesters, each, figure } => request::run(address, requesters, each, figure),
             Kind::Connect { connections } => connect(address, connections),
         };
         result.map_err(|error| format!("{}: {error}", self.name).into())
@@ -55,16 +71,25 @@ impl Workload {
 /// Frames that the publisher repeats, bytes.
 const CHUNK: usize = 64 * 1024;
 
-fn publish(address: SocketAddr, subscribers: usize, messages: usize, size: usize) -> Outcome<f64> {
-    let frame = format!("PUB bench.subject {size}\r\n{}\r\n", "x".repeat(size));
-    let delivered = format!("MSG bench.subject 1 {size}\r\n").len() + size + 2;
-    let per_chunk = (CHUNK / frame.len()).clamp(1, messages);
-    let chunk = frame.repeat(per_chunk);
+fn publish(
+    address: SocketAddr,
+    subscribers: usize,
+    messages: usize,
+    size: usize,
+    subjects: usize,
+) -> Outcome<f64> {
+    // All subjects are of one length, so that it is known how many bytes are delivered.
+    let frame = |number: usize| format!("PUB bench.{number:05} {size}\r\n{}\r\n", "x".repeat(size));
+    let delivered = format!("MSG bench.00000 1 {size}\r\n").len() + size + 2;
+    let per_chunk = (CHUNK / frame(0).len()).clamp(1, messages);
+    let chunks: Vec<String> = (0..subjects.div_ceil(per_chunk))
+        .map(|chunk| (0..per_chunk).map(|at| frame((chunk * per_chunk + at) % subjects)).collect())
+        .collect();
     let mut publisher = Connection::open(address)?;
     let mut readers = Vec::new();
     for _ in 0..subscribers {
         let mut reader = Connection::open(address)?;
-        reader.send(b"SUB bench.subject 1\r\n")?;
+        reader.send(b"SUB bench.* 1\r\n")?;
         reader.settle()?;
         readers.push(reader);
     }
@@ -72,60 +97,13 @@ fn publish(address: SocketAddr, subscribers: usize, messages: usize, size: usize
     thread::scope(|scope| {
         let readers: Vec<_> =
             readers.iter_mut().map(|reader| scope.spawn(move || reader.skim(messages * delivered))).collect();
-        for _ in 0..messages / per_chunk {
+        for chunk in chunks.iter().cycle().take(messages / per_chunk) {
             publisher.send(chunk.as_bytes())?;
         }
-        publisher.send(frame.repeat(messages % per_chunk).as_bytes())?;
+        publisher.send(frame(0).repeat(messages % per_chunk).as_bytes())?;
         readers.into_iter().try_for_each(joined)
     })?;
     Ok((messages * subscribers) as f64 / started.elapsed().as_secs_f64())
-}
-
-fn request(address: SocketAddr, requesters: usize, each: usize) -> Outcome<f64> {
-    let mut responder = Connection::open(address)?;
-    responder.send(b"SUB bench.request 1\r\n")?;
-    responder.settle()?;
-    let ready = Barrier::new(requesters + 1);
-    thread::scope(|scope| {
-        let answering = scope.spawn(move || -> Outcome<()> {
-            for _ in 0..requesters * each {
-                let head = responder.message(1)?;
-                let reply = head.split(' ').nth(3).ok_or_else(|| format!("no reply subject in {head:?}"))?;
-                responder.send(format!("PUB {reply} 1\r\ny\r\n").as_bytes())?;
-            }
-            Ok(())
-        });
-        let ready = &ready;
-        let asking: Vec<_> = (0..requesters)
-            .map(|number| {
-                scope.spawn(move || {
-                    let connection = requester(address, number);
-                    // Whoever failed must not keep the others waiting.
-                    ready.wait();
-                    let mut connection = connection?;
-                    let request = format!("PUB bench.request _INBOX.{number} 1\r\nx\r\n");
-                    for _ in 0..each {
-                        connection.send(request.as_bytes())?;
-                        connection.message(1)?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        ready.wait();
-        let started = Instant::now();
-        asking.into_iter().try_for_each(joined)?;
-        let took = started.elapsed();
-        joined(answering)?;
-        Ok((requesters * each) as f64 / took.as_secs_f64())
-    })
-}
-
-fn requester(address: SocketAddr, number: usize) -> Outcome<Connection> {
-    let mut connection = Connection::open(address)?;
-    connection.send(format!("SUB _INBOX.{number} 1\r\n").as_bytes())?;
-    connection.settle()?;
-    Ok(connection)
 }
 
 fn connect(address: SocketAddr, connections: usize) -> Outcome<f64> {
