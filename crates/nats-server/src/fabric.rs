@@ -33,6 +33,13 @@ struct Subscription {
     local: Option<LocalEnd>,
 }
 
+impl Subscription {
+    /// The client's id as the client wrote it. It may begin or end with bytes that are blanks elsewhere.
+    fn own_sid(&self) -> &[u8] {
+        self.sid.get(1..self.sid.len().saturating_sub(1)).unwrap_or_default()
+    }
+}
+
 /// The server's end of a local subscription: its id at its client, and the way to its reader.
 pub(crate) struct LocalEnd {
     pub(crate) sid: u64,
@@ -182,8 +189,7 @@ impl Fabric {
         }
         match self.peers.get_mut(sub.peer) {
             Some(Peer::Socket(conn)) => {
-                let sid = sub.sid.trim_ascii();
-                conn.subs.remove(sid);
+                conn.subs.remove(sub.own_sid());
             }
             Some(Peer::Local(local)) => {
                 if let Some(own) = &sub.local {
@@ -210,7 +216,7 @@ impl Fabric {
         let (found, next) = self.subs.scan(from, slots);
         let listed = found.filter_map(|(id, sub)| {
             let (pattern, queue) = self.routers.get(sub.account as usize)?.pattern(id)?;
-            let (sid, delivered, max) = (sub.sid.trim_ascii(), sub.delivered, sub.max);
+            let (sid, delivered, max) = (sub.own_sid(), sub.delivered, sub.max);
             let local = sub.local.as_ref().map(|local| local.sid);
             Some(Listed { peer: sub.peer, account: sub.account, pattern, queue, sid, local, delivered, max })
         });

@@ -171,6 +171,19 @@ fn every_row_of_the_table() {
 }
 
 #[test]
+fn an_id_with_odd_bytes_reaches_no_other_subscription() {
+    let server = server();
+    let (mut one, mut other) = (Raw::connected(server.addr(), PLAIN), Raw::connected(server.addr(), PLAIN));
+    one.send(b"SUB a 1\r\nSUB a \x0c1\r\nUNSUB \x0c1\r\nPING\r\n");
+    one.until("PONG\r\n");
+    other.send("SUB b 1\r\nPING\r\n");
+    other.until("PONG\r\n");
+    one.send(b"UNSUB \x0c1\r\nPUB a 1\r\nx\r\nPUB b 1\r\ny\r\n");
+    assert_eq!(one.until("x\r\n"), "MSG a 1 1\r\nx\r\n");
+    assert_eq!(other.until("y\r\n"), "MSG b 1 1\r\ny\r\n");
+}
+
+#[test]
 fn any_split_of_a_conversation_gives_the_same() {
     let server = server();
     let send = b"SUB foo 1\r\nHPUB foo rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\nPUB foo 3\r\nabc\r\n";
