@@ -402,7 +402,7 @@ impl Delivery<'_> {
                 let blocked = conn.blocked_since.is_some();
                 let buffered = self.pool.lent() + self.held_input;
                 // Those who hold most go first, between two turns; but one message to many must not wait for that.
-                if blocked && buffered > self.limits.max_buffered / 2 * 3 {
+                if blocked && buffered / 3 * 2 > self.limits.max_buffered {
                     conn.doomed = true;
                     self.doomed.push((sub.peer, CloseReason::MaxBufferedExceeded));
                     return false;

@@ -54,7 +54,7 @@ impl Server {
             max_subject: options.max_control_line / 2,
             max_pending: options.max_pending,
             max_msgs: options.local_max_pending_msgs,
-            max_buffered: options.max_buffered,
+            max_buffered: options.max_buffered.max(options.max_pending),
         };
         let hub = Arc::new(Hub::new(waker, limits));
         let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;

@@ -61,14 +61,14 @@ pub struct Options {
     /// Bytes that may wait for one receiver before it is dropped as too slow. Default 64 MiB.
     pub max_pending: usize,
     /// Bytes that may wait for all receivers together, with what publishers have sent only in part. Above it the clients
-    /// that hold most are dropped. Default 1 GiB; not below `max_pending`.
+    /// that hold most are dropped. Default 1 GiB; less than `max_pending` means as much as that.
     pub max_buffered: usize,
     /// Socket connections at one time. Default 65536.
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 is no limit. Default 0.
     pub max_subscriptions: usize,
     /// Subscriptions of all connections together. Once there are so many, only those connections may subscribe that have
-    /// less than their share. Each takes about half a KiB. Default 2 million.
+    /// less than their share. Each takes about half a KiB. 0 is no limit. Default 2 million.
     pub max_total_subscriptions: usize,
     /// Messages that may wait in one local subscription. Default 65536.
     pub local_max_pending_msgs: usize,
@@ -166,13 +166,6 @@ impl Options {
                 self.max_payload, self.max_pending
             );
             return fail("max_payload", problem);
-        }
-        if self.max_buffered < self.max_pending {
-            let problem = format!(
-                "max_buffered {} is below max_pending {}: what one receiver may have, all may not have together",
-                self.max_buffered, self.max_pending
-            );
-            return fail("max_buffered", problem);
         }
         if !(64..=1024 * 1024).contains(&self.max_control_line) {
             return fail(

@@ -61,9 +61,8 @@ pub(crate) struct Reactor {
     hub: Arc<Hub>,
     info: Info,
     fabric: Fabric,
-    /// The buffer that every read goes to, and its size while it is lent out.
+    /// The buffer that every read goes to.
     buffer: Vec<u8>,
-    buffer_size: usize,
     turns: turns::Turns,
     /// Subscriptions of connections that are gone.
     leaving: VecDeque<relief::Leaving>,
@@ -108,7 +107,6 @@ impl Reactor {
             fabric: Fabric::new(hub.limits, auth.accounts(), now),
             hub,
             buffer: vec![0; READ_BUFFER],
-            buffer_size: READ_BUFFER,
             turns: turns::Turns::default(),
             leaving: VecDeque::new(),
             local_ready: VecDeque::new(),
@@ -176,10 +174,15 @@ impl Reactor {
     /// The last round: everybody is told, and sockets get a moment to take what waits for them.
     fn end(&mut self, events: &mut Events) {
         self.fabric.now = Instant::now();
+        for door in &mut self.doors {
+            door.close(self.poll.registry());
+        }
         self.close_all();
         let until = self.fabric.now + END;
         while self.fabric.stats.connections > 0 && self.fabric.now < until {
-            if self.poll.poll(events, Some(until - self.fabric.now)).is_err() {
+            // A slice may have ended before everybody had a turn.
+            let wait = if self.turns.is_empty() { until - self.fabric.now } else { Duration::ZERO };
+            if self.poll.poll(events, Some(wait)).is_err() {
                 break;
             }
             self.fabric.now = Instant::now();

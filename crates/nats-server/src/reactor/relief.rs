@@ -27,7 +27,7 @@ impl Reactor {
     pub(super) fn subscription_share(&self) -> usize {
         let total = self.options.max_total_subscriptions;
         let stats = &self.fabric.stats;
-        match stats.subscriptions < total as u64 {
+        match total == 0 || stats.subscriptions < total as u64 {
             true => usize::MAX,
             false => total / usize::try_from(stats.connections).unwrap_or(usize::MAX).max(1),
         }
@@ -62,9 +62,11 @@ impl Reactor {
         if !self.leaving.is_empty() {
             self.go_on_leaving();
         }
-        if self.fabric.buffered() > self.options.max_buffered {
+        if self.fabric.buffered() > self.hub.limits.max_buffered {
             self.drop_largest();
         }
+        // Also those who were found too slow outside of anybody's turn.
+        self.drop_doomed();
     }
 
     fn go_on_leaving(&mut self) {
@@ -98,8 +100,9 @@ impl Reactor {
         }
         holders.sort_unstable();
         let (mut dropped, before) = (0, self.fabric.buffered());
-        for (_, key) in holders {
-            if self.fabric.buffered() <= self.options.max_buffered / 4 * 3 {
+        let limit = self.hub.limits.max_buffered;
+        for (Reverse(held), key) in holders {
+            if held == 0 || self.fabric.buffered() <= limit / 4 * 3 {
                 break;
             }
             self.drop_conn(key, CloseReason::MaxBufferedExceeded);
@@ -109,7 +112,7 @@ impl Reactor {
             dropped,
             before,
             now = self.fabric.buffered(),
-            limit = self.options.max_buffered,
+            limit,
             "NATS server: clients made it hold too many bytes; those with most of them are dropped"
         );
     }

@@ -240,7 +240,8 @@ impl Sink for Session<'_> {
     }
 }
 
-/// What an operation costs beside its deliveries, in the steps of `Fabric.work`; measured, and rounded.
+/// What an operation costs beside its deliveries, in the steps of `Fabric.work`. Estimates: they only have to keep a turn
+/// of expensive operations from being much longer than one of cheap ones.
 #[inline]
 fn cost(op: &Op<'_>) -> u64 {
     match op {

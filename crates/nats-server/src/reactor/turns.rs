@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Opening, Reactor};
+use super::{Opening, READ_BUFFER, Reactor};
 use crate::peer::Conn;
 
-/// What one client may cost in its turn, in the steps of `Fabric.work`: about 0.2 ms, in which a full read buffer of the
-/// smallest messages is dealt with.
+/// What one client may cost in its turn, in the steps of `Fabric.work`: enough for a full read buffer of the smallest
+/// messages to one receiver.
 const TURN: u64 = 20_000;
-/// The same when many are busy: about 15 us.
+/// The same when many are busy; some 15 us, as long as `SLICE`.
 const SHORT_TURN: u64 = 1_500;
 /// Time for new connections and busy clients between two looks at the others. What was begun is always finished.
 const SLICE: Duration = Duration::from_micros(15);
@@ -108,12 +108,12 @@ impl Reactor {
 
     /// Notes how a turn went in which `count` bytes were read, and lets the connection have another if it has more.
     pub(super) fn turn_over(&mut self, key: u32, count: usize) {
-        let (now, most) = (self.fabric.now, self.buffer_size);
+        let now = self.fabric.now;
         let Some(conn) = self.fabric.conn(key) else { return };
         if conn.stopped {
             conn.read_size = (conn.read_size / 2).max(SMALL_READ);
         } else if count == conn.read_size {
-            conn.read_size = (conn.read_size * 2).min(most);
+            conn.read_size = (conn.read_size * 2).min(READ_BUFFER);
         }
         if conn.stopped || conn.readable {
             conn.busy_until = Some(now + BUSY);
