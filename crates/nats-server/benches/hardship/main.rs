@@ -5,6 +5,8 @@
 //!
 //!     cargo bench --package bacalhau-nats-server --bench hardship
 //!     cargo bench --package bacalhau-nats-server --bench hardship -- --seconds 10 --attackers 1000 --clients 5000
+//!
+//! `--only NAME`, with a name from the table, runs that attack alone.
 
 #![allow(
     clippy::print_stdout,

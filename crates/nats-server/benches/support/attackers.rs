@@ -47,7 +47,7 @@ pub struct Attacker {
     /// What is still to be written of the present piece.
     rest: Vec<u8>,
     greeted: bool,
-    /// Bytes of its large messages.
+    /// Bytes of its unfinished message.
     large: usize,
 }
 
@@ -56,7 +56,7 @@ impl Attacker {
         Attacker { kind, number, round: 0, rest: Vec::new(), greeted: false, large: 1_000_000 }
     }
 
-    /// With messages of at most so many bytes.
+    /// With unfinished messages of so many bytes; a server that allows less would refuse them at once.
     pub fn with_payload(self, large: usize) -> Attacker {
         Attacker { large, ..self }
     }
@@ -67,12 +67,10 @@ impl Attacker {
         let after_log_in = |piece: Vec<u8>| if first { [LOG_IN, &piece].concat() } else { piece };
         match self.kind {
             Kind::HalfOpen => Vec::new(),
-            Kind::SlowLoris => b"CONNECT {\"verbose\":false,"
-                .iter()
-                .skip((self.round as usize - 1).min(24))
-                .take(1)
-                .copied()
-                .collect(),
+            Kind::SlowLoris => {
+                let line = b"CONNECT {\"verbose\":false,";
+                vec![line[(self.round as usize - 1).min(line.len() - 1)]]
+            }
             Kind::GiantLine => vec![b'S'; 16 * 1024],
             Kind::Garbage => (0..1024).map(|_| fastrand::u8(..)).collect(),
             Kind::HalfPayload if first => {

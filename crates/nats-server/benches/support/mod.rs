@@ -4,6 +4,7 @@
 pub mod attackers;
 pub mod client;
 pub mod crowd;
+pub mod returning;
 pub mod servers;
 
 /// Anything that can go wrong ends the run.

@@ -136,7 +136,7 @@ const SAME: &[&str] = &[
     "authorization { users: [{user: a, password: b, x: 1}] }",
     "authorization { users: [{user: a, password: b}, {user: a, password: c}] }",
     "authorization { users: [{user: a, password: b, proxy_required: false}] }",
-    "authorization { users: [{nkey: UDXXX}] }",
+    "authorization { users: [{nkey: UDAMAGED}] }",
     "authorization { users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}] }",
     "authorization { users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4, password: x}] }",
     "no_auth_user: x",
