@@ -139,6 +139,8 @@ impl Reactor {
 
     /// Writes to every connection that has got something this round.
     pub(super) fn flush_touched(&mut self) {
+        // Whoever has received something must not find counters that know nothing of it yet.
+        self.hub.stats.publish(&self.fabric.stats);
         let mut touched = std::mem::take(&mut self.fabric.touched);
         for key in touched.drain(..) {
             self.flush(key);
