@@ -8,6 +8,7 @@ use std::time::Duration;
 /// Silence after which a run counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 const READ_BUFFER: usize = 256 * 1024;
+const PING: &[u8] = b"PING\r\n";
 
 pub struct Connection {
     to: TcpStream,
@@ -80,12 +81,19 @@ impl Connection {
     /// The reply subjects of all messages that are there, at least one, of one-byte payloads.
     pub fn replies(&mut self) -> Outcome<Vec<String>> {
         let mut replies = Vec::new();
-        while replies.is_empty() || self.from.buffer().ends_with(b"\r\n") {
+        loop {
+            // Behind the last message: to wait for another one would keep back the answers to those that came.
+            while self.from.buffer().starts_with(PING) {
+                self.from.consume(PING.len());
+                self.send(b"PONG\r\n")?;
+            }
+            if !replies.is_empty() && !self.from.buffer().ends_with(b"\r\n") {
+                return Ok(replies);
+            }
             let head = self.message(1)?;
             let reply = head.split(' ').nth(3).ok_or_else(|| format!("no reply subject in {head:?}"))?;
             replies.push(reply.to_owned());
         }
-        Ok(replies)
     }
 
     fn line(&mut self) -> Outcome<String> {

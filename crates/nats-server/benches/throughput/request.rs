@@ -18,7 +18,7 @@ pub enum Figure {
     P99,
 }
 
-/// Longest wait for any answer.
+/// Longest wait for something to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Requester {
@@ -101,6 +101,10 @@ pub fn run(address: SocketAddr, requesters: usize, each: usize, figure: Figure) 
     crowd.prompt()?;
     while crowd.members().any(|member| member.left > 0) {
         crowd.turn(PATIENCE)?;
+        if started.elapsed() > 6 * PATIENCE {
+            let left: usize = crowd.members().map(|member| member.left).sum();
+            return Err(format!("{left} requests are not answered after {:?}", 6 * PATIENCE).into());
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     answering.join().map_err(|_| "the responder panicked")??;
