@@ -149,7 +149,7 @@ impl Reactor {
     }
 
     fn flush(&mut self, key: u32) {
-        let (now, pool, limits) = (self.fabric.now, &mut self.fabric.pool, self.hub.limits);
+        let (now, pool, limits) = (self.fabric.now, &mut self.fabric.pool, self.hub.limits());
         let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
         conn.touched = false;
         if conn.linger_until.is_some() {

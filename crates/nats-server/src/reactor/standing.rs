@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::auth::Authenticator;
 use crate::auth::operator::{Caller, Expiry, Pass, Refusal, TrustedAccount, unix_now};
 use crate::events::CloseReason;
 use crate::proto::text;
@@ -92,8 +91,12 @@ impl Reactor {
                 self.judge_again(key);
             }
         }
+        self.close_above_limit(number, members);
+    }
+
+    /// Closes those of an account's members (connection and key) that are too many. Those who came last go first.
+    pub(super) fn close_above_limit(&mut self, number: u32, mut members: Vec<(u64, u32)>) {
         let Some(limit) = self.auth.connection_limit(number) else { return };
-        // Those who came last go first.
         members.sort_unstable();
         while self.members.count(number) > limit {
             let Some((_, key)) = members.pop() else { return };
@@ -102,25 +105,8 @@ impl Reactor {
         }
     }
 
-    /// Other users may connect than before: those who may not any more are cut off.
-    pub(super) fn users_changed(&mut self, auth: Authenticator) {
-        self.auth = auth;
-        for key in self.fabric.peers.keys() {
-            let Some(conn) = self.fabric.conn(key) else { continue };
-            if conn.is_closing() || conn.must_authenticate {
-                continue;
-            }
-            if !self.auth.still_knows(&conn.user, conn.has_proved) {
-                tracing::info!(
-                    cid = conn.cid, addr = %conn.addr, user = &*conn.user,
-                    "NATS server: a connection is ended, for its user may not connect any more"
-                );
-                self.close_with(key, Some(text::USER_REVOKED), CloseReason::Revocation);
-            }
-        }
-    }
-
-    fn judge_again(&mut self, key: u32) {
+    /// A user of operator mode is judged by what is known of its account now.
+    pub(super) fn judge_again(&mut self, key: u32) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let Some(pass) = conn.pass.clone() else { return };
         let caller = Caller {
