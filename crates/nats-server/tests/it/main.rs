@@ -20,6 +20,7 @@ mod limits;
 mod local;
 mod monitor;
 mod program;
+mod reload;
 mod support;
 mod tls;
 mod users;
