@@ -96,7 +96,7 @@ impl Reactor {
             let Some(conn) = self.fabric.conn(key).filter(|conn| !conn.is_closing()) else { continue };
             if conn.pass.is_some() {
                 members.entry(conn.account).or_default().push((conn.cid, key));
-                self.judge_again(key);
+                self.judge_again(key, true);
             } else {
                 self.look_up_again(key, &replaced, revoked);
             }
@@ -162,7 +162,7 @@ impl Reactor {
     }
 
     /// It stays, with the permissions of now.
-    fn renew(&mut self, key: u32, identity: Identity) {
+    pub(super) fn renew(&mut self, key: u32, identity: Identity) {
         let keyed = self.fabric.keyed;
         let has_credentials = self.auth.has_credentials();
         let Some(conn) = self.fabric.conn(key) else { return };

@@ -1,6 +1,7 @@
 //! The standing of connected users in operator mode: how many an account has, until when they may stay, and what
 //! becomes of them when the document of their account is replaced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::operator::{Caller, Expiry, Pass, Refusal, TrustedAccount, unix_now};
@@ -88,7 +89,7 @@ impl Reactor {
             let Some(conn) = self.fabric.conn(key) else { continue };
             if conn.connected && conn.account == number && !conn.is_closing() {
                 members.push((conn.cid, key));
-                self.judge_again(key);
+                self.judge_again(key, false);
             }
         }
         self.close_above_limit(number, members);
@@ -105,8 +106,9 @@ impl Reactor {
         }
     }
 
-    /// A user of operator mode is judged by what is known of its account now.
-    pub(super) fn judge_again(&mut self, key: u32) {
+    /// A user of operator mode is judged by what is known of its account now: because of the account's new document, or
+    /// because everything was read again (`reloaded`).
+    pub(super) fn judge_again(&mut self, key: u32, reloaded: bool) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let Some(pass) = conn.pass.clone() else { return };
         let caller = Caller {
@@ -118,28 +120,35 @@ impl Reactor {
         let Some(accounts) = self.auth.operator() else { return };
         let renewed = accounts.admit(pass.claims().clone(), &caller);
         let Some(conn) = self.fabric.conn(key) else { return };
-        let same = |new: &Pass| new.permissions() == pass.permissions();
-        match renewed.map(|identity| identity.pass) {
-            Ok(Some(new)) if same(&new) => {
-                conn.pass = Some(new);
+        let failure = CloseReason::AuthenticationFailure;
+        match renewed {
+            Ok(identity) => {
+                let same = |new: &Arc<Pass>| new.scope() == pass.scope();
+                if !identity.pass.as_ref().is_some_and(same) {
+                    // The key that signed for it is now for something else. Without a word, so that it comes back.
+                    return self.close_with(key, None, failure);
+                }
+                conn.pass.clone_from(&identity.pass);
                 self.note_expiry(key);
+                self.renew(key, identity);
             }
-            // Its subscriptions were allowed by other rules. Without a word, so that it comes back at once.
-            Ok(_) => self.close_with(key, None, CloseReason::Revocation),
             Err(refusal) => {
                 let (text, reason) = match &refusal {
-                    Refusal::Revoked => (text::USER_REVOKED, CloseReason::Revocation),
+                    Refusal::Revoked => (Some(text::USER_REVOKED), CloseReason::Revocation),
                     Refusal::UserExpired | Refusal::TimeOfDay => {
-                        (text::USER_EXPIRED, CloseReason::AuthenticationExpired)
+                        (Some(text::USER_EXPIRED), CloseReason::AuthenticationExpired)
                     }
-                    Refusal::AccountExpired => (text::ACCOUNT_EXPIRED, CloseReason::AuthenticationExpired),
-                    _ => (text::AUTHORIZATION, CloseReason::Revocation),
+                    Refusal::AccountExpired if !reloaded => {
+                        (Some(text::ACCOUNT_EXPIRED), CloseReason::AuthenticationExpired)
+                    }
+                    Refusal::UnknownSigner(_) => (None, failure),
+                    _ => (Some(text::AUTHORIZATION), failure),
                 };
                 tracing::info!(
                     cid = conn.cid, addr = %conn.addr, user = &*conn.user, %refusal,
                     "NATS server: a new JWT of its account ends the connection of a user"
                 );
-                self.close_with(key, Some(text), reason);
+                self.close_with(key, text, reason);
             }
         }
     }

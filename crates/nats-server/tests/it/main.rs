@@ -21,6 +21,7 @@ mod local;
 mod monitor;
 mod program;
 mod reload;
+mod reload_jwt;
 mod support;
 mod tls;
 mod users;

@@ -106,7 +106,7 @@ fn it_logs_writes_its_files_and_ends_in_order() {
     });
 
     program.signal("reload");
-    eventually("an answer to reload", || program.log().contains("[ERR] Failed to reload"));
+    eventually("an answer to reload", || program.log().contains("[INF] Reloaded server configuration"));
     std::fs::rename(program.folder.join("log"), program.folder.join("log.1")).unwrap();
     program.signal("reopen");
     eventually("a new log", || program.log().contains("File log re-opened"));

@@ -37,17 +37,21 @@ impl Program {
             .spawn()
             .unwrap();
         let program = Program { child, folder };
-        eventually("ports file", || program.ports_file().exists());
+        // The reference does not write it at once.
+        eventually("ports file", || program.ports().is_some());
         program
+    }
+
+    fn ports(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(self.ports_file()).ok()?).ok()
     }
 
     fn ports_file(&self) -> PathBuf {
         self.folder.path().join(format!("nats-server_{}.ports", self.child.id()))
     }
 
-    fn addr(&self, kind: &str) -> SocketAddr {
-        let text = std::fs::read_to_string(self.ports_file()).unwrap();
-        let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
+    pub(crate) fn addr(&self, kind: &str) -> SocketAddr {
+        let ports = self.ports().unwrap();
         let url = ports[kind][0].as_str().unwrap();
         url.split_once("://").unwrap().1.parse().unwrap()
     }
@@ -89,7 +93,7 @@ impl Program {
     }
 
     /// Why connections ended, in the order in which they had come.
-    fn reasons(&self) -> Vec<String> {
+    pub(crate) fn reasons(&self) -> Vec<String> {
         let closed = self.monitoring("/connz?state=closed");
         let mut closed: Vec<(u64, String)> = closed["connections"]
             .as_array()
@@ -115,7 +119,7 @@ fn whole(config: &str) -> String {
 }
 
 /// This server, and the reference if there is one.
-fn binaries() -> Vec<String> {
+pub(crate) fn binaries() -> Vec<String> {
     let reference = std::env::var("NATS_SERVER_BIN");
     if reference.is_err() {
         println!("skipped in part: NATS_SERVER_BIN names no reference server");
