@@ -29,7 +29,9 @@ pub enum Error {
         problem: String,
     },
     /// Settings were to be reloaded that differ in one that cannot change while the server runs. Nothing has changed.
-    #[error("config reload not supported for {option}: old={old}, new={new}; restart the server to change it")]
+    #[error(
+        "config reload not supported for {option}: old={old}, new={new}; restart the server to change it"
+    )]
     NotReloadable {
         /// The field of [`Options`](crate::Options).
         option: &'static str,

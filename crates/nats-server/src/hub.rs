@@ -22,6 +22,8 @@ pub(crate) struct Hub {
     /// A receiver that had been near its limit has room again.
     drained: AtomicBool,
     stopping: AtomicBool,
+    /// Other settings wait to be taken over.
+    changing: AtomicBool,
     requests: Mutex<Requests>,
     pub(crate) stats: SharedStats,
     limits: SharedLimits,
@@ -118,6 +120,7 @@ impl Hub {
             rung: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
             requests: Mutex::default(),
             stats: SharedStats::default(),
             limits: SharedLimits::new(limits),
@@ -176,6 +179,7 @@ impl Hub {
                     None => change,
                 };
                 requests.change = Some(Box::new(change));
+                self.changing.store(true, Ordering::Release);
             }
             !requests.closed
         };
@@ -252,6 +256,12 @@ impl Hub {
         self.rung.load(Ordering::Acquire)
     }
 
+    /// Do other settings wait? What was sent after they were asked for must not be acted on before they are taken over.
+    #[inline]
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::Acquire)
+    }
+
     /// Loop thread only, at its end: the local clients that nobody has heard, and no more after these.
     pub(crate) fn close(&self) -> Vec<Arc<ClientQueue>> {
         let mut requests = lock(&self.requests);
@@ -265,6 +275,7 @@ impl Hub {
         // The bell is reset before looking, so whatever comes later rings again.
         self.rung.store(false, Ordering::SeqCst);
         let mut requests = lock(&self.requests);
+        self.changing.store(false, Ordering::Release);
         Heard {
             ready: std::mem::take(&mut requests.ready),
             change: requests.change.take(),

@@ -2,7 +2,7 @@
 //! connection is looked up again. Nobody shows anything a second time, so what a connection has proved is compared with
 //! what it would have to prove now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::nkey::{PublicKey, Role};
@@ -53,7 +53,8 @@ impl Authenticator {
         if let Some(operator) = &mut self.operator {
             operator.renumber(&names);
         }
-        self.retired = (0..).zip(&names).map(|(number, _)| number).filter(|n| !numbers.contains(n)).collect();
+        let present: HashSet<u32> = numbers.into_iter().collect();
+        self.retired = (0..).zip(&names).map(|(number, _)| number).filter(|n| !present.contains(n)).collect();
         self.accounts = names;
     }
 
@@ -113,8 +114,7 @@ mod tests {
 
     #[test]
     fn accounts_keep_their_numbers() {
-        let mut book =
-            Authenticator::new(&with(vec![account("A", &["a"]), account("B", &["b"])])).unwrap();
+        let mut book = Authenticator::new(&with(vec![account("A", &["a"]), account("B", &["b"])])).unwrap();
         for (accounts, expected) in [
             (vec![account("B", &["b"]), account("A", &["a"])], [("a", 1), ("b", 2)]),
             (vec![account("C", &["c"]), account("B", &["b"])], [("b", 2), ("c", 3)]),

@@ -124,8 +124,7 @@ impl Monitor {
     pub(crate) fn follow(&self, options: &Options) {
         let State { facts, clock, .. } = &*self.state;
         let identity = (facts.server_id.clone(), facts.server_name.clone());
-        let facts =
-            Facts::new(options, identity, self.port, self.addr.port(), clock.started(), clock.now());
+        let facts = Facts::new(options, identity, self.port, self.addr.port(), clock.started(), clock.now());
         *lock(&self.state.shown) = Arc::new(facts);
     }
 

@@ -46,6 +46,14 @@ impl Reactor {
         }
     }
 
+    /// To be called between taking something that was sent and acting on it.
+    #[inline]
+    pub(super) fn hear_change(&mut self) {
+        if self.hub.is_changing() {
+            self.hear();
+        }
+    }
+
     /// What a connection has been told of limits when it logged in, and the times that are running.
     fn follow_limits(&mut self, key: u32) {
         let frame = self.longest_frame();
@@ -133,7 +141,9 @@ impl Reactor {
         );
         let (text, reason) = match standing {
             Standing::Stays(identity) => return self.renew(key, identity),
-            Standing::Gone | Standing::Refused if revoked => (Some(text::USER_REVOKED), CloseReason::Revocation),
+            Standing::Gone | Standing::Refused if revoked => {
+                (Some(text::USER_REVOKED), CloseReason::Revocation)
+            }
             // Without a word, so that it comes back at once and finds out what has become of its user.
             Standing::Gone => (None, CloseReason::ClientClosed),
             Standing::Refused => (Some(text::AUTHORIZATION), CloseReason::AuthenticationFailure),

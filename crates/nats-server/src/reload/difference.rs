@@ -99,12 +99,8 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
 /// Trust itself stays; the documents of accounts may change.
 fn same_operator(old: Option<&OperatorOptions>, new: Option<&OperatorOptions>) -> Result<(), Error> {
     match (old, new) {
-        (Some(old), Some(new)) if old.jwt != new.jwt => {
-            Err(refused("operator.jwt", "a JWT", "another JWT"))
-        }
-        (Some(old), Some(new)) => {
-            fixed("operator.system_account", &old.system_account, &new.system_account)
-        }
+        (Some(old), Some(new)) if old.jwt != new.jwt => Err(refused("operator.jwt", "a JWT", "another JWT")),
+        (Some(old), Some(new)) => fixed("operator.system_account", &old.system_account, &new.system_account),
         (None, None) => Ok(()),
         (Some(_), None) => Err(refused("operator", "an operator", "none")),
         (None, Some(_)) => Err(refused("operator", "none", "an operator")),

@@ -14,7 +14,8 @@ fn with(change: impl FnOnce(&mut Options)) -> Options {
 
 /// Everything is set that can be.
 fn full() -> Options {
-    let web = WebSocketOptions { tls: Some(TlsOptions::new("w.pem", "w.key")), ..WebSocketOptions::default() };
+    let web =
+        WebSocketOptions { tls: Some(TlsOptions::new("w.pem", "w.key")), ..WebSocketOptions::default() };
     Options {
         tls: Some(TlsOptions::new("c.pem", "c.key")),
         websocket: Some(web),

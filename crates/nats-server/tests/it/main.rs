@@ -22,6 +22,7 @@ mod monitor;
 mod program;
 mod reload;
 mod reload_jwt;
+mod reload_library;
 mod support;
 mod tls;
 mod users;

@@ -208,9 +208,8 @@ fn tokens_change() {
 #[test]
 fn permissions_are_narrowed_and_widened() {
     let with = |rules: &str| format!("authorization {{ users: [{{user: a, password: p{rules}}}] }}");
-    let only = |subjects: &str| {
-        with(&format!(", permissions: {{publish: [{subjects}], subscribe: [{subjects}]}}"))
-    };
+    let only =
+        |subjects: &str| with(&format!(", permissions: {{publish: [{subjects}], subscribe: [{subjects}]}}"));
     let subscribes = "SUB foo.1 1\r\nSUB bar 2\r\nSUB bar qq 3\r\nSUB foo.> 4\r\n";
     let lost = "-ERR 'Permissions Violation for Subscription to \"bar\" (sid \"2\")'\r\n\
                 -ERR 'Permissions Violation for Subscription to \"bar\" using queue \"qq\" (sid \"3\")'\r\nPONG\r\n";
@@ -359,8 +358,9 @@ fn what_cannot_change_is_refused_and_nothing_changes() {
             let mut raw = program.client(connect);
             let said = program.reload(&format!("{before}\nmax_payload: 100\n{more}"));
             let field = if binary == PROGRAM { ours } else { theirs };
-            let expected =
-                format!("[ERR] Failed to reload server configuration: config reload not supported for {field}: old=");
+            let expected = format!(
+                "[ERR] Failed to reload server configuration: config reload not supported for {field}: old="
+            );
             assert!(said.contains(&expected) && !said.contains("Reloaded"), "{binary}: {said}");
             raw.send("PUB a 101\r\n");
             raw.send(format!("{}\r\nPING\r\n", "x".repeat(101)));

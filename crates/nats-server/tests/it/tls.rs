@@ -257,3 +257,53 @@ fn certificates_are_read_again_and_open_connections_stay() {
     old.send("PING\r\n");
     assert!(old.until("PONG\r\n").ends_with("PONG\r\n"));
 }
+
+#[test]
+fn encryption_comes_changes_and_goes_while_connections_stay() {
+    let certs = Certs::new();
+    certs.client("ann", None);
+    let server = Server::start(options()).unwrap();
+    let with = |tls: Option<TlsOptions>| Options { tls, ..server.options() };
+    let mut plain = Raw::connected(server.addr(), "{\"verbose\":false}");
+    server.reload(with(Some(tls(&certs)))).unwrap();
+    let (info, mut encrypted) = info_first(server.addr(), certs.client_config(None));
+    assert!(info.contains("\"tls_required\":true") && !info.contains("tls_verify"), "{info}");
+    encrypted.send(CONNECT);
+    encrypted.until("PONG\r\n");
+    // Now clients must show certificates, and shake hands first.
+    server
+        .reload(with(Some(TlsOptions { handshake_first: HandshakeFirst::Always, ..verified(&certs) })))
+        .unwrap();
+    let connect = |name: Option<&str>| {
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        let mut client = Encrypted::over(stream, certs.client_config(name));
+        client.send(CONNECT);
+        client.until("PONG\r\n")
+    };
+    assert!(!connect(None).contains("PONG"));
+    assert!(connect(Some("ann")).contains("\"tls_verify\":true"));
+    // What cannot be read changes nothing.
+    let broken = TlsOptions { key_file: certs.path("ca.pem"), ..tls(&certs) };
+    assert!(server.reload(with(Some(broken))).is_err());
+    assert!(!connect(None).contains("PONG") && connect(Some("ann")).contains("PONG"));
+    server.reload(with(None)).unwrap();
+    let mut new = Raw::connected(server.addr(), "{\"verbose\":false}");
+    encrypted.send("PING\r\n");
+    assert!(encrypted.until("PONG\r\n").ends_with("PONG\r\n"));
+    for raw in [&mut plain, &mut new] {
+        raw.send("PING\r\n");
+        raw.until("PONG\r\n");
+    }
+}
+
+#[test]
+fn a_handshake_that_has_begun_when_encryption_goes_ends() {
+    let certs = Certs::new();
+    let server = serve(TlsOptions { timeout: Duration::from_millis(200), ..tls(&certs) });
+    let mut half = Raw::open(server.addr());
+    half.until("\r\n");
+    server.reload(Options { tls: None, ..server.options() }).unwrap();
+    half.send([22, 3, 1, 2, 0, 1]);
+    assert_eq!(half.rest(), "");
+    eventually("nobody is left", || server.stats().connections == 0);
+}

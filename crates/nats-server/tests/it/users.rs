@@ -8,14 +8,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::support::{Raw, options, server};
 use crate::wire::PLAIN;
 
-fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
+pub(crate) fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
     let rules = Rules::only(subjects.iter().copied());
     let permissions = Permissions { publish: rules.clone(), subscribe: rules, allow_responses: None };
     NkeyUser { public_key: key.public_key().to_owned(), permissions: Some(permissions) }
 }
 
 /// Logs in with a key; what the server says to it.
-fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
+pub(crate) fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
     let mut raw = Raw::open(server.addr());
     let info = raw.until("\r\n");
     let info: serde_json::Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
