@@ -6,7 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use bacalhau_nats_server::jwt::{KeyPair, Role};
+
 use crate::support::{Raw, eventually};
+use crate::users::log_in_at;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
 /// Users a and b, in no account.
@@ -289,7 +292,38 @@ fn accounts_stay_apart_when_they_change_places() {
 }
 
 #[test]
+fn users_with_nkeys() {
+    let keys = [(); 3].map(|()| KeyPair::generate(Role::User).unwrap());
+    let [gone, narrowed, same] = &keys;
+    let with = |users: &[(&KeyPair, &str)]| {
+        let user = |(key, rules): &(&KeyPair, &str)| format!("{{nkey: {}{rules}}}", key.public_key());
+        format!("authorization {{ users: [{}] }}", users.iter().map(user).collect::<Vec<_>>().join(", "))
+    };
+    for binary in binaries() {
+        let program = Program::start(&binary, &with(&[(gone, ""), (narrowed, ""), (same, "")]));
+        let mut open = keys.each_ref().map(|key| {
+            let (mut raw, said) = log_in_at(program.addr("nats"), key);
+            assert_eq!(said, "PONG\r\n", "{binary}");
+            raw.send("SUB x 1\r\nPING\r\n");
+            raw.until("PONG\r\n");
+            raw
+        });
+        program.reload(&with(&[(same, ""), (narrowed, ", permissions: {subscribe: y}")]));
+        let lost = "-ERR 'Permissions Violation for Subscription to \"x\" (sid \"1\")'\r\nPONG\r\n";
+        for (raw, told) in open.iter_mut().zip(["", lost, STAYS]) {
+            raw.send("PING\r\n");
+            let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+            assert_eq!(raw.rest(), told, "{binary}");
+        }
+        assert_eq!(log_in_at(program.addr("nats"), gone).1, VIOLATION, "{binary}");
+    }
+}
+
+#[test]
 fn limits_change() {
+    // Nobody is told.
+    play("limits", "", "max_payload: 100\nmax_control_line: 512", &[client(NOBODY, "", STAYS)], &[]);
+
     for binary in binaries() {
         let program = Program::start(&binary, "");
         let (mut small, mut long) = (program.client(NOBODY), program.client(NOBODY));

@@ -1,5 +1,7 @@
 //! Users that change while the server runs.
 
+use std::net::SocketAddr;
+
 use bacalhau_nats_server::jwt::{KeyPair, Role};
 use bacalhau_nats_server::{NkeyUser, Options, Permissions, Rules, Server};
 use base64::Engine;
@@ -16,7 +18,12 @@ pub(crate) fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
 
 /// Logs in with a key; what the server says to it.
 pub(crate) fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
-    let mut raw = Raw::open(server.addr());
+    log_in_at(server.addr(), key)
+}
+
+/// The same at any server.
+pub(crate) fn log_in_at(addr: SocketAddr, key: &KeyPair) -> (Raw, String) {
+    let mut raw = Raw::open(addr);
     let info = raw.until("\r\n");
     let info: serde_json::Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
     let signature = URL_SAFE_NO_PAD.encode(key.sign(info["nonce"].as_str().unwrap_or_default().as_bytes()));
