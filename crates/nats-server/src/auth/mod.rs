@@ -214,12 +214,12 @@ impl Authenticator {
         self.nobody.as_ref()
     }
 
-    /// Judges a client whose certificate says who it is: the first name that is a user's. A CONNECT may name the user
-    /// too, but no other.
+    /// Judges a client whose certificate says who it is: the first name that is a user's, whatever CONNECT says. If that
+    /// user has a password, it is asked for, too.
     pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[String]) -> Verdict {
-        let user = names.iter().find_map(|name| self.users.get(name).map(|(_, identity)| identity));
-        let agrees = |identity: &&Identity| given(&offered.user).is_none_or(|name| *name == *identity.user);
-        user.filter(agrees).cloned().map_or(Verdict::Refused, Verdict::Accepted)
+        let user = names.iter().find_map(|name| self.users.get(name));
+        let Some((secret, identity)) = user else { return Verdict::Refused };
+        verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity)
     }
 
     /// Judges what a client shows.

@@ -15,8 +15,6 @@ pub(crate) struct Member<'a> {
     pub(crate) account: u32,
     /// It has shown something.
     pub(crate) has_proved: bool,
-    /// That was a certificate; a password was not asked for.
-    pub(crate) by_certificate: bool,
 }
 
 /// What becomes of a connection.
@@ -74,8 +72,7 @@ impl Authenticator {
         if identity.account != member.account {
             return Standing::Gone;
         }
-        let asked = by_password.is_some() && !member.by_certificate;
-        match asked && replaced.has_user(member.user) {
+        match by_password.is_some() && replaced.has_user(member.user) {
             true => Standing::Refused,
             false => Standing::Stays(identity.clone()),
         }
@@ -109,7 +106,7 @@ mod tests {
     }
 
     fn member<'a>(user: &'a str, account: u32) -> Member<'a> {
-        Member { user, account, has_proved: true, by_certificate: false }
+        Member { user, account, has_proved: true }
     }
 
     #[test]
@@ -145,8 +142,6 @@ mod tests {
         assert!(matches!(book.standing(&member("b", 1), &replaced), Standing::Refused));
         assert!(matches!(book.standing(&member("c", 1), &replaced), Standing::Gone));
         assert!(matches!(book.standing(&member("d", 1), &replaced), Standing::Gone));
-        let certified = Member { by_certificate: true, ..member("b", 1) };
-        assert!(matches!(book.standing(&certified, &replaced), Standing::Stays(_)));
         let nobody = Member { has_proved: false, ..member("", 0) };
         assert!(matches!(book.standing(&nobody, &replaced), Standing::Refused));
     }
@@ -158,7 +153,7 @@ mod tests {
             let (old, new) = (token(old), token(new));
             let mut book = Authenticator::new(&new).unwrap();
             book.keep_numbers(&Authenticator::new(&old).unwrap());
-            let member = Member { user: "", account: 0, has_proved, by_certificate: false };
+            let member = Member { user: "", account: 0, has_proved };
             matches!(book.standing(&member, &Replaced::between(&old, &new)), Standing::Stays(_))
         };
         assert!(standing(Some("t"), Some("t"), true) && !standing(Some("t"), Some("u"), true));

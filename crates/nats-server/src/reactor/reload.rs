@@ -131,12 +131,7 @@ impl Reactor {
             return;
         }
         let standing = self.auth.standing(
-            &Member {
-                user: &conn.user,
-                account: conn.account,
-                has_proved: conn.has_proved,
-                by_certificate: !conn.certificate_names.is_empty(),
-            },
+            &Member { user: &conn.user, account: conn.account, has_proved: conn.has_proved },
             replaced,
         );
         let (text, reason) = match standing {
@@ -159,12 +154,7 @@ impl Reactor {
     fn look_up_login(&mut self, key: u32, replaced: &Replaced) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let Hold::Checking(login) = &mut conn.hold else { return };
-        let member = Member {
-            user: &login.identity.user,
-            account: login.identity.account,
-            has_proved: true,
-            by_certificate: false,
-        };
+        let member = Member { user: &login.identity.user, account: login.identity.account, has_proved: true };
         match self.auth.standing(&member, replaced) {
             Standing::Stays(identity) => login.identity = identity,
             Standing::Gone | Standing::Refused => self.cut_off(key),

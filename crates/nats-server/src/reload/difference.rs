@@ -174,12 +174,13 @@ impl Changes {
     }
 
     fn tls(&mut self, old: Option<&TlsOptions>, new: Option<&TlsOptions>) {
-        if old == new {
-            return;
+        match (old, new) {
+            (None, None) => return,
+            (Some(_), None) => return self.add("tls", "disabled".to_owned()),
+            // Its certificates are read again; whether they are the same is not looked at.
+            (_, Some(_)) => self.add("tls", "enabled".to_owned()),
         }
-        let Some(new) = new else { return self.add("tls", "disabled".to_owned()) };
-        self.add("tls", "enabled".to_owned());
-        let Some(old) = old else { return };
+        let (Some(old), Some(new)) = (old, new) else { return };
         self.time("tls timeout", old.timeout, new.timeout);
         if old.handshake_first != new.handshake_first {
             let value = match new.handshake_first {

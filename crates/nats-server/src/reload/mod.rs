@@ -20,7 +20,7 @@ pub(crate) use difference::compare;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// In a fixed order; empty if the settings were the same. Certificates are read again in any case.
+    /// In a fixed order. `tls = enabled` is always there if there is TLS, for its certificates are read again.
     pub changes: Vec<Changed>,
 }
 
