@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use bacalhau_nats_server::jwt::{KeyPair, Role};
 use bacalhau_nats_server::{CloseReason, ConnInfo, Error, Events, Options, Permissions, Rules, Server, User};
 
-use crate::support::{Raw, eventually, options, server};
+use crate::support::{PATIENCE, Raw, eventually, options, server};
 use crate::users::{log_in, user};
 use crate::wire::PLAIN;
 
@@ -128,8 +128,9 @@ fn who_is_about_to_log_in_meets_the_new_rules() {
 /// The check of a hash takes a while; meanwhile its user goes, gets another password, or stays.
 #[test]
 fn a_password_that_is_being_checked() {
-    let hash = bcrypt::hash("p", 10).unwrap();
-    let with = |users: Vec<User>| Options { users, closed: true, ..options() };
+    let hash = bcrypt::hash("p", 9).unwrap();
+    // Time enough for all checks on a busy machine.
+    let with = |users| Options { users, closed: true, auth_timeout: PATIENCE, ..options() };
     let hashed = || User::new("ann", hash.clone());
     let narrow = || vec![User { permissions: ann(&["a"])[0].permissions.clone(), ..hashed() }];
     let refused = "-ERR 'Authorization Violation'\r\n";

@@ -69,6 +69,7 @@ impl Raw {
             let mut buffer = [0; 65536];
             match self.stream.read(&mut buffer) {
                 Ok(count) if count > 0 => self.seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => {
                     panic!("{other:?} instead of {end:?} after {:?}", String::from_utf8_lossy(&self.seen))
                 }
