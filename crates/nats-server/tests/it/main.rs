@@ -21,6 +21,7 @@ mod local;
 mod monitor;
 mod program;
 mod reload;
+mod reload_generated;
 mod reload_jwt;
 mod reload_library;
 mod support;

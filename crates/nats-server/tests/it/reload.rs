@@ -11,7 +11,7 @@ use bacalhau_nats_server::jwt::{KeyPair, Role};
 use crate::support::{Raw, eventually};
 use crate::users::log_in_at;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
 /// Users a and b, in no account.
 const USERS: &str = "authorization { users: [{user: a, password: p}, {user: b, password: q}] }";
 /// The same in accounts of their own.

@@ -77,6 +77,21 @@ impl Raw {
         }
     }
 
+    /// Everything up to and with `end`, or to the end of the stream, and whether it was that.
+    pub(crate) fn until_or_end(&mut self, end: &str) -> (String, bool) {
+        loop {
+            if find(&self.seen, end.as_bytes()).is_some() {
+                return (self.until(end), false);
+            }
+            let mut buffer = [0; 65536];
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => self.seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                _ => return (self.rest(), true),
+            }
+        }
+    }
+
     /// Everything until the server closes.
     pub(crate) fn rest(&mut self) -> String {
         let mut rest = std::mem::take(&mut self.seen);
