@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bacalhau_nats_server::jwt::{KeyPair, Role};
@@ -41,20 +41,12 @@ impl Program {
             .unwrap();
         let program = Program { child, folder };
         // The reference does not write it at once.
-        eventually("ports file", || program.ports().is_some());
+        eventually("ports file", || ports(program.folder.path(), &program.child).is_some());
         program
     }
 
-    fn ports(&self) -> Option<serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(self.ports_file()).ok()?).ok()
-    }
-
-    fn ports_file(&self) -> PathBuf {
-        self.folder.path().join(format!("nats-server_{}.ports", self.child.id()))
-    }
-
     pub(crate) fn addr(&self, kind: &str) -> SocketAddr {
-        let ports = self.ports().unwrap();
+        let ports = ports(self.folder.path(), &self.child).unwrap();
         let url = ports[kind][0].as_str().unwrap();
         url.split_once("://").unwrap().1.parse().unwrap()
     }
@@ -114,6 +106,12 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The ports of a server that was told to write them into this folder, once they are all there.
+pub(crate) fn ports(folder: &Path, child: &Child) -> Option<serde_json::Value> {
+    let file = folder.join(format!("nats-server_{}.ports", child.id()));
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
 /// Any ports, on loopback.
