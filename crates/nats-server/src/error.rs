@@ -28,6 +28,18 @@ pub enum Error {
         /// What was found and what is allowed.
         problem: String,
     },
+    /// Settings were to be reloaded that differ in one that cannot change while the server runs. Nothing has changed.
+    #[error(
+        "config reload not supported for {option}: old={old}, new={new}; restart the server to change it"
+    )]
+    NotReloadable {
+        /// The field of [`Options`](crate::Options).
+        option: &'static str,
+        /// What holds.
+        old: String,
+        /// What was asked for.
+        new: String,
+    },
     /// The JWT of an account cannot be used.
     #[error("NATS server cannot take the JWT of an account: {problem}")]
     Account {

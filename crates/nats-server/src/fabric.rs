@@ -132,6 +132,11 @@ impl Fabric {
         }
     }
 
+    /// Other limits from now on.
+    pub(crate) fn set_limits(&mut self, limits: LocalLimits) {
+        self.limits = limits;
+    }
+
     /// The socket connection `key`, if it is one.
     #[inline]
     pub(crate) fn conn(&mut self, key: u32) -> Option<&mut Conn> {
@@ -178,6 +183,12 @@ impl Fabric {
             self.stats.subscriptions += 1;
         }
         id
+    }
+
+    /// The pattern and queue group of a subscription.
+    pub(crate) fn pattern(&self, id: SubId) -> Option<(&[u8], Option<&[u8]>)> {
+        let sub = self.subs.get(id)?;
+        self.routers.get(sub.account as usize)?.pattern(id)
     }
 
     /// Removes a subscription from routing and from its owner's table. A local reader is told `end`.

@@ -1,18 +1,18 @@
 //! What the loop thread and everybody else share: the bell, the local clients that have something to say, requests to
 //! the loop, and the published counters. Locks here are held for a few instructions and never while routing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
-use crate::auth::Authenticator;
 use crate::auth::operator::TrustedAccount;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
 use crate::monitor::rows::Question;
+use crate::options::Options;
+use crate::reload::Change;
 use crate::stats::SharedStats;
-use rustls::ServerConfig;
 
 /// The shared part of one server.
 pub(crate) struct Hub {
@@ -22,9 +22,11 @@ pub(crate) struct Hub {
     /// A receiver that had been near its limit has room again.
     drained: AtomicBool,
     stopping: AtomicBool,
+    /// Other settings wait to be taken over.
+    changing: AtomicBool,
     requests: Mutex<Requests>,
     pub(crate) stats: SharedStats,
-    pub(crate) limits: LocalLimits,
+    limits: SharedLimits,
 }
 
 /// Bounds of local clients.
@@ -40,16 +42,49 @@ pub(crate) struct LocalLimits {
     pub(crate) max_buffered: usize,
 }
 
+impl LocalLimits {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            max_payload: options.max_payload,
+            // Room for the verb, the sid, a reply of the same length and the sizes is the client's business; half a line
+            // is what a subject can have with a reply beside it.
+            max_subject: options.max_control_line / 2,
+            max_pending: options.max_pending,
+            max_msgs: options.local_max_pending_msgs,
+            max_buffered: options.max_buffered.max(options.max_pending),
+        }
+    }
+}
+
+/// The same, for all threads. They stand for themselves, so that it does no harm to see some of them before the others.
+struct SharedLimits {
+    max_payload: AtomicUsize,
+    max_subject: AtomicUsize,
+    max_pending: AtomicUsize,
+    max_msgs: AtomicUsize,
+    max_buffered: AtomicUsize,
+}
+
+impl SharedLimits {
+    fn new(limits: LocalLimits) -> Self {
+        let LocalLimits { max_payload, max_subject, max_pending, max_msgs, max_buffered } = limits;
+        Self {
+            max_payload: max_payload.into(),
+            max_subject: max_subject.into(),
+            max_pending: max_pending.into(),
+            max_msgs: max_msgs.into(),
+            max_buffered: max_buffered.into(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Requests {
     /// Local clients with commands, each at most once.
     ready: Vec<Arc<ClientQueue>>,
-    connect_urls: Option<Vec<String>>,
-    /// Certificates read anew, by number of the door.
-    certificates: Vec<(usize, Arc<ServerConfig>)>,
+    /// Other settings; several have become one.
+    change: Option<Box<Change>>,
     lame_duck: bool,
-    /// Who may connect from now on.
-    users: Option<Authenticator>,
     /// Accounts that are new or have changed; at most one entry for each.
     accounts: Vec<TrustedAccount>,
     /// Passwords that have been checked; at most one per connection.
@@ -63,10 +98,8 @@ struct Requests {
 /// What the loop found when the bell had rung.
 pub(crate) struct Heard {
     pub(crate) ready: Vec<Arc<ClientQueue>>,
-    pub(crate) connect_urls: Option<Vec<String>>,
-    pub(crate) certificates: Vec<(usize, Arc<ServerConfig>)>,
+    pub(crate) change: Option<Box<Change>>,
     pub(crate) lame_duck: bool,
-    pub(crate) users: Option<Authenticator>,
     pub(crate) accounts: Vec<TrustedAccount>,
     pub(crate) checked: Vec<Checked>,
     pub(crate) questions: Vec<Question>,
@@ -87,10 +120,32 @@ impl Hub {
             rung: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
             requests: Mutex::default(),
             stats: SharedStats::default(),
-            limits,
+            limits: SharedLimits::new(limits),
         }
+    }
+
+    /// The limits that hold now.
+    #[inline]
+    pub(crate) fn limits(&self) -> LocalLimits {
+        LocalLimits {
+            max_payload: self.limits.max_payload.load(Ordering::Relaxed),
+            max_subject: self.limits.max_subject.load(Ordering::Relaxed),
+            max_pending: self.limits.max_pending.load(Ordering::Relaxed),
+            max_msgs: self.limits.max_msgs.load(Ordering::Relaxed),
+            max_buffered: self.limits.max_buffered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Loop thread only: other limits from now on.
+    pub(crate) fn set_limits(&self, limits: LocalLimits) {
+        self.limits.max_payload.store(limits.max_payload, Ordering::Relaxed);
+        self.limits.max_subject.store(limits.max_subject, Ordering::Relaxed);
+        self.limits.max_pending.store(limits.max_pending, Ordering::Relaxed);
+        self.limits.max_msgs.store(limits.max_msgs, Ordering::Relaxed);
+        self.limits.max_buffered.store(limits.max_buffered, Ordering::Relaxed);
     }
 
     /// A local client has commands; the caller sees to it that it is not announced twice. False: the loop has ended.
@@ -109,24 +164,23 @@ impl Hub {
         open
     }
 
-    /// New addresses to tell the clients.
-    pub(crate) fn set_connect_urls(&self, urls: Vec<String>) {
-        lock(&self.requests).connect_urls = Some(urls);
-        self.ring();
-    }
-
-    /// Certificates for connections from now on.
-    pub(crate) fn set_certificates(&self, certificates: Vec<(usize, Arc<ServerConfig>)>) {
-        lock(&self.requests).certificates = certificates;
-        self.ring();
-    }
-
-    /// Other users may connect from now on. False: the loop has ended.
+    /// Other settings from now on. False: the loop has ended.
     #[must_use]
-    pub(crate) fn set_users(&self, users: Authenticator) -> bool {
+    pub(crate) fn change(&self, change: Change) -> bool {
         let open = {
             let mut requests = lock(&self.requests);
-            requests.users = Some(users);
+            if change.users.is_some() {
+                // The accounts that wait are known to whoever made the new list.
+                requests.accounts.clear();
+            }
+            if !requests.closed {
+                let change = match requests.change.take() {
+                    Some(earlier) => earlier.then(change),
+                    None => change,
+                };
+                requests.change = Some(Box::new(change));
+                self.changing.store(true, Ordering::Release);
+            }
             !requests.closed
         };
         self.ring();
@@ -202,6 +256,12 @@ impl Hub {
         self.rung.load(Ordering::Acquire)
     }
 
+    /// Do other settings wait? What was sent after they were asked for must not be acted on before they are taken over.
+    #[inline]
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::Acquire)
+    }
+
     /// Loop thread only, at its end: the local clients that nobody has heard, and no more after these.
     pub(crate) fn close(&self) -> Vec<Arc<ClientQueue>> {
         let mut requests = lock(&self.requests);
@@ -215,12 +275,11 @@ impl Hub {
         // The bell is reset before looking, so whatever comes later rings again.
         self.rung.store(false, Ordering::SeqCst);
         let mut requests = lock(&self.requests);
+        self.changing.store(false, Ordering::Release);
         Heard {
             ready: std::mem::take(&mut requests.ready),
-            connect_urls: requests.connect_urls.take(),
-            certificates: std::mem::take(&mut requests.certificates),
+            change: requests.change.take(),
             lame_duck: std::mem::take(&mut requests.lame_duck),
-            users: requests.users.take(),
             accounts: std::mem::take(&mut requests.accounts),
             checked: std::mem::take(&mut requests.checked),
             questions: std::mem::take(&mut requests.questions),

@@ -24,7 +24,7 @@
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
 //! time, `auth` decides who may connect (`jwt` reads and makes the documents for that), `permissions` what they may do,
 //! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `conf` reads
-//! options from a file.
+//! options from a file, `reload` finds out which of them may change while the server runs.
 
 mod auth;
 mod certs;
@@ -43,6 +43,7 @@ mod peer;
 mod permissions;
 mod proto;
 mod reactor;
+mod reload;
 mod router;
 mod server;
 mod slab;
@@ -55,6 +56,7 @@ pub use error::Error;
 pub use events::{CloseReason, ConnInfo, Events};
 pub use local::{HeaderBlock, LocalClient, LocalSubscription, Message, Subject, SubscriptionEnd};
 pub use options::{HandshakeFirst, MonitorOptions, OperatorOptions, Options, TlsOptions, WebSocketOptions};
+pub use reload::{Changed, Reloaded};
 pub use server::Server;
 pub use stats::Stats;
 pub use users::{Account, AllowResponses, NkeyUser, Permissions, Rules, User};

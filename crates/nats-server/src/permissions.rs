@@ -15,21 +15,21 @@ const MAX_DECISIONS: usize = 128;
 const MAX_REPLIES: usize = 4096;
 
 /// A line of a list: a subject, or a subject and a queue group, both with wildcards.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Entry {
     subject: Box<[u8]>,
     queue: Option<Box<[u8]>>,
 }
 
 /// A pair of lists.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct List {
     allow: Option<Vec<Entry>>,
     deny: Vec<Entry>,
 }
 
 /// Permissions in the form that is asked; shared by all connections of a user.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Compiled {
     publish: List,
     subscribe: List,
@@ -100,6 +100,11 @@ impl Guard {
             replies: ByteMap::with_hasher(keyed),
             keyed,
         }
+    }
+
+    /// Are these its permissions?
+    pub(crate) fn has(&self, rules: &Compiled) -> bool {
+        *self.rules == *rules
     }
 
     /// May it publish to this subject? Uses up one answer if that is why it may.

@@ -8,12 +8,14 @@ use mio::{Poll, Waker};
 
 use crate::auth::Authenticator;
 use crate::auth::operator::Trust;
+use crate::auth::replaced::Replaced;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
 use crate::monitor::{Bound, Monitor};
 use crate::options::Options;
-use crate::reactor::{Door, Reactor, WAKER};
+use crate::reactor::{Door, DoorTls, Reactor, WAKER};
+use crate::reload::{self, Change, Reloaded, Users};
 use crate::stats::Stats;
 use crate::users::NkeyUser;
 
@@ -21,14 +23,19 @@ use crate::users::NkeyUser;
 pub struct Server {
     /// Of the doors.
     addrs: Vec<SocketAddr>,
-    /// To read certificates again.
-    options: Arc<Options>,
+    current: Mutex<Current>,
     monitor_addr: Option<SocketAddr>,
     hub: Arc<Hub>,
-    /// In operator mode.
-    trust: Option<Arc<Trust>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     monitor: Mutex<Option<Monitor>>,
+}
+
+/// What holds now. Whoever changes it holds the lock until the loop has been told, so that of two changes the later one
+/// counts here and there.
+struct Current {
+    options: Arc<Options>,
+    /// In operator mode.
+    trust: Option<Arc<Trust>>,
 }
 
 impl Server {
@@ -47,16 +54,7 @@ impl Server {
         let monitor = options.monitor.as_ref().map(Bound::open).transpose()?;
         let poll = Poll::new().map_err(Error::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
-        let limits = LocalLimits {
-            max_payload: options.max_payload,
-            // Room for the verb, the sid, a reply of the same length and the sizes is the client's business; half a line
-            // is what a subject can have with a reply beside it.
-            max_subject: options.max_control_line / 2,
-            max_pending: options.max_pending,
-            max_msgs: options.local_max_pending_msgs,
-            max_buffered: options.max_buffered.max(options.max_pending),
-        };
-        let hub = Arc::new(Hub::new(waker, limits));
+        let hub = Arc::new(Hub::new(waker, LocalLimits::new(&options)));
         let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let port = addrs.first().map_or(0, SocketAddr::port);
         let monitor = match monitor {
@@ -69,10 +67,9 @@ impl Server {
             .map_err(Error::Start)?;
         Ok(Self {
             addrs,
-            options,
+            current: Mutex::new(Current { options, trust }),
             monitor_addr: monitor.as_ref().map(Monitor::addr),
             hub,
-            trust,
             thread: Mutex::new(Some(thread)),
             monitor: Mutex::new(monitor),
         })
@@ -103,9 +100,56 @@ impl Server {
         self.hub.stats.snapshot()
     }
 
+    /// The settings that hold now, with what [`set_nkeys`](Self::set_nkeys), [`update_account`](Self::update_account) and
+    /// [`set_connect_urls`](Self::set_connect_urls) have changed.
+    pub fn options(&self) -> Options {
+        (*lock(&self.current).options).clone()
+    }
+
+    /// Takes over other settings while connections stay open, as the NATS server does when its configuration is
+    /// reloaded: users and what they may do, accounts, token, TLS with certificates that are read again, documents of
+    /// accounts in operator mode, announced addresses, `max_connections`, `max_payload`, `max_control_line`,
+    /// `max_buffered`, `max_total_subscriptions`, times of PING, log-in and writing. All of it takes effect at once, in
+    /// the next round of the loop and before anything that arrives after this call.
+    ///
+    /// `options` replaces all that was set before, also by `set_nkeys` and the like; to change a part, begin with
+    /// [`options`](Self::options):
+    ///
+    /// ```
+    /// # use bacalhau_nats_server::{Error, Options, Server};
+    /// # fn main() -> Result<(), Error> {
+    /// # let server = Server::start(Options { host: "127.0.0.1".into(), port: 0, ..Options::default() })?;
+    /// let done = server.reload(Options { max_connections: 100, ..server.options() })?;
+    /// assert_eq!(done.changes[0].to_string(), "max_connections = 100");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Connections whose password or token is another one get `Authorization Violation`; those whose user is gone or in
+    /// another account are closed without a word; the others get their new permissions, and lose the subscriptions that
+    /// these do not allow. If there are more than `max_connections`, those who came last are closed.
+    ///
+    /// # Errors
+    /// [`Error::NotReloadable`] with the setting that cannot change while the server runs, [`Error::Option`] for settings
+    /// that cannot work: nothing has changed then. [`Error::Closed`].
+    pub fn reload(&self, options: Options) -> Result<Reloaded, Error> {
+        let mut current = lock(&self.current);
+        options.check()?;
+        let changes = reload::compare(&current.options, &options)?;
+        let doors = Door::certificates(&options)?;
+        self.take_over(&mut current, options, doors, Some(false))?;
+        if let Some(monitor) = &*lock(&self.monitor) {
+            monitor.follow(&current.options);
+        }
+        Ok(Reloaded { changes })
+    }
+
     /// Replaces the addresses announced to clients, and tells those connected that understand it.
     pub fn set_connect_urls(&self, urls: Vec<String>) {
-        self.hub.set_connect_urls(urls);
+        let mut current = lock(&self.current);
+        let options = Options { connect_urls: urls, ..(*current.options).clone() };
+        // Without users to judge it fails only after the end, when nobody is there to be told.
+        let _ = self.take_over(&mut current, options, Vec::new(), None);
     }
 
     /// Reads the certificates and keys again, for connections from now on; those that are open stay.
@@ -113,23 +157,54 @@ impl Server {
     /// # Errors
     /// [`Error::Option`] when they cannot be used; the former ones stay.
     pub fn reload_tls(&self) -> Result<(), Error> {
-        self.hub.set_certificates(Door::certificates(&self.options)?);
+        let mut current = lock(&self.current);
+        let options = (*current.options).clone();
+        let doors = Door::certificates(&options)?;
+        // The certificates are good; after the end nobody needs them.
+        let _ = self.take_over(&mut current, options, doors, None);
         Ok(())
     }
 
     /// Replaces the users with nkeys. Connections of those who are not among them any more end. From now on everybody
     /// must show credentials, also when the list is empty: who was the last to lose his key must not come back without
-    /// one. So connections of those who have shown none end too. It takes effect in the next round of the
-    /// loop, before anything that arrives after this call.
+    /// one. So connections of those who have shown none end too. Those who stay get their new permissions. It takes
+    /// effect in the next round of the loop, before anything that arrives after this call.
     ///
     /// # Errors
     /// [`Error::Option`] for keys or permissions that cannot be used, and with an operator; the former users stay then.
     /// [`Error::Closed`].
     pub fn set_nkeys(&self, nkeys: Vec<NkeyUser>) -> Result<(), Error> {
-        let options = Options { nkeys, closed: true, ..(*self.options).clone() };
+        let mut current = lock(&self.current);
+        let options = Options { nkeys, closed: true, ..(*current.options).clone() };
         options.check()?;
-        match self.hub.set_users(Authenticator::new(&options)?) {
-            true => Ok(()),
+        self.take_over(&mut current, options, Vec::new(), Some(true))
+    }
+
+    /// Hands settings that have been checked to the loop. `users`: users are judged anew, and those who may not stay are
+    /// told that they were revoked, or not.
+    fn take_over(
+        &self,
+        current: &mut Current,
+        options: Options,
+        doors: Vec<(usize, DoorTls)>,
+        users: Option<bool>,
+    ) -> Result<(), Error> {
+        let mut trust = current.trust.clone();
+        let users = match users {
+            Some(revoked) => {
+                let auth = Authenticator::new(&options)?;
+                trust = auth.trust().cloned();
+                let replaced = Replaced::between(&current.options, &options);
+                Some(Users { auth, replaced, revoked })
+            }
+            None => None,
+        };
+        let options = Arc::new(options);
+        match self.hub.change(Change { options: options.clone(), doors, users }) {
+            true => {
+                *current = Current { options, trust };
+                Ok(())
+            }
             false => Err(Error::Closed),
         }
     }
@@ -155,12 +230,21 @@ impl Server {
     /// [`Error::Account`] if there is no operator, it has not signed this JWT, or it cannot be used; [`Error::Closed`].
     pub fn update_account(&self, jwt: &str) -> Result<(), Error> {
         let refused = |problem| Error::Account { problem };
-        let trust = self
+        let mut current = lock(&self.current);
+        let trust = current
             .trust
             .as_ref()
             .ok_or_else(|| refused("this server has no operator; set the option `operator`".to_owned()))?;
-        match self.hub.put_account(trust.account(jwt).map_err(refused)?) {
-            true => Ok(()),
+        let account = trust.account(jwt).map_err(refused)?;
+        let mut options = (*current.options).clone();
+        if let Some(operator) = &mut options.operator {
+            operator.resolver.insert(account.key().to_owned(), jwt.to_owned());
+        }
+        match self.hub.put_account(account) {
+            true => {
+                current.options = Arc::new(options);
+                Ok(())
+            }
             false => Err(Error::Closed),
         }
     }

@@ -4,10 +4,12 @@
 pub(crate) mod failures;
 pub(crate) mod nkey;
 pub(crate) mod operator;
+pub(crate) mod replaced;
 mod secret;
 pub(crate) mod slow;
+mod standing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -19,6 +21,8 @@ use crate::users::{NkeyUser, Permissions, User};
 use nkey::{PublicKey, Role};
 use operator::{Accounts, Caller, Pass, Trust, TrustedAccount};
 use secret::Secret;
+
+pub(crate) use standing::{Member, Standing};
 
 /// Name of the account of users that are in no other, and of local clients. Its number is 0.
 pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
@@ -51,6 +55,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Authenticator {
     /// Names by number.
     accounts: Vec<Arc<str>>,
+    /// Numbers of accounts that are not there any more.
+    retired: HashSet<u32>,
     token: Option<Secret>,
     users: HashMap<String, (Secret, Identity)>,
     nkeys: HashMap<PublicKey, Identity>,
@@ -69,6 +75,7 @@ impl Authenticator {
     pub(crate) fn new(options: &Options) -> Result<Authenticator, Error> {
         let mut book = Authenticator {
             accounts: vec![GLOBAL_ACCOUNT.into()],
+            retired: HashSet::new(),
             token: None,
             users: HashMap::new(),
             nkeys: HashMap::new(),
@@ -151,19 +158,6 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Is this still whom it was when it was let in? Users of operator mode are judged elsewhere.
-    pub(crate) fn still_knows(&self, user: &str, had_to_prove: bool) -> bool {
-        match (had_to_prove, user) {
-            (false, _) => self.nobody.is_some(),
-            // A token has no name.
-            (true, "") => self.token.is_some(),
-            (true, user) => {
-                let key = PublicKey::parse(user, Role::User);
-                self.users.contains_key(user) || key.is_some_and(|key| self.nkeys.contains_key(&key))
-            }
-        }
-    }
-
     /// The name of an account.
     pub(crate) fn account(&self, number: u32) -> Arc<str> {
         self.accounts.get(number as usize).cloned().unwrap_or_else(|| GLOBAL_ACCOUNT.into())
@@ -206,6 +200,7 @@ impl Authenticator {
         if number as usize == self.accounts.len() {
             self.accounts.push(name);
         }
+        self.retired.remove(&number);
         Some(number)
     }
 
@@ -219,12 +214,12 @@ impl Authenticator {
         self.nobody.as_ref()
     }
 
-    /// Judges a client whose certificate says who it is: the first name that is a user's. A CONNECT may name the user
-    /// too, but no other.
+    /// Judges a client whose certificate says who it is: the first name that is a user's, whatever CONNECT says. If that
+    /// user has a password, it is asked for, too.
     pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[String]) -> Verdict {
-        let user = names.iter().find_map(|name| self.users.get(name).map(|(_, identity)| identity));
-        let agrees = |identity: &&Identity| given(&offered.user).is_none_or(|name| *name == *identity.user);
-        user.filter(agrees).cloned().map_or(Verdict::Refused, Verdict::Accepted)
+        let user = names.iter().find_map(|name| self.users.get(name));
+        let Some((secret, identity)) = user else { return Verdict::Refused };
+        verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity)
     }
 
     /// Judges what a client shows.

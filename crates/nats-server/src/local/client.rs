@@ -70,7 +70,7 @@ impl LocalClient {
             headers,
             payload: payload.into(),
         };
-        let limit = self.inner.queue.hub().limits.max_payload;
+        let limit = self.inner.queue.hub().limits().max_payload;
         if message.size() > limit {
             return Err(Error::PayloadTooLarge { size: message.size(), limit });
         }
@@ -157,7 +157,7 @@ impl LocalClient {
             return Err(invalid(what, text, "it must not be empty or have blanks or line ends"));
         }
         // A longer one could not be written to a socket client in a line that it accepts.
-        if text.len() > self.inner.queue.hub().limits.max_subject {
+        if text.len() > self.inner.queue.hub().limits().max_subject {
             return Err(invalid(what, text, "it is longer than a protocol line may be"));
         }
         Ok(())

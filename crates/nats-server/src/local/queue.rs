@@ -64,7 +64,7 @@ impl ClientQueue {
             Command::Publish(message) => message.size(),
             _ => 0,
         };
-        self.add(command, size + COMMAND_COST, self.hub.limits.max_pending)
+        self.add(command, size + COMMAND_COST, self.hub.limits().max_pending)
     }
 
     /// Queues the end of something; never refused for lack of room, since each can come only once.

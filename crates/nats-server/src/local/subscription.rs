@@ -123,7 +123,7 @@ impl LocalSubscription {
     /// A queue with the loop's end.
     pub(crate) fn new(sid: u64, client: &LocalClient) -> (Self, Receiver) {
         let hub = client.queue().hub();
-        let (to, from) = mpsc::channel(hub.limits.max_msgs);
+        let (to, from) = mpsc::channel(hub.limits().max_msgs);
         let shared = Arc::new(Shared {
             bytes: AtomicUsize::new(0),
             congested: AtomicBool::new(false),
@@ -169,7 +169,7 @@ impl LocalSubscription {
         let size = message.size();
         let bytes = self.shared.bytes.fetch_sub(size, Ordering::Relaxed).saturating_sub(size);
         let waiting = self.from.as_ref().map_or(0, mpsc::Receiver::len);
-        let limits = &self.shared.hub.limits;
+        let limits = self.shared.hub.limits();
         if waiting < limits.max_msgs / 2
             && bytes < limits.max_pending / 2
             && self.shared.congested.swap(false, Ordering::AcqRel)

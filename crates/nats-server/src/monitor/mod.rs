@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::error::Error;
-use crate::hub::Hub;
+use crate::hub::{Hub, lock};
 use crate::options::{MonitorOptions, Options};
 
 use text::Clock;
@@ -38,7 +38,10 @@ const LISTINGS: usize = 4;
 struct State {
     hub: Arc<Hub>,
     clock: Clock,
+    /// As they were at the start; see `shown`.
     facts: Facts,
+    /// After a reload.
+    shown: std::sync::Mutex<Arc<Facts>>,
     meter: process::Meter,
     counts: http::Counts,
     listings: Arc<Semaphore>,
@@ -55,6 +58,9 @@ pub(crate) struct Bound {
 /// The running thread. Dropping it ends it.
 pub(crate) struct Monitor {
     addr: SocketAddr,
+    /// Of the client listener.
+    port: u16,
+    state: Arc<State>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -85,9 +91,12 @@ impl Monitor {
     ) -> Result<Monitor, Error> {
         let Bound { listener, addr } = bound;
         let clock = Clock::new();
+        let facts =
+            || Facts::new(options, identity.clone(), port, addr.port(), clock.started(), clock.started());
         let state = Arc::new(State {
             hub,
-            facts: Facts::new(options, identity, port, addr.port(), clock.started()),
+            facts: facts(),
+            shown: std::sync::Mutex::new(Arc::new(facts())),
             clock,
             meter: process::Meter::default(),
             counts: http::Counts::default(),
@@ -103,9 +112,20 @@ impl Monitor {
         };
         let thread = std::thread::Builder::new()
             .name("nats-monitor".to_owned())
-            .spawn(move || runtime.block_on(http::serve(listener, state, stopped)))
+            .spawn({
+                let state = state.clone();
+                move || runtime.block_on(http::serve(listener, state, stopped))
+            })
             .map_err(Error::Start)?;
-        Ok(Monitor { addr, stop, thread: Some(thread) })
+        Ok(Monitor { addr, port, state, stop, thread: Some(thread) })
+    }
+
+    /// Shows other settings from now on.
+    pub(crate) fn follow(&self, options: &Options) {
+        let State { facts, clock, .. } = &*self.state;
+        let identity = (facts.server_id.clone(), facts.server_name.clone());
+        let facts = Facts::new(options, identity, self.port, self.addr.port(), clock.started(), clock.now());
+        *lock(&self.state.shown) = Arc::new(facts);
     }
 
     /// The address really listened on.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::{process, text};
+use crate::hub::lock;
 use crate::options::Options;
 use crate::proto::info::COMPATIBLE_VERSION;
 
@@ -15,7 +16,7 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// What stays the same while the server runs. Settings are named one by one, so that a new one is not shown unless
+/// What stays the same until the settings are reloaded. Settings are named one by one, so that a new one is not shown unless
 /// somebody has thought about whether it may be.
 #[derive(Serialize)]
 pub(super) struct Facts {
@@ -86,6 +87,7 @@ impl Facts {
         port: u16,
         http_port: u16,
         start: String,
+        config_load_time: String,
     ) -> Facts {
         let (tls, monitor) = (options.tls.as_ref(), options.monitor.clone().unwrap_or_default());
         let tls_timeout = tls.map_or(2.0, |tls| tls.timeout.as_secs_f64());
@@ -123,7 +125,7 @@ impl Facts {
             jetstream: Nothing {},
             tls_timeout: Whole(tls_timeout),
             write_deadline: options.write_deadline.as_nanos(),
-            config_load_time: start.clone(),
+            config_load_time,
             start,
         }
     }
@@ -145,9 +147,9 @@ impl ByKind {
 }
 
 #[derive(Serialize)]
-pub(super) struct Varz<'a> {
+pub(super) struct Varz {
     #[serde(flatten)]
-    facts: &'a Facts,
+    facts: Arc<Facts>,
     now: String,
     uptime: String,
     mem: u64,
@@ -182,10 +184,10 @@ pub(super) struct Varz<'a> {
 }
 
 /// The answer of now.
-pub(super) fn varz(state: &State) -> Varz<'_> {
+pub(super) fn varz(state: &State) -> Varz {
     let stats = state.hub.stats.snapshot();
     Varz {
-        facts: &state.facts,
+        facts: lock(&state.shown).clone(),
         now: state.clock.now(),
         uptime: text::long(state.clock.uptime()),
         mem: process::resident(),

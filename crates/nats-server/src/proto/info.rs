@@ -117,6 +117,11 @@ impl Info {
         }
     }
 
+    /// Other settings from now on.
+    pub(crate) fn follow(&mut self, options: &Options) {
+        self.max_payload = options.max_payload;
+    }
+
     /// The protocol line for one connection.
     pub(crate) fn line(&self, reader: Reader) -> Vec<u8> {
         let mut info = self.clone();

@@ -59,6 +59,11 @@ pub(crate) fn subscribe_denied(subject: &[u8], queue: Option<&[u8]>) -> String {
     }
 }
 
+/// A subscription is taken away, for its subject, or its queue, is not the client's to use any more.
+pub(crate) fn subscription_removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
+    format!("{} (sid {})", subscribe_denied(subject, queue), quoted(sid))
+}
+
 /// Subjects that only servers use among themselves.
 pub(crate) fn is_reserved_subject(subject: &[u8]) -> bool {
     subject.starts_with(b"$NRG.") || subject.starts_with(b"_GR_.")

@@ -59,6 +59,7 @@ impl Reactor {
     fn welcome(&mut self, door: usize, socket: TcpStream, addr: SocketAddr) {
         // Small replies must not wait for the peer's acknowledgement; without this the server only gets slower.
         let _ = socket.set_nodelay(true);
+        self.hear_change();
         let full = self.fabric.stats.connections >= self.options.max_connections as u64;
         self.last_cid += 1;
         let fabric = &self.fabric;

@@ -20,6 +20,9 @@ const FIRST: usize = usize::MAX - 1;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 65_535;
 
+/// Encryption of a listener: its settings, and what was read from its files. `None`: there is none.
+pub(crate) type DoorTls = Option<(TlsOptions, Arc<ServerConfig>)>;
+
 /// A listener.
 pub(crate) struct Door {
     /// `None` once nobody may come in any more.
@@ -29,8 +32,7 @@ pub(crate) struct Door {
     pub(crate) ready: bool,
     /// But not before this time.
     pub(crate) not_before: Option<Instant>,
-    /// Encryption and its settings.
-    pub(crate) tls: Option<(TlsOptions, Arc<ServerConfig>)>,
+    pub(crate) tls: DoorTls,
     /// NATS inside WebSocket frames: which pages may connect, and the time for their HTTP request.
     pub(crate) web: Option<(Origins, Duration)>,
 }
@@ -52,10 +54,7 @@ impl Door {
 
     fn open(host: &str, port: u16, option: &'static str, tls: Option<&TlsOptions>) -> Result<Door, Error> {
         let failed = |source| Error::Listen { address: format!("{host}:{port}"), source };
-        let tls = match tls {
-            Some(tls) => Some((tls.clone(), certs::server_config(option, tls)?)),
-            None => None,
-        };
+        let tls = Door::encryption(option, tls)?;
         let listener = TcpListener::bind((host, port)).map_err(failed)?;
         // The library's own backlog is short, and when it overflows the kernel keeps no trace of those who wait: they
         // would wait for INFO for ever. The kernel cuts this down to what it allows.
@@ -86,16 +85,20 @@ impl Door {
         FIRST.checked_sub(token.0).filter(|number| *number < MAX_DOORS)
     }
 
-    /// Reads the certificates of a door again, as `all` did.
+    fn encryption(option: &'static str, tls: Option<&TlsOptions>) -> Result<DoorTls, Error> {
+        tls.map(|tls| Ok((tls.clone(), certs::server_config(option, tls)?))).transpose()
+    }
+
+    /// The encryption of all doors, by number, with certificates that are read now.
     ///
     /// # Errors
     /// [`Error::Option`] for certificates that cannot be used.
-    pub(crate) fn certificates(options: &Options) -> Result<Vec<(usize, Arc<ServerConfig>)>, Error> {
-        let client = options.tls.as_ref().map(|tls| (0, "tls", tls));
-        let web = options.websocket.as_ref().and_then(|web| web.tls.as_ref());
-        let web = web.map(|tls| (1, "websocket.tls", tls));
-        let read = |(number, option, tls)| Ok((number, certs::server_config(option, tls)?));
-        client.into_iter().chain(web).map(read).collect()
+    pub(crate) fn certificates(options: &Options) -> Result<Vec<(usize, DoorTls)>, Error> {
+        let mut doors = vec![(0, Door::encryption("tls", options.tls.as_ref())?)];
+        if let Some(web) = &options.websocket {
+            doors.push((1, Door::encryption("websocket.tls", web.tls.as_ref())?));
+        }
+        Ok(doors)
     }
 
     /// Must clients encrypt?

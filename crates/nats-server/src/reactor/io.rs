@@ -68,8 +68,11 @@ impl Reactor {
                 conn.readable = more || conn.read_closed;
                 conn.active = true;
                 conn.held_back = false;
-                self.feed(key, buffer.get(..count).unwrap_or_default());
-                self.turn_over(key, count);
+                self.hear_change();
+                if self.fabric.conn(key).is_some_and(|conn| !conn.is_closing()) {
+                    self.feed(key, buffer.get(..count).unwrap_or_default());
+                    self.turn_over(key, count);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => conn.readable = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => self.make_ready(key),
@@ -149,7 +152,7 @@ impl Reactor {
     }
 
     fn flush(&mut self, key: u32) {
-        let (now, pool, limits) = (self.fabric.now, &mut self.fabric.pool, self.hub.limits);
+        let (now, pool, limits) = (self.fabric.now, &mut self.fabric.pool, self.hub.limits());
         let Some(conn) = self.fabric.peers.get_mut(key).and_then(Peer::socket) else { return };
         conn.touched = false;
         if conn.linger_until.is_some() {

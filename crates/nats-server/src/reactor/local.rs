@@ -71,7 +71,9 @@ impl Reactor {
             let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) else { return };
             if local.backlog.is_empty() {
                 local.queue.take(&mut local.backlog);
+                self.hear_change();
             }
+            let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) else { return };
             let Some(command) = local.backlog.pop_front() else {
                 if local.backlog.capacity() > MAX_COMMANDS {
                     local.backlog = Default::default();

@@ -82,9 +82,14 @@ impl Reactor {
         self.make_ready(checked.key);
     }
 
+    /// Bytes of the longest WebSocket frame of a client that has logged in.
+    pub(super) fn longest_frame(&self) -> usize {
+        self.options.max_payload.saturating_add(self.options.max_control_line).saturating_mul(2)
+    }
+
     fn let_in(&mut self, key: u32, login: Login) {
         let Login { connect, behaviour, identity } = login;
-        let frame = self.options.max_payload.saturating_add(self.options.max_control_line).saturating_mul(2);
+        let frame = self.longest_frame();
         if behaviour.no_responders && !behaviour.headers {
             return self.close_with(key, Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
         }

@@ -14,6 +14,7 @@ mod login;
 mod opening;
 mod park;
 mod relief;
+mod reload;
 mod session;
 mod snapshot;
 mod standing;
@@ -37,7 +38,7 @@ use crate::hub::Hub;
 use crate::options::Options;
 use crate::proto::info::{Info, Reader, Tls};
 
-pub(crate) use door::Door;
+pub(crate) use door::{Door, DoorTls};
 use lame_duck::LameDuck;
 pub(crate) use opening::Opening;
 pub(crate) use turns::FIRST_READ;
@@ -104,7 +105,7 @@ impl Reactor {
             info: Info::new(&options, port),
             closed: snapshot::ClosedRing::new(options.monitor.is_some()),
             options,
-            fabric: Fabric::new(hub.limits, auth.accounts(), now),
+            fabric: Fabric::new(hub.limits(), auth.accounts(), now),
             hub,
             buffer: vec![0; READ_BUFFER],
             turns: turns::Turns::default(),
@@ -235,6 +236,9 @@ impl Reactor {
         for checked in heard.checked {
             self.password_checked(checked);
         }
+        if let Some(change) = heard.change {
+            self.reload(*change);
+        }
         for account in heard.accounts {
             self.account_changed(account);
         }
@@ -243,18 +247,6 @@ impl Reactor {
         }
         for question in heard.questions {
             self.answer(question);
-        }
-        if let Some(urls) = heard.connect_urls {
-            self.info.connect_urls = urls;
-            self.inform_all();
-        }
-        for (number, certificates) in heard.certificates {
-            if let Some((_, config)) = self.doors.get_mut(number).and_then(|door| door.tls.as_mut()) {
-                *config = certificates;
-            }
-        }
-        if let Some(auth) = heard.users {
-            self.users_changed(auth);
         }
         if heard.lame_duck {
             self.begin_lame_duck();

@@ -62,7 +62,7 @@ impl Reactor {
         if !self.leaving.is_empty() {
             self.go_on_leaving();
         }
-        if self.fabric.buffered() > self.hub.limits.max_buffered {
+        if self.fabric.buffered() > self.hub.limits().max_buffered {
             self.drop_largest();
         }
         // Also those who were found too slow outside of anybody's turn.
@@ -100,7 +100,7 @@ impl Reactor {
         }
         holders.sort_unstable();
         let (mut dropped, before) = (0, self.fabric.buffered());
-        let limit = self.hub.limits.max_buffered;
+        let limit = self.hub.limits().max_buffered;
         for (Reverse(held), key) in holders {
             if held == 0 || self.fabric.buffered() <= limit / 4 * 3 {
                 break;

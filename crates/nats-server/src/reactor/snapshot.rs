@@ -139,7 +139,7 @@ impl Reactor {
         let count = slot(self.fabric.accounts() as u64);
         let end = from.saturating_add(SLOTS).min(count);
         let rows = (from..end).filter_map(|number| {
-            let interest = self.fabric.interest(number)?;
+            let interest = self.fabric.interest(number).filter(|_| self.auth.has_account(number))?;
             Some(AccountRow { name: self.auth.account(number), interest })
         });
         Page { rows: rows.collect(), next: (end < count).then_some(u64::from(end)) }

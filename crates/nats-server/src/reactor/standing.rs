@@ -1,9 +1,9 @@
 //! The standing of connected users in operator mode: how many an account has, until when they may stay, and what
 //! becomes of them when the document of their account is replaced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authenticator;
 use crate::auth::operator::{Caller, Expiry, Pass, Refusal, TrustedAccount, unix_now};
 use crate::events::CloseReason;
 use crate::proto::text;
@@ -89,11 +89,15 @@ impl Reactor {
             let Some(conn) = self.fabric.conn(key) else { continue };
             if conn.connected && conn.account == number && !conn.is_closing() {
                 members.push((conn.cid, key));
-                self.judge_again(key);
+                self.judge_again(key, false);
             }
         }
+        self.close_above_limit(number, members);
+    }
+
+    /// Closes those of an account's members (connection and key) that are too many. Those who came last go first.
+    pub(super) fn close_above_limit(&mut self, number: u32, mut members: Vec<(u64, u32)>) {
         let Some(limit) = self.auth.connection_limit(number) else { return };
-        // Those who came last go first.
         members.sort_unstable();
         while self.members.count(number) > limit {
             let Some((_, key)) = members.pop() else { return };
@@ -102,25 +106,9 @@ impl Reactor {
         }
     }
 
-    /// Other users may connect than before: those who may not any more are cut off.
-    pub(super) fn users_changed(&mut self, auth: Authenticator) {
-        self.auth = auth;
-        for key in self.fabric.peers.keys() {
-            let Some(conn) = self.fabric.conn(key) else { continue };
-            if conn.is_closing() || conn.must_authenticate {
-                continue;
-            }
-            if !self.auth.still_knows(&conn.user, conn.has_proved) {
-                tracing::info!(
-                    cid = conn.cid, addr = %conn.addr, user = &*conn.user,
-                    "NATS server: a connection is ended, for its user may not connect any more"
-                );
-                self.close_with(key, Some(text::USER_REVOKED), CloseReason::Revocation);
-            }
-        }
-    }
-
-    fn judge_again(&mut self, key: u32) {
+    /// A user of operator mode is judged by what is known of its account now: because of the account's new document, or
+    /// because everything was read again (`reloaded`).
+    pub(super) fn judge_again(&mut self, key: u32, reloaded: bool) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let Some(pass) = conn.pass.clone() else { return };
         let caller = Caller {
@@ -132,28 +120,35 @@ impl Reactor {
         let Some(accounts) = self.auth.operator() else { return };
         let renewed = accounts.admit(pass.claims().clone(), &caller);
         let Some(conn) = self.fabric.conn(key) else { return };
-        let same = |new: &Pass| new.permissions() == pass.permissions();
-        match renewed.map(|identity| identity.pass) {
-            Ok(Some(new)) if same(&new) => {
-                conn.pass = Some(new);
+        let failure = CloseReason::AuthenticationFailure;
+        match renewed {
+            Ok(identity) => {
+                let same = |new: &Arc<Pass>| new.scope() == pass.scope();
+                if !identity.pass.as_ref().is_some_and(same) {
+                    // The key that signed for it is now for something else. Without a word, so that it comes back.
+                    return self.close_with(key, None, failure);
+                }
+                conn.pass.clone_from(&identity.pass);
                 self.note_expiry(key);
+                self.renew(key, identity);
             }
-            // Its subscriptions were allowed by other rules. Without a word, so that it comes back at once.
-            Ok(_) => self.close_with(key, None, CloseReason::Revocation),
             Err(refusal) => {
                 let (text, reason) = match &refusal {
-                    Refusal::Revoked => (text::USER_REVOKED, CloseReason::Revocation),
+                    Refusal::Revoked => (Some(text::USER_REVOKED), CloseReason::Revocation),
                     Refusal::UserExpired | Refusal::TimeOfDay => {
-                        (text::USER_EXPIRED, CloseReason::AuthenticationExpired)
+                        (Some(text::USER_EXPIRED), CloseReason::AuthenticationExpired)
                     }
-                    Refusal::AccountExpired => (text::ACCOUNT_EXPIRED, CloseReason::AuthenticationExpired),
-                    _ => (text::AUTHORIZATION, CloseReason::Revocation),
+                    Refusal::AccountExpired if !reloaded => {
+                        (Some(text::ACCOUNT_EXPIRED), CloseReason::AuthenticationExpired)
+                    }
+                    Refusal::UnknownSigner(_) => (None, failure),
+                    _ => (Some(text::AUTHORIZATION), failure),
                 };
                 tracing::info!(
                     cid = conn.cid, addr = %conn.addr, user = &*conn.user, %refusal,
                     "NATS server: a new JWT of its account ends the connection of a user"
                 );
-                self.close_with(key, Some(text), reason);
+                self.close_with(key, text, reason);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The same bytes to this server and to the reference server named by `NATS_SERVER_BIN`; both must say the same.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use crate::reload::ports;
 use crate::support::{Raw, eventually, server};
 use crate::wire::conversations;
 
@@ -14,15 +15,23 @@ pub(crate) struct Reference {
 
 impl Reference {
     pub(crate) fn start(binary: &str, more: &[&str]) -> Self {
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // It chooses the port itself: one that is only free now may be another test's when it starts.
+        let folder = tempfile::tempdir().unwrap();
         let child = Command::new(binary)
-            .args(["-a", "127.0.0.1", "-p", &addr.port().to_string()])
+            .args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder.path().to_str().unwrap()])
             .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        eventually("reference server listens", || TcpStream::connect(addr).is_ok());
+        let mut found = None;
+        eventually("reference server listens", || {
+            found = ports(folder.path(), &child);
+            found.is_some()
+        });
+        let url = found.unwrap()["nats"][0].as_str().unwrap().to_owned();
+        let addr = url.strip_prefix("nats://").unwrap().parse().unwrap();
+        drop(TcpStream::connect(addr).unwrap());
         Self { child, addr }
     }
 }

@@ -106,7 +106,7 @@ fn it_logs_writes_its_files_and_ends_in_order() {
     });
 
     program.signal("reload");
-    eventually("an answer to reload", || program.log().contains("[ERR] Failed to reload"));
+    eventually("an answer to reload", || program.log().contains("[INF] Reloaded server configuration"));
     std::fs::rename(program.folder.join("log"), program.folder.join("log.1")).unwrap();
     program.signal("reopen");
     eventually("a new log", || program.log().contains("File log re-opened"));
@@ -120,6 +120,29 @@ fn it_logs_writes_its_files_and_ends_in_order() {
     assert!(program.end().success());
     assert!(program.log().contains("Server Exiting.."));
     assert!(!program.ports_file().exists() && !program.folder.join("pid").exists());
+}
+
+#[test]
+fn flags_count_more_than_the_file_at_a_reload_too() {
+    let program = Program::start("flags", "max_payload: 100", &["--max_payload", "200", "-D"]);
+    let mut raw = program.open();
+    assert!(raw.until("\r\n").contains("\"max_payload\":200,"));
+    let reloads = |log: String| log.matches("Reloaded server configuration").count();
+    std::fs::write(program.folder.join("c.conf"), "max_payload: 300\nport: 1\ndebug: false\nping_max: 7")
+        .unwrap();
+    program.signal("reload");
+    eventually("it is reloaded", || reloads(program.log()) == 1);
+    let log = program.log();
+    assert!(log.contains("[INF] Reloaded: ping_max = 7"), "{log}");
+    assert!(!log.contains("Reloaded: debug") && !log.contains("Reloaded: max_payload"), "{log}");
+    assert!(program.open().until("\r\n").contains("\"max_payload\":200,"));
+    // A file that is broken changes nothing.
+    std::fs::write(program.folder.join("c.conf"), "max_payload: 300\nping_max: 9\ndebug: [").unwrap();
+    program.signal("reload");
+    eventually("it is refused", || program.log().contains("[ERR] Failed to reload server configuration: "));
+    assert!(!program.log().contains("ping_max = 9"));
+    raw.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+    raw.until("PONG\r\n");
 }
 
 #[test]

@@ -69,9 +69,25 @@ impl Raw {
             let mut buffer = [0; 65536];
             match self.stream.read(&mut buffer) {
                 Ok(count) if count > 0 => self.seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => {
                     panic!("{other:?} instead of {end:?} after {:?}", String::from_utf8_lossy(&self.seen))
                 }
+            }
+        }
+    }
+
+    /// Everything up to and with `end`, or to the end of the stream, and whether it was that.
+    pub(crate) fn until_or_end(&mut self, end: &str) -> (String, bool) {
+        loop {
+            if find(&self.seen, end.as_bytes()).is_some() {
+                return (self.until(end), false);
+            }
+            let mut buffer = [0; 65536];
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => self.seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                _ => return (self.rest(), true),
             }
         }
     }

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::certs::Certs;
+use crate::reload::{Program, binaries};
 use crate::support::{PATIENCE, Raw, eventually, options};
 
 const CONNECT: &str =
@@ -176,7 +177,7 @@ fn a_certificate_can_be_the_user() {
     certs.client("by-name", None);
     certs.client("by-mail", Some("by@mail"));
     certs.client("nobody", None);
-    let users = vec![User::new("CN=by-name", ""), User::new("by@mail", "never asked for")];
+    let users = vec![User::new("CN=by-name", ""), User::new("by@mail", "p")];
     let tls = TlsOptions { verify_and_map: true, ..verified(&certs) };
     let server = Server::start(Options { tls: Some(tls), users, ..options() }).unwrap();
     let try_as = |name, connect: &str| {
@@ -185,10 +186,11 @@ fn a_certificate_can_be_the_user() {
         client.until("PONG\r\n")
     };
     assert!(try_as("by-name", CONNECT).ends_with("PONG\r\n"));
-    assert!(try_as("by-mail", CONNECT).ends_with("PONG\r\n"));
+    let with_password = CONNECT.replace("\"verbose\"", "\"pass\":\"p\",\"verbose\"");
+    assert!(try_as("by-mail", &with_password).ends_with("PONG\r\n"));
+    assert!(try_as("by-mail", CONNECT).contains("-ERR 'Authorization Violation'"));
     assert!(try_as("nobody", CONNECT).contains("-ERR 'Authorization Violation'"));
-    let claims =
-        CONNECT.replace("\"verbose\"", "\"user\":\"by@mail\",\"pass\":\"never asked for\",\"verbose\"");
+    let claims = CONNECT.replace("\"verbose\"", "\"user\":\"by@mail\",\"pass\":\"p\",\"verbose\"");
     assert!(
         try_as("by-name", &claims).contains("-ERR 'Authorization Violation'"),
         "no other user than its own"
@@ -256,4 +258,96 @@ fn certificates_are_read_again_and_open_connections_stay() {
     assert!(new.until("PONG\r\n").ends_with("PONG\r\n"));
     old.send("PING\r\n");
     assert!(old.until("PONG\r\n").ends_with("PONG\r\n"));
+}
+
+#[test]
+fn encryption_comes_changes_and_goes_while_connections_stay() {
+    let certs = Certs::new();
+    certs.client("ann", None);
+    let server = Server::start(options()).unwrap();
+    let with = |tls: Option<TlsOptions>| Options { tls, ..server.options() };
+    let mut plain = Raw::connected(server.addr(), "{\"verbose\":false}");
+    server.reload(with(Some(tls(&certs)))).unwrap();
+    let (info, mut encrypted) = info_first(server.addr(), certs.client_config(None));
+    assert!(info.contains("\"tls_required\":true") && !info.contains("tls_verify"), "{info}");
+    encrypted.send(CONNECT);
+    encrypted.until("PONG\r\n");
+    // Now clients must show certificates, and shake hands first.
+    server
+        .reload(with(Some(TlsOptions { handshake_first: HandshakeFirst::Always, ..verified(&certs) })))
+        .unwrap();
+    let connect = |name: Option<&str>| {
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        let mut client = Encrypted::over(stream, certs.client_config(name));
+        client.send(CONNECT);
+        client.until("PONG\r\n")
+    };
+    assert!(!connect(None).contains("PONG"));
+    assert!(connect(Some("ann")).contains("\"tls_verify\":true"));
+    // What cannot be read changes nothing.
+    let broken = TlsOptions { key_file: certs.path("ca.pem"), ..tls(&certs) };
+    assert!(server.reload(with(Some(broken))).is_err());
+    assert!(!connect(None).contains("PONG") && connect(Some("ann")).contains("PONG"));
+    server.reload(with(None)).unwrap();
+    let mut new = Raw::connected(server.addr(), "{\"verbose\":false}");
+    encrypted.send("PING\r\n");
+    assert!(encrypted.until("PONG\r\n").ends_with("PONG\r\n"));
+    for raw in [&mut plain, &mut new] {
+        raw.send("PING\r\n");
+        raw.until("PONG\r\n");
+    }
+}
+
+#[test]
+fn a_handshake_that_has_begun_when_encryption_goes_ends() {
+    let certs = Certs::new();
+    let server = serve(TlsOptions { timeout: Duration::from_millis(200), ..tls(&certs) });
+    let mut half = Raw::open(server.addr());
+    half.until("\r\n");
+    server.reload(Options { tls: None, ..server.options() }).unwrap();
+    half.send([22, 3, 1, 2, 0, 1]);
+    assert_eq!(half.rest(), "");
+    eventually("nobody is left", || server.stats().connections == 0);
+}
+
+#[test]
+fn users_who_are_their_certificates_at_a_reload() {
+    let certs = Certs::new();
+    let names = ["gone", "narrowed", "renewed", "same"];
+    for name in names {
+        certs.client(name, Some(&format!("{name}@mail")));
+    }
+    let file = |name| certs.path(name).display().to_string();
+    let tls = format!(
+        "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify_and_map: true }}",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem")
+    );
+    let with = |users: &str| format!("{tls}\nauthorization {{ users: [{users}] }}");
+    let old = "{user: \"gone@mail\"}, {user: \"narrowed@mail\"}, {user: \"renewed@mail\", password: p}, {user: \"same@mail\"}";
+    let new = "{user: \"same@mail\"}, {user: \"renewed@mail\", password: q}, \
+               {user: \"narrowed@mail\", permissions: {subscribe: y}}";
+    let lost = "-ERR 'Permissions Violation for Subscription to \"x\" (sid \"1\")'\r\nPONG\r\n";
+    for binary in binaries() {
+        let program = Program::start(&binary, &with(old));
+        let mut open = names.map(|name| {
+            let (_, mut client) = info_first(program.addr("nats"), certs.client_config(Some(name)));
+            // The certificate counts, and not what else is said.
+            let pass = if name == "renewed" { "p" } else { "" };
+            let connect = format!("{{\"verbose\":false,\"user\":\"gone@mail\",\"pass\":\"{pass}\"}}");
+            client.send(&format!("CONNECT {connect}\r\nSUB x 1\r\nPING\r\n"));
+            let said = client.until("PONG\r\n");
+            assert!(said.ends_with("PONG\r\n"), "{name} {binary}: {said}");
+            client
+        });
+        let said = program.reload(&with(new));
+        assert!(said.contains("Reloaded: tls = enabled"), "{binary}: {said}");
+        for (client, told) in
+            open.iter_mut().zip(["", lost, "-ERR 'Authorization Violation'\r\n", "PONG\r\n"])
+        {
+            client.send("PING\r\n");
+            assert_eq!(client.until("PONG\r\n"), told, "{binary}");
+        }
+    }
 }

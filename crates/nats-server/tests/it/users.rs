@@ -1,5 +1,7 @@
 //! Users that change while the server runs.
 
+use std::net::SocketAddr;
+
 use bacalhau_nats_server::jwt::{KeyPair, Role};
 use bacalhau_nats_server::{NkeyUser, Options, Permissions, Rules, Server};
 use base64::Engine;
@@ -8,15 +10,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::support::{Raw, options, server};
 use crate::wire::PLAIN;
 
-fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
+pub(crate) fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
     let rules = Rules::only(subjects.iter().copied());
     let permissions = Permissions { publish: rules.clone(), subscribe: rules, allow_responses: None };
     NkeyUser { public_key: key.public_key().to_owned(), permissions: Some(permissions) }
 }
 
 /// Logs in with a key; what the server says to it.
-fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
-    let mut raw = Raw::open(server.addr());
+pub(crate) fn log_in(server: &Server, key: &KeyPair) -> (Raw, String) {
+    log_in_at(server.addr(), key)
+}
+
+/// The same at any server.
+pub(crate) fn log_in_at(addr: SocketAddr, key: &KeyPair) -> (Raw, String) {
+    let mut raw = Raw::open(addr);
     let info = raw.until("\r\n");
     let info: serde_json::Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
     let signature = URL_SAFE_NO_PAD.encode(key.sign(info["nonce"].as_str().unwrap_or_default().as_bytes()));

@@ -166,3 +166,16 @@ async fn async_nats_over_websocket() {
         }
     }
 }
+
+#[test]
+fn frames_may_be_longer_after_a_reload() {
+    let server = Server::start(Options { websocket: Some(web()), max_payload: 1000, ..options() }).unwrap();
+    let mut client = Client::connected(&server);
+    server.reload(Options { max_payload: 500_000, ..server.options() }).unwrap();
+    let large = "x".repeat(500_000);
+    client.send(&format!("SUB a 1\r\nPUB a {}\r\n{large}\r\n", large.len()));
+    assert!(client.until("x\r\n").contains("MSG a 1 500000\r\n"));
+    let other = WebSocketOptions { same_origin: true, ..web() };
+    let refused = server.reload(Options { websocket: Some(other), ..server.options() });
+    assert!(refused.unwrap_err().to_string().contains("websocket.same_origin"));
+}

@@ -105,20 +105,24 @@ impl World {
         Server::start(self.options()).unwrap()
     }
 
+    /// The documents as a configuration file.
+    pub(crate) fn config(&self) -> String {
+        let preload: Vec<String> =
+            self.resolver.iter().map(|(key, jwt)| format!("  {key}: \"{jwt}\"")).collect();
+        format!(
+            "operator: \"{}\"\nresolver: MEMORY\nresolver_preload: {{\n{}\n}}\n",
+            self.operator_jwt,
+            preload.join("\n")
+        )
+    }
+
     /// The reference with the same documents.
     pub(crate) fn reference(&self) -> Option<(Reference, TempFile)> {
         let Ok(binary) = std::env::var("NATS_SERVER_BIN") else {
             println!("skipped: NATS_SERVER_BIN names no reference server");
             return None;
         };
-        let preload: Vec<String> =
-            self.resolver.iter().map(|(key, jwt)| format!("  {key}: \"{jwt}\"")).collect();
-        let config = format!(
-            "operator: \"{}\"\nresolver: MEMORY\nresolver_preload: {{\n{}\n}}\n",
-            self.operator_jwt,
-            preload.join("\n")
-        );
-        let file = TempFile::new("conf", &config);
+        let file = TempFile::new("conf", &self.config());
         Some((Reference::start(&binary, &["-c", file.path.to_str().unwrap()]), file))
     }
 

@@ -1,6 +1,7 @@
 //! An account that the operator has signed for, and what its document lays down for all of its users.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::auth::nkey::{PublicKey, Role};
 use crate::jwt::{AccountClaims, AccountLimits, Permissions, Scope, SigningKey, UserClaims};
@@ -18,7 +19,7 @@ pub(crate) struct TrustedAccount {
     pub(super) name: String,
     pub(super) tags: Vec<String>,
     /// Keys that sign for users; with their scope, if they have one.
-    signers: HashMap<String, Option<Scope>>,
+    signers: HashMap<String, Option<Arc<Scope>>>,
     revocations: BTreeMap<String, i64>,
     pub(super) default_permissions: Permissions,
     pub(super) limits: AccountLimits,
@@ -43,7 +44,7 @@ impl TrustedAccount {
             }
             let scope = match signer {
                 SigningKey::Plain(_) => None,
-                SigningKey::Scoped(scope) if scope.kind == Scope::KIND => Some(*scope),
+                SigningKey::Scoped(scope) if scope.kind == Scope::KIND => Some(Arc::new(*scope)),
                 SigningKey::Scoped(scope) => {
                     return Err(format!(
                         "its signing key {key:?} has a scope of unknown kind {:?}",
@@ -108,7 +109,7 @@ impl TrustedAccount {
     }
 
     /// The scope of the key that signed for a user, if it has one.
-    pub(super) fn scope(&self, claims: &UserClaims) -> Result<Option<&Scope>, Refusal> {
+    pub(super) fn scope(&self, claims: &UserClaims) -> Result<Option<&Arc<Scope>>, Refusal> {
         let signer = self.signers.get(&claims.iss);
         signer.map(Option::as_ref).ok_or_else(|| Refusal::UnknownSigner(claims.iss.clone()))
     }

@@ -93,8 +93,8 @@ pub(crate) enum Refusal {
 /// The operator's accounts.
 pub(crate) struct Accounts {
     trust: Arc<Trust>,
-    /// In the order of their numbers, beginning with 1.
-    list: Vec<TrustedAccount>,
+    /// In the order of their numbers, beginning with 1. Empty places are those of accounts that were taken away.
+    list: Vec<Option<TrustedAccount>>,
     numbers: HashMap<String, u32>,
 }
 
@@ -133,7 +133,7 @@ impl Accounts {
 
     /// The public keys, in the order of their numbers, beginning with 1.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(TrustedAccount::key)
+        self.list.iter().flatten().map(TrustedAccount::key)
     }
 
     /// Adds an account or replaces what is known about it; gives its number.
@@ -141,16 +141,24 @@ impl Accounts {
         let next = u32::try_from(self.list.len() + 1).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(account.key().to_owned()).or_insert(next);
         match self.list.get_mut(number as usize - 1) {
-            Some(known) => *known = account,
-            None => self.list.push(account),
+            Some(known) => *known = Some(account),
+            None => self.list.push(Some(account)),
         }
         number
+    }
+
+    /// Gives the accounts the numbers of their names; the first name is not of the operator.
+    pub(super) fn renumber(&mut self, names: &[Arc<str>]) {
+        let mut known: HashMap<String, TrustedAccount> =
+            self.list.drain(..).flatten().map(|account| (account.key().to_owned(), account)).collect();
+        self.numbers = names.iter().map(|name| name.to_string()).zip(0..).skip(1).collect();
+        self.list = names.iter().skip(1).map(|name| known.remove(&**name)).collect();
     }
 
     /// Connections that an account may have at one time.
     pub(crate) fn connection_limit(&self, number: u32) -> Option<usize> {
         let index = (number as usize).checked_sub(1)?;
-        self.list.get(index)?.connection_limit()
+        self.list.get(index)?.as_ref()?.connection_limit()
     }
 
     /// Judges what a client shows.
@@ -176,7 +184,7 @@ impl Accounts {
             account => account,
         };
         let number = self.numbers.get(named).copied();
-        let known = number.and_then(|number| Some((number, self.list.get(number as usize - 1)?)));
+        let known = number.and_then(|number| Some((number, self.list.get(number as usize - 1)?.as_ref()?)));
         let (number, account) =
             known.ok_or_else(|| Refusal::UnknownAccount(named.chars().take(64).collect()))?;
         let is_system = self.trust.system_account() == Some(account.key());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::auth::nkey::Role;
-use crate::jwt::{Terms, UserClaims};
+use crate::jwt::{Scope, Terms, UserClaims};
 use crate::users::Permissions;
 
 use super::account::TrustedAccount;
@@ -23,6 +23,8 @@ pub(crate) struct Pass {
     claims: Arc<UserClaims>,
     connection_type: ConnectionType,
     bearer: bool,
+    /// Of the key that signed for it, if that has one.
+    scope: Option<Arc<Scope>>,
     permissions: Permissions,
     subs: Option<usize>,
     payload: Option<usize>,
@@ -79,6 +81,7 @@ impl Pass {
         Ok(Pass {
             connection_type: caller.connection_type,
             bearer: terms.bearer_token,
+            scope: account.scope(&claims)?.cloned(),
             permissions,
             subs: least(terms.subs, account.limits.subs),
             payload: least(terms.payload, account.limits.payload),
@@ -106,6 +109,11 @@ impl Pass {
     /// Need it not sign anything?
     pub(super) fn is_bearer(&self) -> bool {
         self.bearer
+    }
+
+    /// The scope of the key that signed for it.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.scope.as_deref()
     }
 
     /// What it may do.

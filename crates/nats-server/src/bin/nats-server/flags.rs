@@ -19,8 +19,9 @@ Server:
     -m, --http_port <port>           Port for monitoring over HTTP
     -c, --config <file>              Configuration file
     -t                               Test the configuration and exit
-    -sl, --signal <order>=<pid>      Send a signal (ldm, stop, quit, term, reopen, reload) to a server;
-                                     <pid> is a process id or a file with one
+    -sl, --signal <order>[=<pid>]    Send a signal (ldm, stop, quit, term, reopen, reload) to a server;
+                                     <pid> is a process id or a file with one; without it, there must be
+                                     only one server
         --client_advertise <address> Address to announce to clients
         --ports_file_dir <dir>       Folder for a file with the ports in use (nats-server_<pid>.ports)
 

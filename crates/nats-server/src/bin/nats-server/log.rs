@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,12 +18,17 @@ pub(crate) use tracing::Level;
 /// Where lines go.
 pub(crate) struct Log {
     sink: Mutex<Sink>,
-    level: Level,
-    has_time: bool,
+    /// How much is logged: a place in `LEVELS`.
+    level: AtomicU8,
+    has_time: AtomicBool,
     pid: u32,
 }
 
-enum Sink {
+/// From little to much.
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+/// A place to write to.
+pub(crate) enum Sink {
     Stderr,
     File { path: PathBuf, file: File },
 }
@@ -30,11 +36,41 @@ enum Sink {
 impl Log {
     /// A log to a file, to which is added, or to standard error.
     pub(crate) fn open(path: Option<&Path>, level: Level, has_time: bool) -> Result<Log, String> {
-        let sink = match path {
+        let log = Log {
+            sink: Mutex::new(Log::sink_for(path)?),
+            level: AtomicU8::default(),
+            has_time: AtomicBool::default(),
+            pid: std::process::id(),
+        };
+        log.set_form(level, has_time);
+        Ok(log)
+    }
+
+    /// The place for lines that a path names.
+    pub(crate) fn sink_for(path: Option<&Path>) -> Result<Sink, String> {
+        Ok(match path {
             Some(path) => Sink::File { path: path.to_owned(), file: append(path)? },
             None => Sink::Stderr,
-        };
-        Ok(Log { sink: Mutex::new(sink), level, has_time, pid: std::process::id() })
+        })
+    }
+
+    /// Writes there from now on.
+    pub(crate) fn set_sink(&self, sink: Sink) {
+        *self.sink() = sink;
+    }
+
+    /// How much is written from now on, and whether with the time.
+    pub(crate) fn set_form(&self, level: Level, has_time: bool) {
+        let place = (0..).zip(LEVELS).find(|(_, known)| *known == level).map_or(0, |(place, _)| place);
+        self.level.store(place, Ordering::Relaxed);
+        self.has_time.store(has_time, Ordering::Relaxed);
+        // What was found uninteresting before is not asked for again otherwise.
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn level(&self) -> Level {
+        let place = usize::from(self.level.load(Ordering::Relaxed));
+        LEVELS.get(place).copied().unwrap_or(Level::INFO)
     }
 
     /// Opens the file again, after something has moved it away.
@@ -48,7 +84,7 @@ impl Log {
     /// Writes a line.
     pub(crate) fn line(&self, level: &str, text: &str) {
         let mut line = format!("[{}] ", self.pid);
-        if self.has_time {
+        if self.has_time.load(Ordering::Relaxed) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             push_time(&mut line, now.as_secs(), now.subsec_micros());
         }
@@ -110,7 +146,7 @@ impl Events {
 
 impl Subscriber for Events {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.log.level
+        metadata.is_event() && *metadata.level() <= self.log.level()
     }
 
     // There are no spans.

@@ -4,6 +4,7 @@
 mod files;
 mod flags;
 mod log;
+mod settings;
 mod signals;
 
 use std::io::Write;
@@ -13,9 +14,9 @@ use std::thread::JoinHandle;
 
 use bacalhau_nats_server::{Server, conf};
 
-use files::{PidFile, PortsFile};
 use flags::{Flags, Request};
-use log::{Level, Log};
+use log::Log;
+use settings::{Files, Settings};
 use signals::{Signal, Signals};
 
 /// The version whose behaviour clients may expect; suites compare it.
@@ -53,22 +54,13 @@ fn complain(text: &str) {
 
 /// Runs a server until it is told to stop. `Ok(false)`: it failed, and the log says why.
 fn run(flags: &Flags) -> Result<bool, String> {
-    let mut config = match &flags.config {
-        Some(path) => conf::load(path).map_err(|error| error.to_string())?,
-        None => conf::ServerConfig::default(),
-    };
-    flags.apply(&mut config)?;
+    let config = settings::read(flags)?;
     if flags.test {
         let path = flags.config.as_ref().ok_or("-t needs -c FILE, the configuration to test")?;
         complain(&format!("configuration file {} is valid", path.display()));
         return Ok(true);
     }
-    let level = match (config.trace, config.debug) {
-        (true, _) => Level::TRACE,
-        (_, true) => Level::DEBUG,
-        _ => Level::INFO,
-    };
-    let log = Arc::new(Log::open(config.log_file.as_deref(), level, config.log_time)?);
+    let log = Arc::new(Settings::new(&config).open_log()?);
     let served = serve(flags, config, &log).inspect_err(|problem| log.line("FTL", problem));
     Ok(served.is_ok())
 }
@@ -91,7 +83,7 @@ fn serve(flags: &Flags, config: conf::ServerConfig, log: &Arc<Log>) -> Result<()
     // From here on a signal is an orderly end, with the files removed.
     let signals = runtime.block_on(async { Signals::new() });
     let mut signals = signals.map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+    let mut files = Files::new(Settings::new(&config))?;
     let server = Arc::new(Server::start(config.options).map_err(|error| error.to_string())?);
     if let Some(addr) = server.monitor_addr() {
         log.line("INF", &format!("Starting http monitor on {addr}"));
@@ -101,8 +93,7 @@ fn serve(flags: &Flags, config: conf::ServerConfig, log: &Arc<Log>) -> Result<()
     }
     log.line("INF", &format!("Listening for client connections on {}", server.addr()));
     log.line("INF", "Server is ready");
-    let _ports_file =
-        config.ports_file_dir.as_deref().map(|dir| PortsFile::write(dir, &server)).transpose()?;
+    files.write_ports(&server)?;
     let (tell_end, ended) = tokio::sync::oneshot::channel();
     let waiter = wait(Arc::clone(&server), tell_end)?;
     let mut ended = std::pin::pin!(ended);
@@ -128,10 +119,15 @@ fn serve(flags: &Flags, config: conf::ServerConfig, log: &Arc<Log>) -> Result<()
                 Ok(()) => log.line("INF", "File log re-opened"),
                 Err(problem) => log.line("ERR", &problem),
             },
-            Signal::Reload => match server.reload_tls() {
-                Ok(()) => log.line("ERR", &reload(flags)),
-                Err(error) => log.line("ERR", &format!("Failed to reload certificates: {error}")),
-            },
+            Signal::Reload => {
+                log.line("INF", "Trapped \"hangup\" signal");
+                match files.reload(flags, &server, log) {
+                    Ok(()) => log.line("INF", "Reloaded server configuration"),
+                    Err(problem) => {
+                        log.line("ERR", &format!("Failed to reload server configuration: {problem}"));
+                    }
+                }
+            }
         }
     }
     log.line("INF", "Initiating Shutdown...");
@@ -154,17 +150,4 @@ fn wait(server: Arc<Server>, tell: tokio::sync::oneshot::Sender<()>) -> Result<J
         .name("waiter".to_owned())
         .spawn(wait)
         .map_err(|error| format!("cannot start a thread: {error}"))
-}
-
-/// Says why the configuration is not reloaded: first whether it could be. Certificates have been read again before.
-fn reload(flags: &Flags) -> String {
-    match flags.config.as_ref().map(conf::load) {
-        None => "Failed to reload server configuration: there is no configuration file".to_owned(),
-        Some(Err(error)) => format!("Failed to reload server configuration: {error}"),
-        Some(Ok(_)) => {
-            "Failed to reload server configuration: the file is valid and certificates were read again, but \
-             nothing else is reloaded; restart the server to apply it"
-                .to_owned()
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::path::Path;
 use std::task::Poll;
 
 use rustix::process::{Pid, kill_process};
@@ -51,7 +52,8 @@ impl Signals {
     }
 }
 
-/// Sends what `--signal` says: `ORDER=PID`, where PID is a number or a file with one.
+/// Sends what `--signal` says: `ORDER=PID`, where PID is a number or a file with one; `ORDER` alone is for the only server
+/// that runs on this machine.
 pub(crate) fn send(order: &str) -> Result<(), String> {
     let (name, target) = order.split_once('=').unwrap_or((order, ""));
     let signal = match name {
@@ -67,12 +69,10 @@ pub(crate) fn send(order: &str) -> Result<(), String> {
             ));
         }
     };
-    if target.is_empty() {
-        return Err(format!("--signal {name} needs a process: --signal {name}=PID, or a file with the id"));
-    }
-    let pid = match target.parse() {
-        Ok(pid) => Some(pid),
-        Err(_) => std::fs::read_to_string(target).ok().and_then(|text| text.trim().parse().ok()),
+    let pid = match (target, target.parse()) {
+        ("", _) => Some(the_only(&running(Path::new("/proc"), std::process::id())?)?),
+        (_, Ok(pid)) => Some(pid),
+        _ => std::fs::read_to_string(target).ok().and_then(|text| text.trim().parse().ok()),
     };
     // Zero and numbers below it are groups of processes.
     let pid = pid
@@ -80,4 +80,60 @@ pub(crate) fn send(order: &str) -> Result<(), String> {
         .and_then(Pid::from_raw)
         .ok_or_else(|| format!("invalid pid: {target:?} is neither a process id nor a file with one"))?;
     kill_process(pid, signal).map_err(|error| format!("signal {name:?} {}: {error}", pid.as_raw_nonzero()))
+}
+
+/// Name of the processes of such servers.
+const NAME: &str = "nats-server";
+
+/// The servers that run on this machine, beside this process.
+fn running(proc: &Path, own: u32) -> Result<Vec<i32>, String> {
+    let entries = std::fs::read_dir(proc)
+        .map_err(|error| format!("unable to resolve pid, try providing one: {}: {error}", proc.display()))?;
+    let mut found: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| u32::try_from(*pid) != Ok(own))
+        // A process may end while this looks at it.
+        .filter(|pid| {
+            std::fs::read_to_string(proc.join(pid.to_string()).join("comm"))
+                .is_ok_and(|name| name.trim_end() == NAME)
+        })
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn the_only(pids: &[i32]) -> Result<i32, String> {
+    match pids {
+        [] => Err("no nats-server processes running".to_owned()),
+        [pid] => Ok(*pid),
+        several => {
+            let lines: Vec<String> = several.iter().map(i32::to_string).collect();
+            Err(format!("multiple nats-server processes running:\n{}", lines.join("\n")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_server_is_found() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = |pid: &str, name: &str| {
+            std::fs::create_dir(proc.path().join(pid)).unwrap();
+            std::fs::write(proc.path().join(pid).join("comm"), format!("{name}\n")).unwrap();
+        };
+        let only = || the_only(&running(proc.path(), 7).unwrap());
+        process("7", NAME);
+        process("8", "cat");
+        process("self", NAME);
+        std::fs::create_dir(proc.path().join("9")).unwrap();
+        assert!(only().unwrap_err().contains("no nats-server"));
+        process("10", NAME);
+        assert_eq!(only(), Ok(10));
+        process("11", NAME);
+        assert!(only().unwrap_err().ends_with("running:\n10\n11"));
+        assert!(running(&proc.path().join("none"), 7).unwrap_err().contains("none"));
+    }
 }
