@@ -43,9 +43,15 @@ pub struct Process {
 
 impl Process {
     pub fn start(program: &Program) -> Outcome<Process> {
+        Process::start_with(program, &[])
+    }
+
+    /// With further flags.
+    pub fn start_with(program: &Program, flags: &[&str]) -> Outcome<Process> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = Command::new(&program.path)
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -4,6 +4,8 @@
 //! path; without one only this server is measured, and that is said.
 //!
 //!     cargo bench --package bacalhau-nats-server --bench throughput -- --rounds 5
+//!
+//! `--only TEXT` runs the lines of the table whose name contains it.
 
 #![allow(
     clippy::print_stdout,
@@ -13,15 +15,17 @@
     reason = "a bench prints its figures, rounds them, and its tables have the size that it gave them"
 )]
 
+mod encrypted;
 mod request;
 #[path = "../support/mod.rs"]
 mod support;
 mod workload;
 
+use encrypted::Encrypted;
 use support::Outcome;
 use support::client::Connection;
 use support::servers::{Process, Program};
-use workload::WORKLOADS;
+use workload::{Servers, WORKLOADS};
 
 const DEFAULT_ROUNDS: usize = 5;
 /// Connections that do nothing.
@@ -30,6 +34,7 @@ const IDLE: usize = 2_000;
 fn main() -> Outcome<()> {
     support::crowd::allow_many_files()?;
     let rounds = rounds()?;
+    let only = argument("--only");
     let mut programs = vec![Program::own()];
     match Program::original() {
         Some(original) => programs.push(original),
@@ -40,12 +45,14 @@ fn main() -> Outcome<()> {
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for (which, program) in programs.iter().enumerate() {
-            let server = Process::start(program)?;
-            let idle = server.resident_mib()?;
+            let plain = Process::start(program)?;
+            let idle = plain.resident_mib()?;
             figures[WORKLOADS.len()][which].push(idle);
-            figures[WORKLOADS.len() + 1][which].push(per_connection(&server, idle)?);
-            for (what, workload) in WORKLOADS.iter().enumerate() {
-                figures[what][which].push(workload.run(server.address())?);
+            figures[WORKLOADS.len() + 1][which].push(per_connection(&plain, idle)?);
+            let servers = Servers { plain, encrypted: Encrypted::start(program)? };
+            let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only));
+            for (what, workload) in WORKLOADS.iter().enumerate().filter(|(_, w)| wanted(w.name)) {
+                figures[what][which].push(workload.run(&servers)?);
             }
         }
     }
@@ -61,10 +68,13 @@ fn per_connection(server: &Process, idle: f64) -> Outcome<f64> {
     Ok((server.resident_mib()? - idle) * 1024.0 / open.len() as f64)
 }
 
-/// `--rounds N`; whatever else Cargo passes on is not for us.
+/// What follows `name`; whatever else Cargo passes on is not for us.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn rounds() -> Outcome<usize> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds").skip(1);
-    arguments.next().map_or(Ok(DEFAULT_ROUNDS), |text| {
+    argument("--rounds").map_or(Ok(DEFAULT_ROUNDS), |text| {
         text.parse()
             .ok()
             .filter(|n| *n > 0)
@@ -76,7 +86,7 @@ fn print_table<'a>(programs: &[Program], rows: impl Iterator<Item = (&'a str, Ve
     print!("{:34}", "");
     programs.iter().for_each(|program| print!("{:>16}", program.name));
     println!("{:>10}", if programs.len() > 1 { "ratio" } else { "" });
-    for (name, figures) in rows {
+    for (name, figures) in rows.filter(|(_, figures)| figures.iter().all(|rounds| !rounds.is_empty())) {
         let medians: Vec<f64> = figures.into_iter().map(median).collect();
         print!("{name:34}");
         medians.iter().for_each(|figure| print!("{:>16}", shown(*figure)));

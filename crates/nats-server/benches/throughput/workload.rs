@@ -1,11 +1,19 @@
 //! What is measured: messages or requests per second.
 
 use super::Outcome;
+use super::encrypted::{self, Encrypted};
 use super::request::{self, Figure};
 use super::support::client::Connection;
+use super::support::servers::Process;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Instant;
+
+/// The servers of one program.
+pub struct Servers {
+    pub plain: Process,
+    pub encrypted: Encrypted,
+}
 
 /// One line of the table.
 pub struct Workload {
@@ -18,6 +26,8 @@ enum Kind {
     Publish { subscribers: usize, messages: usize, size: usize, subjects: usize },
     /// As many requests as there are, each requester one at a time; one responder for all.
     Request { requesters: usize, each: usize, figure: Figure },
+    /// Like `Publish` to one subscriber, both over TLS.
+    Encrypted { messages: usize, size: usize },
     /// Connections opened one after the other until they are welcome.
     Connect { connections: usize },
 }
@@ -52,17 +62,23 @@ pub const WORKLOADS: &[Workload] = &[
         kind: Kind::Request { requesters: 50, each: 2_000, figure: Figure::P99 },
     },
     Workload { name: "connections/s", kind: Kind::Connect { connections: 1_000 } },
+    Workload {
+        name: "1 to 1, 1 KiB, TLS, messages/s",
+        kind: Kind::Encrypted { messages: 200_000, size: 1024 },
+    },
 ];
 
 impl Workload {
     /// The figure that its name promises.
-    pub fn run(&self, address: SocketAddr) -> Outcome<f64> {
+    pub fn run(&self, servers: &Servers) -> Outcome<f64> {
+        let address = servers.plain.address();
         let result = match self.kind {
             Kind::Publish { subscribers, messages, size, subjects } => {
                 publish(address, subscribers, messages, size, subjects)
             }
             Kind::Request { requesters, each, figure } => request::run(address, requesters, each, figure),
             Kind::Connect { connections } => connect(address, connections),
+            Kind::Encrypted { messages, size } => encrypted::run(&servers.encrypted, messages, size),
         };
         result.map_err(|error| format!("{}: {error}", self.name).into())
     }

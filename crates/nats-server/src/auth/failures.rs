@@ -1,7 +1,8 @@
-//! Failed log-ins by address: one log line per address and minute, and patience with those who keep trying.
+//! Failed log-ins by address: one log line per address and minute, and patience with those who keep trying. An address
+//! of IPv6 stands for its network of 64 bits, for whoever has one has all of them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Addresses remembered at most, so that a flood from many addresses cannot fill memory.
@@ -38,6 +39,7 @@ pub(crate) struct FailureTable {
 impl FailureTable {
     /// Notes a failure.
     pub(crate) fn note(&mut self, addr: IpAddr, now: Instant) -> Treatment {
+        let addr = origin(addr);
         let is_old = |failures: &Failures| now.saturating_duration_since(failures.since) >= WINDOW;
         if self.by_address.len() >= MAX_REMEMBERED && !self.by_address.contains_key(&addr) {
             self.by_address.retain(|_, failures| !is_old(failures));
@@ -53,6 +55,14 @@ impl FailureTable {
         failures.count = failures.count.saturating_add(1);
         let delay = STEP.saturating_mul(failures.count.saturating_sub(FREE)).min(LONGEST);
         Treatment { log: failures.count == 1, delay }
+    }
+}
+
+/// What is remembered of an address.
+fn origin(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => addr.into(),
+        IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -78,6 +88,19 @@ mod tests {
         );
         assert!(table.note(IpAddr::from([127, 0, 0, 2]), start).log);
         assert_eq!(table.note(addr, start + WINDOW), Treatment { log: true, delay: Duration::ZERO });
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let mut table = FailureTable::default();
+        let now = Instant::now();
+        for n in 0..100_u32 {
+            let addr: IpAddr = Ipv6Addr::from_bits((0x2001_0db8 << 96) | u128::from(n)).into();
+            assert_eq!(table.note(addr, now).log, n == 0);
+        }
+        let mapped = std::net::Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped();
+        assert!(table.note(mapped.into(), now).log && !table.note([10, 0, 0, 1].into(), now).log);
+        assert!(table.note([10, 0, 0, 2].into(), now).log);
     }
 
     #[test]
