@@ -100,7 +100,7 @@ impl Info {
             go: "",
             host: options.host.as_str().into(),
             port,
-            headers: true,
+            headers: options.headers,
             auth_required: false,
             tls_required: false,
             tls_verify: false,

@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
         };
         let mut behaviour = self.behaviour;
         behaviour.update(&connect);
+        behaviour.headers &= self.reactor.options.headers;
         if !(0..=1).contains(&behaviour.protocol) {
             return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
         }

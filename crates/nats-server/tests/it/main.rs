@@ -14,6 +14,7 @@ mod clients;
 mod clients_of_benches;
 mod conf;
 mod differential;
+mod foreign;
 mod hostile;
 mod jwt;
 mod limits;

@@ -8,14 +8,14 @@ use crate::support::{Raw, eventually};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
 
 /// A running program with a folder of its own; both end with this value.
-struct Program {
-    child: Child,
+pub(crate) struct Program {
+    pub(crate) child: Child,
     folder: PathBuf,
 }
 
 impl Program {
     /// Starts it with a configuration file, and waits until it has listened.
-    fn start(name: &str, config: &str, args: &[&str]) -> Program {
+    pub(crate) fn start(name: &str, config: &str, args: &[&str]) -> Program {
         let folder = std::env::temp_dir().join(format!("nats-program-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("c.conf"), config).unwrap();
@@ -48,7 +48,7 @@ impl Program {
         self.folder.join(format!("nats-server_{}.ports", self.child.id()))
     }
 
-    fn open(&self) -> Raw {
+    pub(crate) fn open(&self) -> Raw {
         let text = std::fs::read_to_string(self.ports_file()).unwrap();
         let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
         let url = ports["nats"][0].as_str().unwrap();
@@ -60,7 +60,7 @@ impl Program {
     }
 
     /// Sends a signal the way suites do, by the file with the process id.
-    fn signal(&self, order: &str) {
+    pub(crate) fn signal(&self, order: &str) {
         let status = Command::new(PROGRAM)
             .current_dir(&self.folder)
             .arg("--signal")

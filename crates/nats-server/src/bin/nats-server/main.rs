@@ -81,7 +81,7 @@ fn serve(flags: &Flags, config: conf::ServerConfig, log: &Arc<Log>) -> Result<()
     if let Some(path) = &flags.config {
         log.line("INF", &format!("Using configuration file: {}", path.display()));
     }
-    for warning in &flags.warnings {
+    for warning in flags.warnings.iter().chain(&config.warnings) {
         log.line("WRN", warning);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
