@@ -23,6 +23,7 @@ mod monitor;
 mod program;
 mod support;
 mod tls;
+mod unsupported;
 mod users;
 mod websocket;
 mod wire;
