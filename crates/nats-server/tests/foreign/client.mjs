@@ -130,7 +130,10 @@ const scenes = {
       assert.equal(error.queue, "q");
       return true;
     });
-    await assert.rejects(one.request("closed.request"), core.PermissionViolationError);
+    await assert.rejects(one.request("closed.request"), (error) => {
+      assert.ok(error.cause instanceof core.PermissionViolationError, String(error));
+      return true;
+    });
     const sub = messages(one.subscribe("open.*"));
     one.publish("open.x", "still here");
     assert.equal((await next(sub, "open")).string(), "still here");
@@ -179,6 +182,7 @@ const scenes = {
 
   /** The credentials end while the connection is open. */
   async expired() {
+    await act("short credentials");
     const one = await connect();
     const error = await soon(one.closed(), "closed");
     assert.ok(error instanceof core.UserAuthenticationExpiredError, String(error));

@@ -270,9 +270,12 @@ fn encrypted_with_documents_of_an_operator() {
             ("talk", with(with(to("tls", first.addr(), &good), certified), at_first)),
             ("talk", to("wss", ordinary.websocket_addr().unwrap(), &good)),
             ("refused", to("tls", ordinary.addr(), &creds("old.creds", Some(now() - 1)))),
-            ("expired", to("tls", ordinary.addr(), &creds("short.creds", Some(now() + 3)))),
+            ("expired", to("tls", ordinary.addr(), &folder.path().join("short.creds"))),
         ];
-        client.play(&scenes, never);
+        client.play(&scenes, |what| {
+            assert_eq!(what, "short credentials");
+            creds("short.creds", Some(now() + 3));
+        });
         assert_eq!(
             ordinary.stats().tls_failures + mutual.stats().tls_failures + first.stats().tls_failures,
             0
