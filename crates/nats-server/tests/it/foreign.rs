@@ -13,11 +13,12 @@ use bacalhau_nats_server::jwt::{Creds, KeyPair, Role};
 use bacalhau_nats_server::{
     HandshakeFirst, NkeyUser, Options, Permissions, Rules, Server, TlsOptions, User, WebSocketOptions,
 };
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::certs::Certs;
 use crate::program::Program;
-use crate::support::options;
+use crate::support::{PATIENCE, options};
 use crate::world::{World, key, now};
 
 /// Longest silence of a client.
@@ -227,58 +228,127 @@ fn servers_come_and_go() {
     }
 }
 
+/// Servers that encrypt and trust an operator, and what their clients need.
+struct Guarded {
+    certs: Certs,
+    world: World,
+    folder: tempfile::TempDir,
+}
+
+impl Guarded {
+    fn new() -> Guarded {
+        let certs = Certs::new();
+        certs.client("known", None);
+        Guarded { certs, world: World::new(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A file with credentials of a new user.
+    fn creds(&self, name: &str, expires: Option<i64>) -> PathBuf {
+        let user = self.world.user(&self.world.account, |claims| claims.exp = expires.unwrap_or_default());
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, Creds::new(user.jwt, user.keys).unwrap().to_text()).unwrap();
+        path
+    }
+
+    fn tls(&self) -> TlsOptions {
+        TlsOptions::new(self.certs.path("server.pem"), self.certs.path("server.key"))
+    }
+
+    fn mutual_tls(&self) -> TlsOptions {
+        TlsOptions { ca_file: Some(self.certs.path("ca.pem")), verify: true, ..self.tls() }
+    }
+
+    fn serve(&self, tls: TlsOptions) -> Server {
+        let web = WebSocketOptions {
+            host: "127.0.0.1".into(),
+            port: 0,
+            tls: Some(self.tls()),
+            ..WebSocketOptions::default()
+        };
+        Server::start(Options { tls: Some(tls), websocket: Some(web), ..self.world.options() }).unwrap()
+    }
+
+    /// The same in a file.
+    fn config(&self) -> String {
+        let path = |name: &str| self.certs.path(name).display().to_string();
+        let accounts = self.world.resolver.iter().map(|(key, jwt)| format!("  {key}: {jwt}\n"));
+        format!(
+            "operator: {}\nresolver: MEMORY\nresolver_preload {{\n{}}}\ntls {{ cert_file: \"{}\", key_file: \"{}\", \
+             ca_file: \"{}\", verify: true }}\n",
+            self.world.operator_jwt,
+            accounts.collect::<String>(),
+            path("server.pem"),
+            path("server.key"),
+            path("ca.pem"),
+        )
+    }
+
+    /// Settings of a client.
+    fn to(&self, scheme: &str, addr: SocketAddr, creds: &Path) -> Value {
+        let url = format!("{scheme}://localhost:{}", addr.port());
+        json!({ "url": url, "ca": self.certs.path("ca.pem"), "user_credentials": creds })
+    }
+
+    /// Those of a client with a certificate.
+    fn certified_to(&self, addr: SocketAddr, creds: &Path) -> Value {
+        let (cert, key) = (self.certs.path("known.pem"), self.certs.path("known.key"));
+        with(self.to("tls", addr, creds), json!({ "cert": cert, "key": key }))
+    }
+}
+
 #[test]
 fn encrypted_with_documents_of_an_operator() {
     for client in clients() {
-        let certs = Certs::new();
-        certs.client("known", None);
-        let world = World::new();
-        let folder = tempfile::tempdir().unwrap();
-        let creds = |name: &str, expires: Option<i64>| {
-            let user = world.user(&world.account, |claims| claims.exp = expires.unwrap_or_default());
-            let path = folder.path().join(name);
-            std::fs::write(&path, Creds::new(user.jwt, user.keys).unwrap().to_text()).unwrap();
-            path
-        };
-        let tls = TlsOptions {
-            ca_file: Some(certs.path("ca.pem")),
-            verify: true,
-            ..TlsOptions::new(certs.path("server.pem"), certs.path("server.key"))
-        };
-        let serve = |tls: TlsOptions| {
-            let web = WebSocketOptions {
-                host: "127.0.0.1".into(),
-                port: 0,
-                tls: Some(TlsOptions::new(certs.path("server.pem"), certs.path("server.key"))),
-                ..WebSocketOptions::default()
-            };
-            Server::start(Options { tls: Some(tls), websocket: Some(web), ..world.options() }).unwrap()
-        };
-        let ordinary = serve(TlsOptions { verify: false, ..tls.clone() });
-        let mutual = serve(tls.clone());
-        let first = serve(TlsOptions { handshake_first: HandshakeFirst::Always, ..tls });
-        let good = creds("good.creds", None);
-        let to = |scheme: &str, addr: SocketAddr, creds: &Path| {
-            let url = format!("{scheme}://localhost:{}", addr.port());
-            json!({ "url": url, "ca": certs.path("ca.pem"), "user_credentials": creds })
-        };
-        let certified = json!({ "cert": certs.path("known.pem"), "key": certs.path("known.key") });
+        let guarded = Guarded::new();
+        let ordinary = guarded.serve(guarded.tls());
+        let mutual = guarded.serve(guarded.mutual_tls());
+        let handshake_first = HandshakeFirst::Always;
+        let first = guarded.serve(TlsOptions { handshake_first, ..guarded.mutual_tls() });
+        let program = Program::start(&format!("guarded-{}", client.script), &guarded.config(), &[]);
+        let program_addr = program.open().stream.peer_addr().unwrap();
+        let good = guarded.creds("good.creds", None);
+        let old = guarded.creds("old.creds", Some(now() - 1));
         let at_first = json!({ "tls_handshake_first": true });
         let scenes = [
-            ("talk", to("tls", ordinary.addr(), &good)),
-            ("talk", with(to("tls", mutual.addr(), &good), certified.clone())),
-            ("talk", with(with(to("tls", first.addr(), &good), certified), at_first)),
-            ("talk", to("wss", ordinary.websocket_addr().unwrap(), &good)),
-            ("refused", to("tls", ordinary.addr(), &creds("old.creds", Some(now() - 1)))),
-            ("expired", to("tls", ordinary.addr(), &folder.path().join("short.creds"))),
+            ("talk", guarded.to("tls", ordinary.addr(), &good)),
+            ("talk", guarded.certified_to(mutual.addr(), &good)),
+            ("talk", guarded.certified_to(program_addr, &good)),
+            ("talk", with(guarded.certified_to(first.addr(), &good), at_first)),
+            ("talk", guarded.to("wss", ordinary.websocket_addr().unwrap(), &good)),
+            ("refused", guarded.to("tls", ordinary.addr(), &old)),
+            ("expired", guarded.to("tls", ordinary.addr(), &guarded.folder.path().join("short.creds"))),
         ];
         client.play(&scenes, |what| {
             assert_eq!(what, "short credentials");
-            creds("short.creds", Some(now() + 3));
+            guarded.creds("short.creds", Some(now() + 3));
         });
         assert_eq!(
             ordinary.stats().tls_failures + mutual.stats().tls_failures + first.stats().tls_failures,
             0
         );
     }
+}
+
+/// The Rust client needs no tools.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn async_nats_encrypted_with_documents_of_an_operator() {
+    let guarded = Guarded::new();
+    let server = guarded.serve(guarded.mutual_tls());
+    let url = format!("tls://localhost:{}", server.addr().port());
+    let connect = async |creds: PathBuf| {
+        async_nats::ConnectOptions::with_credentials_file(creds)
+            .await
+            .unwrap()
+            .add_root_certificates(guarded.certs.path("ca.pem"))
+            .add_client_certificate(guarded.certs.path("known.pem"), guarded.certs.path("known.key"))
+            .connect(&url)
+            .await
+    };
+    let client = connect(guarded.creds("good.creds", None)).await.unwrap();
+    let mut sub = client.subscribe("a.*").await.unwrap();
+    client.publish("a.b", "hello".into()).await.unwrap();
+    let message = tokio::time::timeout(PATIENCE, sub.next()).await.unwrap().unwrap();
+    assert_eq!((message.subject.as_str(), &message.payload[..]), ("a.b", &b"hello"[..]));
+    let refused = connect(guarded.creds("old.creds", Some(now() - 1))).await.unwrap_err();
+    assert_eq!(refused.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
 }
