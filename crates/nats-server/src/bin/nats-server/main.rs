@@ -54,7 +54,13 @@ fn complain(text: &str) {
 /// Runs a server until it is told to stop. `Ok(false)`: it failed, and the log says why.
 fn run(flags: &Flags) -> Result<bool, String> {
     let mut config = match &flags.config {
-        Some(path) => conf::load(path).map_err(|error| error.to_string())?,
+        Some(path) => match conf::load(path) {
+            // Worth a word, and no reason not to start.
+            Err(error @ conf::ConfError::Empty { .. }) if !flags.test => {
+                conf::ServerConfig { warnings: vec![error.to_string()], ..conf::ServerConfig::default() }
+            }
+            loaded => loaded.map_err(|error| error.to_string())?,
+        },
         None => conf::ServerConfig::default(),
     };
     flags.apply(&mut config)?;
