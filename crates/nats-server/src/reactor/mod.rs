@@ -18,6 +18,7 @@ mod session;
 mod snapshot;
 mod standing;
 mod timers;
+mod trace;
 mod turns;
 
 use std::cmp::Reverse;

@@ -131,13 +131,13 @@ fn lame_duck_mode_ends_the_program() {
 }
 
 #[test]
-fn what_is_left_out_is_told_and_the_server_starts() {
+fn files_of_suites_are_served_and_what_is_left_out_is_told() {
     let nothing = Program::start("nothing", "# nothing", &[]);
     assert!(nothing.log().contains("[WRN] c.conf: config has no values or is empty"), "{}", nothing.log());
     // As test suites write it.
     let text = "host: 127.0.0.1\nport: -1\nhttp: \"127.0.0.1:-1\"\nleafnodes {\n   listen: \"127.0.0.1:-1\"\n }\n\
                 server_tags [\n  id:XSN5\n ]\nwebsocket {\n  port: -1\n  no_tls: true\n }\njetstream {\n  strict: true\n }\n";
-    let suite = Program::start("left-out", text, &["-js"]);
+    let suite = Program::start("left-out", text, &["-js", "-V"]);
     let log = suite.log();
     assert!(
         log.contains("[WRN] c.conf:4:1: \"leafnodes\" is ignored: leaf nodes are not supported"),
@@ -146,6 +146,12 @@ fn what_is_left_out_is_told_and_the_server_starts() {
     assert!(log.contains("[WRN] c.conf:14:1: \"jetstream\" is ignored: JetStream is not supported"), "{log}");
     let ports: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(suite.ports_file()).unwrap()).unwrap();
+    let mut raw = Raw::connected(suite.open().stream.peer_addr().unwrap(), "{\"verbose\":false}");
+    raw.send("SUB foo 1\r\nSUB bar q 2\r\nUNSUB 2 5\r\nPING\r\n");
+    raw.until("PONG\r\n");
+    for line in ["<<- [SUB foo 1]", "<<- [SUB bar q 2]", "<<- [UNSUB 2 5]"] {
+        assert!(suite.log().contains(line), "{}", suite.log());
+    }
     for (kind, scheme) in [("nats", "nats"), ("monitoring", "http"), ("websocket", "ws")] {
         let url = ports[kind][0].as_str().unwrap();
         assert!(url.starts_with(&format!("{scheme}://127.0.0.1:")), "{url}");
