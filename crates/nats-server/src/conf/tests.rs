@@ -241,6 +241,7 @@ fn errors_say_where_and_what() {
     let off = good("jetstream: false, syslog: false\nocsp: false\nleafnodes { remotes: [] }");
     assert_eq!(off.warnings.len(), 1);
     assert!(off.warnings[0].starts_with("c.conf:3:1: \"leafnodes\" is ignored"), "{}", off.warnings[0]);
+    assert!(off.options.headers && !good("no_header_support: true").options.headers);
     for left_out in ["jetstream: enabled", "jetstream { store_dir: x }", "leaf { port: -1 }"] {
         let warnings = good(left_out).warnings;
         assert!(warnings.len() == 1 && warnings[0].contains("not supported"), "{left_out}: {warnings:?}");

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use bacalhau_nats_server::jwt::{Creds, KeyPair, Role};
@@ -92,7 +92,7 @@ impl Play {
             .spawn()
             .unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let (line, lines) = channel();
+        let (line, lines) = sync_channel(16);
         std::thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).all(|text| line.send(text).is_ok());
         });
