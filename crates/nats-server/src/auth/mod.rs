@@ -237,14 +237,19 @@ impl Authenticator {
         if !self.has_credentials {
             return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(key) = given(&offered.nkey) {
+        // Clients may show all that they have, for one server or another: what this one has none of says nothing here.
+        if !self.nkeys.is_empty()
+            && let Some(key) = given(&offered.nkey)
+        {
             let identity = PublicKey::parse(key, Role::User).and_then(|key| {
                 let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
                 self.nkeys.get(&key).filter(|_| key.has_signed(nonce.as_bytes(), signature))
             });
             return identity.cloned().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(name) = given(&offered.user) {
+        if !self.users.is_empty()
+            && let Some(name) = given(&offered.user)
+        {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
             // Users whose certificate says who they are have no password: nobody logs in with that.
             let Some(password) = given(&offered.pass) else { return Verdict::Refused };
@@ -322,12 +327,15 @@ mod tests {
         assert!(judge(&options, r#"{"auth_token":"s3cr"}"#).is_some());
         assert!(judge(&options, r#"{"auth_token":"s3cre"}"#).is_none());
         assert!(judge(&options, "{}").is_none());
+        let everything = r#"{"auth_token":"s3cr","user":"u","pass":"x","nkey":"x","sig":"x","jwt":"x"}"#;
+        assert!(judge(&options, everything).is_some(), "there are no users and nkeys to be compared with");
         options.users = vec![User::new("u", "p"), User::new("h", bcrypt::hash("p", 4).unwrap())];
         for name in ["u", "h"] {
             let right = format!(r#"{{"user":"{name}","pass":"p"}}"#);
             assert_eq!(judge(&options, &right), Some((name.to_owned(), "$G".to_owned())));
             assert!(judge(&options, &format!(r#"{{"user":"{name}","pass":""}}"#)).is_none());
             assert!(judge(&options, &format!(r#"{{"user":"{name}"}}"#)).is_none());
+            assert!(judge(&options, &format!(r#"{{"user":"{name}","auth_token":"s3cr"}}"#)).is_none());
         }
     }
 

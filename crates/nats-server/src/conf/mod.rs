@@ -1,7 +1,9 @@
 //! The configuration file format of NATS servers, for programs that take their settings from such a file.
 //!
 //! Everything that [`Options`] has can be set. Fields that other NATS servers know and this one cannot honour (clusters,
-//! JetStream, MQTT, ...) are refused and not ignored, and so are fields that nobody knows.
+//! gateways, MQTT, ...) are refused and not ignored, and so are fields that nobody knows. Two features are left out with
+//! a warning, as many files have them that do not need them: JetStream, whose clients are told that nobody responds, and
+//! a listener for leaf nodes (but not a link to another server).
 //!
 //! # Differences to the Go server
 //! - Numbers may stand directly before `]`, absolute paths may be included, a key may touch the `{` after it.
@@ -21,6 +23,7 @@ mod authorization;
 mod duration;
 mod error;
 mod fields;
+mod left_out;
 mod lex;
 mod number;
 mod operator;
@@ -57,6 +60,8 @@ pub struct ServerConfig {
     pub trace: bool,
     /// Log lines have a time. Default true.
     pub log_time: bool,
+    /// What the file asks for and the server will not do, with the place; for the log.
+    pub warnings: Vec<String>,
 }
 
 impl Default for ServerConfig {
@@ -69,6 +74,7 @@ impl Default for ServerConfig {
             debug: false,
             trace: false,
             log_time: true,
+            warnings: Vec::new(),
         }
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::ServerConfig;
-use super::accounts::{accounts, is_off};
+use super::accounts::accounts;
 use super::address::{Port, listen, port};
 use super::authorization::authorization;
 use super::error::ConfError;
 use super::fields::{Item, items};
+use super::left_out::left_out;
 use super::operator::Operator;
 use super::tls::tls;
 use super::value::{Map, Value};
@@ -42,6 +43,7 @@ pub(super) fn config(map: &Map) -> Result<ServerConfig, ConfError> {
             || limit(&item, &mut config)?
             || trust(&item, &mut config, &mut rest)?
             || file(&item, &mut config)?
+            || left_out(&item, &mut config)?
             || is_ignored(&item)?)
         {
             refuse(&item)?;
@@ -101,6 +103,7 @@ fn limit(item: &Item<'_>, config: &mut ServerConfig) -> Result<bool, ConfError> 
         "max_subscriptions" | "max_subs" => {
             options.max_subscriptions = if item.integer()? < 0 { 0 } else { item.count()?.unwrap_or(0) };
         }
+        "no_header_support" => options.headers = !item.boolean()?,
         "ping_interval" => set(&mut options.ping_interval, item.timeout()?),
         "ping_max" => set(&mut options.ping_max, item.count()?),
         "write_deadline" => set(&mut options.write_deadline, item.timeout()?),
@@ -178,9 +181,7 @@ fn is_ignored(item: &Item<'_>) -> Result<bool, ConfError> {
         "server_tags" => drop(item.texts()?),
         "server_metadata" => drop(item.map()?),
         // Features that are not there, switched off.
-        "no_header_support" | "no_fast_producer_stall" | "proxy_protocol" | "syslog"
-            if !item.boolean()? => {}
-        "jetstream" if is_off(item) => {}
+        "no_fast_producer_stall" | "proxy_protocol" | "syslog" if !item.boolean()? => {}
         "ocsp" | "ocsp_cache" if matches!(item.node.value, Value::Bool(false)) => {}
         _ => return Ok(false),
     }
@@ -192,9 +193,6 @@ fn refuse(item: &Item<'_>) -> Result<(), ConfError> {
     match item.name.as_str() {
         "cluster"
         | "gateway"
-        | "leaf"
-        | "leafnodes"
-        | "jetstream"
         | "mqtt"
         | "mappings"
         | "maps"
@@ -206,7 +204,6 @@ fn refuse(item: &Item<'_>) -> Result<(), ConfError> {
         | "trusted_keys"
         | "ocsp"
         | "ocsp_cache"
-        | "no_header_support"
         | "no_fast_producer_stall"
         | "proxy_protocol"
         | "proxies"

@@ -227,9 +227,7 @@ fn errors_say_where_and_what() {
     assert!(bad("ping_interval: 2m").contains("\"2m\" is a time"));
     for unsupported in [
         "gateway {}",
-        "leafnodes {}",
-        "jetstream: enabled",
-        "jetstream {}",
+        "leafnodes { remotes: [{url: x}] }",
         "mqtt {}",
         "accounts { A { exports: [] } }",
         "authorization { auth_callout {} }",
@@ -240,7 +238,14 @@ fn errors_say_where_and_what() {
     ] {
         assert!(bad(unsupported).contains("not supported"), "{unsupported}");
     }
-    good("jetstream: false, syslog: false\nocsp: false");
+    let off = good("jetstream: false, syslog: false\nocsp: false\nleafnodes { remotes: [] }");
+    assert_eq!(off.warnings.len(), 1);
+    assert!(off.warnings[0].starts_with("c.conf:3:1: \"leafnodes\" is ignored"), "{}", off.warnings[0]);
+    assert!(off.options.headers && !good("no_header_support: true").options.headers);
+    for left_out in ["jetstream: enabled", "jetstream { store_dir: x }", "leaf { port: -1 }"] {
+        let warnings = good(left_out).warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("not supported"), "{left_out}: {warnings:?}");
+    }
     for text in [
         "port: 70000",
         "port: -2",

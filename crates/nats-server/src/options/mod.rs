@@ -70,6 +70,8 @@ pub struct Options {
     /// Subscriptions of all connections together. Once there are so many, only those connections may subscribe that have
     /// less than their share. Each takes about half a KiB. 0 is no limit. Default 2 million.
     pub max_total_subscriptions: usize,
+    /// Messages may have headers. Default true.
+    pub headers: bool,
     /// Messages that may wait in one local subscription. Default 65536.
     pub local_max_pending_msgs: usize,
     /// How often an idle client is asked whether it lives. Default 2 minutes.
@@ -113,6 +115,7 @@ impl Default for Options {
             max_connections: 65_536,
             max_subscriptions: 0,
             max_total_subscriptions: 2_000_000,
+            headers: true,
             local_max_pending_msgs: 65_536,
             ping_interval: Duration::from_secs(120),
             ping_max: 2,

@@ -8,7 +8,7 @@ use crate::options::{Options, TlsOptions};
 use crate::reactor::Door;
 
 /// The NATS version whose behaviour is announced; clients switch features on by it.
-pub(crate) const COMPATIBLE_VERSION: &str = "2.14.0";
+pub(crate) const COMPATIBLE_VERSION: &str = "2.15.1";
 
 fn is_false(flag: &bool) -> bool {
     !*flag
@@ -100,7 +100,7 @@ impl Info {
             go: "",
             host: options.host.as_str().into(),
             port,
-            headers: true,
+            headers: options.headers,
             auth_required: false,
             tls_required: false,
             tls_verify: false,

@@ -19,6 +19,7 @@ mod session;
 mod snapshot;
 mod standing;
 mod timers;
+mod trace;
 mod turns;
 
 use std::cmp::Reverse;

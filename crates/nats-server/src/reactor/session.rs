@@ -13,7 +13,7 @@ use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
 use crate::subject;
 
-use super::Reactor;
+use super::{Reactor, trace};
 
 /// One batch of one connection.
 pub(super) struct Session<'a> {
@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
         };
         let mut behaviour = self.behaviour;
         behaviour.update(&connect);
+        behaviour.headers &= self.reactor.options.headers;
         if !(0..=1).contains(&behaviour.protocol) {
             return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
         }
@@ -152,6 +153,7 @@ impl<'a> Session<'a> {
     }
 
     fn subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        trace::sub(self.reactor, self.key, pattern, queue, sid);
         if !self.may_subscribe(pattern, queue) {
             return self.error(&text::subscribe_denied(pattern, queue));
         }
@@ -178,6 +180,7 @@ impl<'a> Session<'a> {
     }
 
     fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) {
+        trace::unsub(self.reactor, self.key, sid, max);
         let now = self.reactor.fabric.now;
         let conn = self.reactor.fabric.conn(self.key);
         let id = conn.and_then(|conn| {

@@ -28,6 +28,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         websocket,
         monitor,
         connect_urls,
+        headers,
         max_payload,
         max_control_line,
         max_pending,
@@ -48,6 +49,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     fixed("host", host, &new.host)?;
     fixed("port", port, &new.port)?;
     fixed("server_name", server_name, &new.server_name)?;
+    fixed("headers", headers, &new.headers)?;
     fixed("no_auth_user", no_auth_user, &new.no_auth_user)?;
     fixed("max_pending", max_pending, &new.max_pending)?;
     fixed("max_subscriptions", max_subscriptions, &new.max_subscriptions)?;

@@ -201,7 +201,13 @@ const SAME: &[&str] = &[
     "resolver: x",
     "resolver_preload: {A: b}",
     "resolver_preload: 5",
-    // Features that are switched off.
+    // Features that are switched off, and those that the server starts without.
+    "jetstream: enabled",
+    "jetstream { store_dir: x, max_mem_store: 1MB }",
+    "leafnodes { port: -1 }",
+    "leafnodes {\n   listen: \"127.0.0.1:-1\"\n }",
+    "server_tags [\n  id:XSN5\n ]",
+    "no_header_support: true",
     "jetstream: false",
     "jetstream: disabled",
     "syslog: false",
@@ -220,9 +226,8 @@ const STRICTER: &[&str] = &[
     "tls {}",
     "websocket { port: 80 }",
     "https: 8222",
-    "jetstream: enabled",
     "cluster { port: -1 }",
-    "leafnodes { port: -1 }",
+    "leafnodes { remotes: [{url: \"nats://a:1\"}] }",
     "max_sub_tokens: 5",
 ];
 

@@ -8,14 +8,14 @@ use crate::support::{Raw, eventually};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nats-server");
 
 /// A running program with a folder of its own; both end with this value.
-struct Program {
-    child: Child,
+pub(crate) struct Program {
+    pub(crate) child: Child,
     folder: PathBuf,
 }
 
 impl Program {
     /// Starts it with a configuration file, and waits until it has listened.
-    fn start(name: &str, config: &str, args: &[&str]) -> Program {
+    pub(crate) fn start(name: &str, config: &str, args: &[&str]) -> Program {
         let folder = std::env::temp_dir().join(format!("nats-program-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("c.conf"), config).unwrap();
@@ -48,7 +48,7 @@ impl Program {
         self.folder.join(format!("nats-server_{}.ports", self.child.id()))
     }
 
-    fn open(&self) -> Raw {
+    pub(crate) fn open(&self) -> Raw {
         let text = std::fs::read_to_string(self.ports_file()).unwrap();
         let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
         let url = ports["nats"][0].as_str().unwrap();
@@ -60,7 +60,7 @@ impl Program {
     }
 
     /// Sends a signal the way suites do, by the file with the process id.
-    fn signal(&self, order: &str) {
+    pub(crate) fn signal(&self, order: &str) {
         let status = Command::new(PROGRAM)
             .current_dir(&self.folder)
             .arg("--signal")
@@ -151,6 +151,34 @@ fn lame_duck_mode_ends_the_program() {
     program.signal("ldm");
     assert!(program.end().success());
     assert!(program.log().contains("Entering lame duck mode"));
+}
+
+#[test]
+fn files_of_suites_are_served_and_what_is_left_out_is_told() {
+    let nothing = Program::start("nothing", "# nothing", &[]);
+    assert!(nothing.log().contains("[WRN] c.conf: config has no values or is empty"), "{}", nothing.log());
+    // As test suites write it.
+    let text = "host: 127.0.0.1\nport: -1\nhttp: \"127.0.0.1:-1\"\nleafnodes {\n   listen: \"127.0.0.1:-1\"\n }\n\
+                server_tags [\n  id:XSN5\n ]\nwebsocket {\n  port: -1\n  no_tls: true\n }\njetstream {\n  strict: true\n }\n";
+    let suite = Program::start("left-out", text, &["-js", "-V"]);
+    let log = suite.log();
+    assert!(
+        log.contains("[WRN] c.conf:4:1: \"leafnodes\" is ignored: leaf nodes are not supported"),
+        "{log}"
+    );
+    assert!(log.contains("[WRN] c.conf:14:1: \"jetstream\" is ignored: JetStream is not supported"), "{log}");
+    let ports: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(suite.ports_file()).unwrap()).unwrap();
+    let mut raw = Raw::connected(suite.open().stream.peer_addr().unwrap(), "{\"verbose\":false}");
+    raw.send("SUB foo 1\r\nSUB bar q 2\r\nUNSUB 2 5\r\nPING\r\n");
+    raw.until("PONG\r\n");
+    for line in ["<<- [SUB foo 1]", "<<- [SUB bar q 2]", "<<- [UNSUB 2 5]"] {
+        assert!(suite.log().contains(line), "{}", suite.log());
+    }
+    for (kind, scheme) in [("nats", "nats"), ("monitoring", "http"), ("websocket", "ws")] {
+        let url = ports[kind][0].as_str().unwrap();
+        assert!(url.starts_with(&format!("{scheme}://127.0.0.1:")), "{url}");
+    }
 }
 
 #[test]

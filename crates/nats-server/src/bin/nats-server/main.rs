@@ -20,7 +20,7 @@ use settings::{Files, Settings};
 use signals::{Signal, Signals};
 
 /// The version whose behaviour clients may expect; suites compare it.
-const VERSION: &str = "2.14.0";
+const VERSION: &str = "2.15.1";
 
 fn main() -> ExitCode {
     let result = match flags::parse(std::env::args().skip(1)) {
@@ -54,7 +54,7 @@ fn complain(text: &str) {
 
 /// Runs a server until it is told to stop. `Ok(false)`: it failed, and the log says why.
 fn run(flags: &Flags) -> Result<bool, String> {
-    let config = settings::read(flags)?;
+    let config = settings::start(flags)?;
     if flags.test {
         let path = flags.config.as_ref().ok_or("-t needs -c FILE, the configuration to test")?;
         complain(&format!("configuration file {} is valid", path.display()));
@@ -73,7 +73,7 @@ fn serve(flags: &Flags, config: conf::ServerConfig, log: &Arc<Log>) -> Result<()
     if let Some(path) = &flags.config {
         log.line("INF", &format!("Using configuration file: {}", path.display()));
     }
-    for warning in &flags.warnings {
+    for warning in flags.warnings.iter().chain(&config.warnings) {
         log.line("WRN", warning);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -46,12 +46,31 @@ impl Settings {
     }
 }
 
-/// The configuration as the file and the flags have it now; the flags count more.
-pub(crate) fn read(flags: &Flags) -> Result<conf::ServerConfig, String> {
-    let mut config = match &flags.config {
-        Some(path) => conf::load(path).map_err(|error| error.to_string())?,
-        None => conf::ServerConfig::default(),
+/// The configuration to start with, as the file and the flags have it; the flags count more. An empty file is worth a
+/// word, and no reason not to start.
+pub(crate) fn start(flags: &Flags) -> Result<conf::ServerConfig, String> {
+    let loaded = match flags.config.as_ref().map(conf::load) {
+        Some(Err(error @ conf::ConfError::Empty { .. })) if !flags.test => {
+            Ok(conf::ServerConfig { warnings: vec![error.to_string()], ..conf::ServerConfig::default() })
+        }
+        Some(loaded) => loaded,
+        None => Ok(conf::ServerConfig::default()),
     };
+    with_flags(flags, loaded)
+}
+
+/// The configuration as the file has it now, below the flags.
+fn again(flags: &Flags) -> Result<conf::ServerConfig, String> {
+    let path =
+        flags.config.as_ref().ok_or("can only reload config when a file is provided using -c or --config")?;
+    with_flags(flags, conf::load(path))
+}
+
+fn with_flags(
+    flags: &Flags,
+    loaded: Result<conf::ServerConfig, conf::ConfError>,
+) -> Result<conf::ServerConfig, String> {
+    let mut config = loaded.map_err(|error| error.to_string())?;
     flags.apply(&mut config)?;
     Ok(config)
 }
@@ -81,14 +100,12 @@ impl Files {
     /// it is found before anything changes; only a file that cannot be written is found later, and is no reason to undo
     /// the rest.
     pub(crate) fn reload(&mut self, flags: &Flags, server: &Server, log: &Arc<Log>) -> Result<(), String> {
-        if flags.config.is_none() {
-            return Err("can only reload config when a file is provided using -c or --config".to_owned());
-        }
-        let config = read(flags)?;
+        let config = again(flags)?;
         let settings = Settings::new(&config);
         let moved = settings.log_file != self.settings.log_file;
         let sink = moved.then(|| Log::sink_for(settings.log_file.as_deref())).transpose()?;
         let done = server.reload(config.options).map_err(|error| error.to_string())?;
+        config.warnings.iter().for_each(|warning| log.line("WRN", warning));
         let say = |text: &str| log.line("INF", &format!("Reloaded: {text}"));
         let old = std::mem::replace(&mut self.settings, settings);
         let new = &self.settings;
