@@ -11,6 +11,7 @@ use crate::auth::operator::TrustedAccount;
 use crate::auth::slow::Checked;
 use crate::local::queue::ClientQueue;
 use crate::monitor::rows::Question;
+use crate::options::Options;
 use crate::stats::SharedStats;
 use rustls::ServerConfig;
 
@@ -38,6 +39,20 @@ pub(crate) struct LocalLimits {
     pub(crate) max_msgs: usize,
     /// Bytes that may wait for all sockets together, with input that is kept.
     pub(crate) max_buffered: usize,
+}
+
+impl LocalLimits {
+    pub(crate) fn new(options: &Options) -> LocalLimits {
+        LocalLimits {
+            max_payload: options.max_payload,
+            // Room for the verb, the sid, a reply of the same length and the sizes is the client's business; half a line
+            // is what a subject can have with a reply beside it.
+            max_subject: options.max_control_line / 2,
+            max_pending: options.max_pending,
+            max_msgs: options.local_max_pending_msgs,
+            max_buffered: options.max_buffered.max(options.max_pending),
+        }
+    }
 }
 
 #[derive(Default)]

@@ -47,16 +47,7 @@ impl Server {
         let monitor = options.monitor.as_ref().map(Bound::open).transpose()?;
         let poll = Poll::new().map_err(Error::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
-        let limits = LocalLimits {
-            max_payload: options.max_payload,
-            // Room for the verb, the sid, a reply of the same length and the sizes is the client's business; half a line
-            // is what a subject can have with a reply beside it.
-            max_subject: options.max_control_line / 2,
-            max_pending: options.max_pending,
-            max_msgs: options.local_max_pending_msgs,
-            max_buffered: options.max_buffered.max(options.max_pending),
-        };
-        let hub = Arc::new(Hub::new(waker, limits));
+        let hub = Arc::new(Hub::new(waker, LocalLimits::new(&options)));
         let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let port = addrs.first().map_or(0, SocketAddr::port);
         let monitor = match monitor {

@@ -242,14 +242,15 @@ impl Authenticator {
         if !self.has_credentials {
             return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(key) = given(&offered.nkey) {
+        // What nobody here could log in with is passed over: clients may show all they have.
+        if let Some(key) = given(&offered.nkey).filter(|_| !self.nkeys.is_empty()) {
             let identity = PublicKey::parse(key, Role::User).and_then(|key| {
                 let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
                 self.nkeys.get(&key).filter(|_| key.has_signed(nonce.as_bytes(), signature))
             });
             return identity.cloned().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(name) = given(&offered.user) {
+        if let Some(name) = given(&offered.user).filter(|_| !self.users.is_empty()) {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
             // Users whose certificate says who they are have no password: nobody logs in with that.
             let Some(password) = given(&offered.pass) else { return Verdict::Refused };
@@ -263,8 +264,11 @@ impl Authenticator {
                 &Identity { account: 0, user: "".into(), permissions: None, pass: None },
             );
         }
+        let shown = [&offered.nkey, &offered.user, &offered.pass];
         match &self.nobody {
-            Some(identity) if given(&offered.pass).is_none() => Verdict::Accepted(identity.clone()),
+            Some(identity) if shown.iter().all(|text| given(text).is_none()) => {
+                Verdict::Accepted(identity.clone())
+            }
             _ => Verdict::Refused,
         }
     }

@@ -40,6 +40,12 @@ impl Inbound {
         self.tail.capacity()
     }
 
+    /// Bytes that are kept.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn kept(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Takes the next bytes of the stream and hands every complete operation to `sink`. The limits are asked for
     /// again before each operation, since one may change them.
     ///

@@ -296,4 +296,9 @@ fn credentials() {
         }
         eventually("counted", || server.stats().auth_failures == 6);
     }
+    // What else a client shows does not matter to a server with a token only.
+    Raw::connected(
+        token.addr(),
+        r#"{"verbose":false,"user":"x","pass":"y","nkey":"UX","auth_token":"s3cr"}"#,
+    );
 }
