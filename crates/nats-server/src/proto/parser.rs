@@ -118,16 +118,16 @@ impl Verb {
     }
 }
 
-/// Bytes that count against the limit: without the blanks before them and without the CR of the line end. So it does
-/// not matter for the limit whether a line is judged when it is complete or, being too long already, before that.
-fn argument_len(line: &[u8]) -> usize {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.iter().position(|byte| !is_blank(*byte)).map_or(0, |from| line.len() - from)
+/// Bytes of an argument that count against the limit: all but the CR of the line end. So it does not matter for the limit
+/// whether a line is judged when it is complete or, being too long already, before that.
+fn counted(argument: &[u8]) -> usize {
+    argument.strip_suffix(b"\r").unwrap_or(argument).len()
 }
 
-/// Between a verb and its argument.
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+/// Blanks between a verb and its argument.
+#[inline]
+fn blanks(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
 /// The part of an incomplete line that says nothing: blanks before the argument but for one, and all that follows a
@@ -138,7 +138,7 @@ pub(crate) fn idle_part(line: &[u8]) -> Range<usize> {
     if !verb.has_argument() {
         return word..line.len();
     }
-    let blanks = rest.iter().take_while(|byte| is_blank(**byte)).count();
+    let blanks = blanks(rest);
     word + blanks.min(1)..word + blanks
 }
 
@@ -162,9 +162,15 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
             Some(_) => return Step::Fail(Fault::UnknownOperation),
         }
     }
-    let line_len = memchr(b'\n', rest);
+    let has_argument = verb.has_argument();
+    let blanks = if has_argument { blanks(rest) } else { 0 };
+    // An argument may begin with LF, as if it were a blank: that one does not end the line. Not so with subjects that go
+    // on to subscribers.
+    let may_begin = has_argument && !matches!(verb, Verb::Pub | Verb::Hpub);
+    let from = blanks + usize::from(may_begin && rest.get(blanks) == Some(&b'\n'));
+    let line_len = memchr(b'\n', rest.get(from..).unwrap_or_default()).map(|at| from + at);
     let line = rest.get(..line_len.unwrap_or(rest.len())).unwrap_or_default();
-    if verb.has_argument() && argument_len(line) > limits.control_line {
+    if has_argument && counted(line.get(blanks..).unwrap_or_default()) > limits.control_line {
         return Step::Fail(Fault::ControlLine);
     }
     let Some(line_len) = line_len else { return Step::Need(0) };
@@ -227,7 +233,7 @@ impl<'a> Args<'a> {
         let mut args = Self { line, spans: [(0, 0); MAX_ARGS], count: 0 };
         let mut start = None;
         for (at, byte) in line.iter().enumerate() {
-            let blank = matches!(byte, b' ' | b'\t' | b'\r');
+            let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
             match (start, blank) {
                 (None, false) => start = Some(at),
                 (Some(from), true) => {

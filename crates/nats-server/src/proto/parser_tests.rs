@@ -125,6 +125,17 @@ fn a_line_that_is_too_long_is_so_from_its_first_byte_too_many() {
 }
 
 #[test]
+fn an_argument_may_begin_with_a_line_end() {
+    let sub = Op::Subscribe { subject: b"a", queue: None, sid: b"1" };
+    assert_eq!(parse(b"SUB \na 1\r\nPING", &LIMITS), Step::Op(sub, 10));
+    assert_eq!(parse(b"CONNECT\n{}\n", &LIMITS), Step::Op(Op::Connect(b"{}"), 11));
+    assert_eq!(fault("PUB \na 2\r\nhi\r\n"), Some(Fault::Malformed));
+    assert_eq!(parse(b"UNSUB \n", &LIMITS), Step::Need(0));
+    assert_eq!(fault("UNSUB \n\n"), Some(Fault::Malformed));
+    assert_eq!(fault("SUB\n"), Some(Fault::UnknownOperation));
+}
+
+#[test]
 fn what_says_nothing_need_not_be_kept() {
     for (line, idle) in [
         ("PING", 4..4),

@@ -135,6 +135,8 @@ pub(crate) fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str, bool)
         (VERBOSE, b"SUB foo.*.>.x 1\r\nUNSUB 9\r\n", "-ERR 'Invalid Subject'\r\n+OK\r\n", Open),
         (PLAIN, b"SUB foo 1\r\nCONNECT {\"verbose\":true}\r\nPUB foo 1\r\nx\r\n", "+OK\r\n+OK\r\n", Open),
         (PLAIN, b"SUB a.> 1\r\nSUB *.* 2\r\nPUB a. 1\r\nx\r\nPUB a..b 1\r\nz\r\n", "", Open),
+        (PLAIN, b"SUB \na 1\r\nPUB a 1\r\nx\r\n", "MSG a 1 1\r\nx\r\n", Open),
+        (PLAIN, b"CONNECT\n{\"verbose\":true}\r\nUNSUB \n\r\n", "+OK\r\n", Closed),
         (PLAIN, b"SUB a.* 1\r\nSUB a.b 2\r\nPUB a.* 1\r\nx\r\n", "MSG a.* 1 1\r\nx\r\n", Open),
     ];
     let mut rows: Vec<_> = rows
