@@ -16,6 +16,9 @@ const COMMAND: u8 = 0xFF;
 const CLIENTS: usize = 3;
 /// Commands in one input.
 const MAX_COMMANDS: usize = 64;
+/// Subscriptions of one client, and bytes that may wait for it.
+const MAX_SUBSCRIPTIONS: usize = 40;
+const MAX_PENDING: usize = 64 * 1024;
 /// For what must happen; it never takes long unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(5);
 const NOTHING: Holdings = Holdings { connections: 0, subscriptions: 0, buffered: 0 };
@@ -35,8 +38,8 @@ fn options(settings: u8) -> Options {
         port: 0,
         max_payload: 1_000,
         max_control_line: 256,
-        max_pending: 64 * 1024,
-        max_subscriptions: 40,
+        max_pending: MAX_PENDING,
+        max_subscriptions: MAX_SUBSCRIPTIONS,
         ..Options::default()
     };
     let well = User::new("well", "behaved");
@@ -198,7 +201,17 @@ impl World {
                 other => number = usize::from(other),
             }
             self.server.settle();
+            self.check_bounds();
         }
+    }
+
+    /// What clients can make the server hold.
+    fn check_bounds(&self) {
+        let held = self.server.holdings();
+        // One that has gone while it was held back still counts for a moment.
+        let connections = usize::try_from(held.connections).unwrap_or(usize::MAX);
+        assert!(held.subscriptions <= (connections * MAX_SUBSCRIPTIONS) as u64, "{held:?}");
+        assert!(held.buffered <= connections * 2 * MAX_PENDING, "{held:?}");
     }
 
     fn with(&mut self, number: usize, act: impl FnOnce(&mut Client)) {
