@@ -32,6 +32,9 @@ pub mod conf;
 mod error;
 mod events;
 mod fabric;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 mod hub;
 pub mod jwt;

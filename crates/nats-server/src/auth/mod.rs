@@ -263,8 +263,11 @@ impl Authenticator {
                 &Identity { account: 0, user: "".into(), permissions: None, pass: None },
             );
         }
+        let shown = [&offered.nkey, &offered.user, &offered.pass];
         match &self.nobody {
-            Some(identity) if given(&offered.pass).is_none() => Verdict::Accepted(identity.clone()),
+            Some(identity) if shown.iter().all(|text| given(text).is_none()) => {
+                Verdict::Accepted(identity.clone())
+            }
             _ => Verdict::Refused,
         }
     }

@@ -110,3 +110,9 @@ pub fn load(path: impl AsRef<Path>) -> Result<ServerConfig, ConfError> {
     }
     read::config(&map)
 }
+
+/// Reads a text as if it were a file. Variables that it does not set are `1m`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_text(text: &str) -> Result<ServerConfig, ConfError> {
+    read::config(&parse::text(text, Path::new("fuzz.conf"), &|_| Some("1m".to_owned()))?)
+}

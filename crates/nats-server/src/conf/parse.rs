@@ -31,7 +31,7 @@ pub(super) fn file(path: &Path, environment: Environment<'_>) -> Result<Map, Con
 }
 
 /// Reads a text as if it were the file.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn text(text: &str, path: &Path, environment: Environment<'_>) -> Result<Map, ConfError> {
     Parser::new(environment).source(text, path, 0, 0)
 }

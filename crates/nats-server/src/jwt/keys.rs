@@ -43,7 +43,7 @@ impl KeyPair {
         KeyPair::from_bytes(role, seed)
     }
 
-    fn from_bytes(role: Role, seed: [u8; 32]) -> Result<KeyPair, Error> {
+    pub(crate) fn from_bytes(role: Role, seed: [u8; 32]) -> Result<KeyPair, Error> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| Error::Seed)?;
         let key = pair.public_key().as_ref().try_into().map_err(|_| Error::Seed)?;
         Ok(KeyPair { role, seed, pair, public: PublicKey::new(key).to_text(role) })

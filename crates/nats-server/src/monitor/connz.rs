@@ -47,7 +47,7 @@ enum Order {
     Rtt,
 }
 
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     order: Order,
     which: Which,
     subs: Subs,
@@ -61,7 +61,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn parse(params: &'a Params) -> Result<Wanted<'a>, Failure> {
+    pub(super) fn parse(params: &'a Params) -> Result<Wanted<'a>, Failure> {
         let which = match params.text("state").map(str::to_ascii_lowercase).as_deref() {
             None | Some("open") => Which::Open,
             Some("closed") => Which::Closed,

@@ -145,3 +145,12 @@ impl Drop for Monitor {
         }
     }
 }
+
+/// Reads what a request asks for, as the listings do.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn try_parameters(query: &str) {
+    let params = params::Params::parse(Some(query));
+    let _ = (connz::Wanted::parse(&params).is_ok(), subsz::limit(&params).is_ok());
+    assert!(params.len() <= query.split('&').count(), "more parameters than were given");
+    assert!(params.text("acc").is_none_or(|text| !text.is_empty()), "an empty value is none");
+}

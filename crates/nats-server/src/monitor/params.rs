@@ -18,6 +18,12 @@ impl Params {
         Params(decoded.collect())
     }
 
+    /// Those that could be decoded.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The first value of a parameter; empty counts as absent.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(name, _)| name == key)?;

@@ -1,12 +1,13 @@
 //! Turns a stream of reads into operations. Reads land in a buffer that all connections of a thread share; what is
 //! kept per connection is only the incomplete end of the last read, so an idle connection holds no buffer.
 //!
-//! What is kept is bounded: by the control line limit while a line is incomplete, by the size the line declared (which
-//! the parser has checked) while a payload is, and by one read when the consumer asked to stop.
+//! What is kept is bounded: by the control line limit while a line is incomplete (blanks and other bytes without meaning,
+//! which no limit forbids, are not kept), by the size the line declared (which the parser has checked) while a payload is,
+//! and by one read when the consumer asked to stop.
 
 use memchr::memchr;
 
-use super::parser::{Fault, Limits, Op, Step, parse};
+use super::parser::{Fault, Limits, Op, Step, idle_part, parse};
 
 /// What the consumer of operations wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,12 @@ impl Inbound {
         self.tail.capacity()
     }
 
+    /// Bytes that are kept.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn kept(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Takes the next bytes of the stream and hands every complete operation to `sink`. The limits are asked for
     /// again before each operation, since one may change them.
     ///
@@ -59,6 +66,7 @@ impl Inbound {
             let (used, need, flow) = consume(&tail, sink)?;
             self.need = need;
             self.keep(tail, used);
+            self.forget_idle_part(flow);
             if flow == Flow::Stop {
                 self.tail.extend_from_slice(input);
                 return Ok(Flow::Stop);
@@ -69,8 +77,27 @@ impl Inbound {
         }
         let (used, need, flow) = consume(input, sink)?;
         self.need = need;
-        self.tail.extend_from_slice(input.get(used..).unwrap_or_default());
+        let rest = input.get(used..).unwrap_or_default();
+        let idle = if self.is_incomplete_line(flow) { idle_part(rest) } else { 0..0 };
+        self.tail.extend_from_slice(rest.get(..idle.start).unwrap_or_default());
+        self.tail.extend_from_slice(rest.get(idle.end..).unwrap_or_default());
         Ok(flow)
+    }
+
+    /// Is what is left over the start of a line, and not of a payload or of more operations?
+    fn is_incomplete_line(&self, flow: Flow) -> bool {
+        flow == Flow::Continue && self.need == 0
+    }
+
+    fn forget_idle_part(&mut self, flow: Flow) {
+        if !self.is_incomplete_line(flow) {
+            return;
+        }
+        let idle = idle_part(&self.tail);
+        if !idle.is_empty() {
+            self.tail.drain(idle);
+            self.tail.shrink_to(KEEP_CAPACITY);
+        }
     }
 
     fn keep(&mut self, mut tail: Vec<u8>, used: usize) {
@@ -185,8 +212,25 @@ mod tests {
                 op.extend_from_slice(b"\r\n");
                 op
             }),
+            // Around the limit of 64 bytes.
+            "(SUB|UNSUB|-ERR|INFO|PING|\\+OK) {0,90}[a-z]{50,62}( [0-9]){0,6} {0,3}\r?\n"
+                .prop_map(String::into_bytes),
             Just(b"BAD\r\n".to_vec()),
         ]
+    }
+
+    #[test]
+    fn blanks_and_other_bytes_without_meaning_are_not_kept() {
+        for (start, kept) in [("PING", 4), ("SUB", 4), ("CONNECT", 8)] {
+            let (mut inbound, mut recorder) =
+                (Inbound::default(), Recorder { seen: Vec::new(), stop_every: 9 });
+            inbound.feed(start.as_bytes(), &mut recorder).unwrap();
+            for _ in 0..100 {
+                inbound.feed(&[b' '; 10_000], &mut recorder).unwrap();
+                assert_eq!(inbound.tail.len(), kept, "{start}");
+                assert!(inbound.held() <= KEEP_CAPACITY, "{}", inbound.held());
+            }
+        }
     }
 
     proptest! {

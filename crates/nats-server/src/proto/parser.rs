@@ -1,12 +1,14 @@
 //! Reads one operation from the start of a byte slice. Pure and without allocation: every part of the result points
 //! into the input. It never looks back, so feeding it any prefix is safe: it says how much more it needs.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 /// Limits that decide while reading, before anything is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Longest argument of a line, in bytes.
+    /// Longest argument of a line, in bytes; blanks between and behind its parts count.
     pub(crate) control_line: usize,
     /// Largest declared size of a message, in bytes.
     pub(crate) payload: usize,
@@ -109,6 +111,37 @@ enum Verb {
     Err,
 }
 
+impl Verb {
+    /// Others say all with their name: what follows up to the line end is passed over.
+    fn has_argument(self) -> bool {
+        !matches!(self, Verb::Ping | Verb::Pong | Verb::Ok)
+    }
+}
+
+/// Bytes of an argument that count against the limit: all but the CR of the line end. So it does not matter for the limit
+/// whether a line is judged when it is complete or, being too long already, before that.
+fn counted(argument: &[u8]) -> usize {
+    argument.strip_suffix(b"\r").unwrap_or(argument).len()
+}
+
+/// Blanks between a verb and its argument.
+#[inline]
+fn blanks(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+}
+
+/// The part of an incomplete line that says nothing: blanks before the argument but for one, and all that follows a
+/// verb without an argument. There is no limit for it, so it must not be kept.
+pub(crate) fn idle_part(line: &[u8]) -> Range<usize> {
+    let Ok(Some((verb, word))) = verb(line) else { return 0..0 };
+    let rest = line.get(word..).unwrap_or_default();
+    if !verb.has_argument() {
+        return word..line.len();
+    }
+    let blanks = blanks(rest);
+    word + blanks.min(1)..word + blanks
+}
+
 /// Reads the operation at the start of `input`.
 #[inline]
 pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
@@ -129,17 +162,20 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
             Some(_) => return Step::Fail(Fault::UnknownOperation),
         }
     }
-    let Some(line_len) = memchr(b'\n', rest) else {
-        // Two bytes more than the limit: the blank before the argument and the CR after it.
-        let too_long = rest.len() > limits.control_line + 2;
-        return if too_long { Step::Fail(Fault::ControlLine) } else { Step::Need(0) };
-    };
-    let end = word + line_len + 1;
-    let line = rest.get(..line_len).unwrap_or_default();
-    let args = Args::split(line);
-    if args.len() > limits.control_line && !matches!(verb, Verb::Ping | Verb::Pong | Verb::Ok) {
+    let has_argument = verb.has_argument();
+    let blanks = if has_argument { blanks(rest) } else { 0 };
+    // An argument may begin with LF, as if it were a blank: that one does not end the line. Not so with subjects that go
+    // on to subscribers.
+    let may_begin = has_argument && !matches!(verb, Verb::Pub | Verb::Hpub);
+    let from = blanks + usize::from(may_begin && rest.get(blanks) == Some(&b'\n'));
+    let line_len = memchr(b'\n', rest.get(from..).unwrap_or_default()).map(|at| from + at);
+    let line = rest.get(..line_len.unwrap_or(rest.len())).unwrap_or_default();
+    if has_argument && counted(line.get(blanks..).unwrap_or_default()) > limits.control_line {
         return Step::Fail(Fault::ControlLine);
     }
+    let Some(line_len) = line_len else { return Step::Need(0) };
+    let end = word + line_len + 1;
+    let args = Args::split(line);
     match verb {
         Verb::Ping => Step::Op(Op::Ping, end),
         Verb::Pong => Step::Op(Op::Pong, end),
@@ -197,7 +233,7 @@ impl<'a> Args<'a> {
         let mut args = Self { line, spans: [(0, 0); MAX_ARGS], count: 0 };
         let mut start = None;
         for (at, byte) in line.iter().enumerate() {
-            let blank = matches!(byte, b' ' | b'\t' | b'\r');
+            let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
             match (start, blank) {
                 (None, false) => start = Some(at),
                 (Some(from), true) => {
@@ -239,10 +275,6 @@ impl<'a> Args<'a> {
     fn all(&self) -> &'a [u8] {
         let last = self.span(self.count.saturating_sub(1));
         self.line.get(self.span(0).0..last.1).unwrap_or_default()
-    }
-
-    fn len(&self) -> usize {
-        self.span(self.count.saturating_sub(1)).1.saturating_sub(self.span(0).0)
     }
 }
 
@@ -301,11 +333,11 @@ fn publish<'a>(
         return Step::Fail(Fault::MaxPayload);
     }
     let need = end + total + 2;
-    let (Some(payload), Some(line_end)) = (input.get(end..end + total), input.get(end + total..need)) else {
-        return Step::Need(need);
-    };
-    if line_end != b"\r\n" {
-        return Step::Fail(Fault::UnknownOperation);
+    let Some(payload) = input.get(end..end + total) else { return Step::Need(need) };
+    match input.get(end + total..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => {}
+        [] | [b'\r'] => return Step::Need(need),
+        _ => return Step::Fail(Fault::UnknownOperation),
     }
     let Some((headers, body)) = payload.split_at_checked(header_len) else {
         return Step::Fail(Fault::Malformed);

@@ -88,7 +88,9 @@ fn bad_arguments_close_silently() {
 fn limits() {
     assert_eq!(fault("PUB foo 1025\r\n"), Some(Fault::MaxPayload));
     assert_eq!(fault("HPUB foo 12 1025\r\n"), Some(Fault::MaxPayload));
-    assert_eq!(fault("PUB foo 2\r\nhiXX"), Some(Fault::UnknownOperation));
+    for wrong in ["PUB foo 2\r\nhiXX", "PUB foo 2\r\nhiX", "PUB foo 2\r\nhi\rX"] {
+        assert_eq!(fault(wrong), Some(Fault::UnknownOperation));
+    }
     assert_eq!(fault(&format!("SUB {} 1\r\n", "a".repeat(4100))), Some(Fault::ControlLine));
     assert_eq!(fault(&format!("SUB {}", "a".repeat(4100))), Some(Fault::ControlLine));
     assert_eq!(fault(&format!("SUB {} 1\r\n", "a".repeat(4090))), None);
@@ -96,6 +98,58 @@ fn limits() {
         fault(&format!("CONNECT {{\"name\":\"{}\"}}\r\n", "n".repeat(5000))),
         Some(Fault::ControlLine)
     );
+}
+
+/// The limit counts the argument, whether the line is complete or not.
+#[test]
+fn a_line_that_is_too_long_is_so_from_its_first_byte_too_many() {
+    let limits = Limits { control_line: 4, ..LIMITS };
+    let step = |input: &'static str| parse(input.as_bytes(), &limits);
+    for fits in ["SUB a 22", "SUB a 22\r", "SUB     a 22", "SUB a 2 ", "PINGxxxxxxxxx", "+OK xxxxxxx"] {
+        assert_eq!(step(fits), Step::Need(0), "{fits}");
+    }
+    for whole in ["SUB a 22\r\n", "SUB a 22\n", "SUB       a 22\r\n", "SUB a 2 \r\n", "PING xxxxxxxx\r\n"] {
+        assert!(matches!(step(whole), Step::Op(..)), "{whole}");
+    }
+    for long in [
+        "SUB a 22 ",
+        "SUB a 22\rx",
+        "SUB a 22 \r\n",
+        "SUB a 22\r\r\n",
+        "-ERR 'abcd",
+        "CONNECT{    ",
+        "INFO 12345",
+    ] {
+        assert_eq!(step(long), Step::Fail(Fault::ControlLine), "{long}");
+    }
+}
+
+#[test]
+fn an_argument_may_begin_with_a_line_end() {
+    let sub = Op::Subscribe { subject: b"a", queue: None, sid: b"1" };
+    assert_eq!(parse(b"SUB \na 1\r\nPING", &LIMITS), Step::Op(sub, 10));
+    assert_eq!(parse(b"CONNECT\n{}\n", &LIMITS), Step::Op(Op::Connect(b"{}"), 11));
+    assert_eq!(fault("PUB \na 2\r\nhi\r\n"), Some(Fault::Malformed));
+    assert_eq!(parse(b"UNSUB \n", &LIMITS), Step::Need(0));
+    assert_eq!(fault("UNSUB \n\n"), Some(Fault::Malformed));
+    assert_eq!(fault("SUB\n"), Some(Fault::UnknownOperation));
+}
+
+#[test]
+fn what_says_nothing_need_not_be_kept() {
+    for (line, idle) in [
+        ("PING", 4..4),
+        ("PINGxx yy", 4..9),
+        ("+OK   ", 3..6),
+        ("SUB", 3..3),
+        ("SUB    ", 4..7),
+        ("SUB  \t a  1", 4..7),
+        ("CONNECT{", 7..7),
+        ("SU", 0..0),
+        ("X", 0..0),
+    ] {
+        assert_eq!(idle_part(line.as_bytes()), idle, "{line}");
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ mod reload;
 mod session;
 mod snapshot;
 mod standing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod stepped;
 mod timers;
 mod trace;
 mod turns;
@@ -140,21 +142,26 @@ impl Reactor {
                 tracing::error!(%error, "NATS server: waiting for events failed; the server stops");
                 break;
             }
-            self.fabric.now = Instant::now();
-            for event in &events {
-                self.event(event);
-            }
-            self.hear();
-            self.serve();
-            self.run_local_ready();
-            self.flush_touched();
-            self.relieve();
-            self.run_timers();
-            self.run_lame_duck();
-            self.unpark();
-            self.hub.stats.publish(&self.fabric.stats);
+            self.round(&events);
         }
         self.end(&mut events);
+        self.hub.stats.publish(&self.fabric.stats);
+    }
+
+    /// Acts on what the poll found, on what was asked for and on time.
+    fn round(&mut self, events: &Events) {
+        self.fabric.now = Instant::now();
+        for event in events {
+            self.event(event);
+        }
+        self.hear();
+        self.serve();
+        self.run_local_ready();
+        self.flush_touched();
+        self.relieve();
+        self.run_timers();
+        self.run_lame_duck();
+        self.unpark();
         self.hub.stats.publish(&self.fabric.stats);
     }
 

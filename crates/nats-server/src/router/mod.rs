@@ -113,7 +113,7 @@ pub(crate) struct Interest {
 
 impl Router {
     /// Number of subscriptions.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

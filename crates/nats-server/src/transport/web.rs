@@ -23,13 +23,18 @@ const READ_BUFFER: usize = 4 * 1024;
 pub(crate) enum Below {
     Tcp(TcpStream),
     Tls(Box<TlsStream>),
+    /// Bytes that come in given pieces.
+    #[cfg(any(test, feature = "fuzzing"))]
+    Pieces(crate::fuzzing::Pieces),
 }
 
 impl Below {
-    fn socket(&mut self) -> &mut TcpStream {
+    fn socket(&mut self) -> Option<&mut TcpStream> {
         match self {
-            Below::Tcp(socket) => socket,
-            Below::Tls(stream) => stream.socket(),
+            Below::Tcp(socket) => Some(socket),
+            Below::Tls(stream) => Some(stream.socket()),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Below::Pieces(_) => None,
         }
     }
 }
@@ -39,6 +44,8 @@ impl Read for Below {
         match self {
             Below::Tcp(socket) => socket.read(buffer),
             Below::Tls(stream) => stream.read(buffer),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Below::Pieces(pieces) => pieces.read(buffer),
         }
     }
 }
@@ -48,6 +55,8 @@ impl Write for Below {
         match self {
             Below::Tcp(socket) => socket.write(bytes),
             Below::Tls(stream) => stream.write(bytes),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Below::Pieces(pieces) => pieces.write(bytes),
         }
     }
 
@@ -55,6 +64,8 @@ impl Write for Below {
         match self {
             Below::Tcp(_) => Ok(()),
             Below::Tls(stream) => stream.flush(),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Below::Pieces(pieces) => pieces.flush(),
         }
     }
 }
@@ -108,6 +119,8 @@ pub(crate) struct WebStream {
     stage: Stage,
     /// What is left of the message that was read last.
     rest: Bytes,
+    /// What ends the stream after the bytes that came before it.
+    failed: Option<io::Error>,
     draining: bool,
 }
 
@@ -120,7 +133,7 @@ impl WebStream {
             .max_message_size(Some(FRAME))
             .max_frame_size(Some(FRAME));
         let stage = Stage::Request(ServerHandshake::start(below, origins, Some(config)));
-        WebStream { stage, rest: Bytes::new(), draining: false }
+        WebStream { stage, rest: Bytes::new(), failed: None, draining: false }
     }
 
     /// `None` once the connection has failed.
@@ -133,7 +146,7 @@ impl WebStream {
     }
 
     pub(super) fn socket(&mut self) -> Option<&mut TcpStream> {
-        self.below().map(Below::socket)
+        self.below().and_then(Below::socket)
     }
 
     /// Goes on with the HTTP request as far as the socket allows. True: frames follow.
@@ -169,7 +182,10 @@ impl WebStream {
         }
     }
 
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut count = 0;
         while let Some(room) = buffer.get_mut(count..).filter(|room| !room.is_empty()) {
             if self.rest.has_remaining() {
@@ -188,6 +204,11 @@ impl WebStream {
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock && count > 0 => {
                     return Ok(Got { count, more: false });
+                }
+                // Whoever sent good frames before a bad one is served as far as that, however they arrived.
+                Err(error) if count > 0 => {
+                    self.failed = Some(io_error(error));
+                    return Ok(Got { count, more: true });
                 }
                 Err(error) => return Err(io_error(error)),
             }

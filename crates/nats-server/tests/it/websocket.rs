@@ -64,6 +64,21 @@ impl Client {
 }
 
 #[test]
+fn good_frames_before_a_bad_one_count() {
+    let server = serve(web());
+    let mut plain = Raw::connected(server.addr(), "{\"verbose\":false}");
+    plain.send("SUB a 1\r\nPING\r\n");
+    plain.until("PONG\r\n");
+    let mut client = Client::connected(&server);
+    let good = b"\x82\x8d\0\0\0\0PUB a 2\r\nhi\r\n";
+    let not_masked = b"\x82\x03abc";
+    // In one write, so that they most likely arrive together.
+    client.web.get_mut().write_all(&[good.as_slice(), not_masked].concat()).unwrap();
+    assert_eq!(plain.until("hi\r\n"), "MSG a 1 2\r\nhi\r\n");
+    eventually("only the bad frame's connection ends", || server.stats().connections == 1);
+}
+
+#[test]
 fn frames_carry_nats_and_both_kinds_of_clients_meet() {
     let server = serve(web());
     let mut client = Client::connected(&server);

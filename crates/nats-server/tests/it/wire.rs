@@ -135,6 +135,8 @@ pub(crate) fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str, bool)
         (VERBOSE, b"SUB foo.*.>.x 1\r\nUNSUB 9\r\n", "-ERR 'Invalid Subject'\r\n+OK\r\n", Open),
         (PLAIN, b"SUB foo 1\r\nCONNECT {\"verbose\":true}\r\nPUB foo 1\r\nx\r\n", "+OK\r\n+OK\r\n", Open),
         (PLAIN, b"SUB a.> 1\r\nSUB *.* 2\r\nPUB a. 1\r\nx\r\nPUB a..b 1\r\nz\r\n", "", Open),
+        (PLAIN, b"SUB \na 1\r\nPUB a 1\r\nx\r\n", "MSG a 1 1\r\nx\r\n", Open),
+        (PLAIN, b"CONNECT\n{\"verbose\":true}\r\nUNSUB \n\r\n", "+OK\r\n", Closed),
         (PLAIN, b"SUB a.* 1\r\nSUB a.b 2\r\nPUB a.* 1\r\nx\r\n", "MSG a.* 1 1\r\nx\r\n", Open),
     ];
     let mut rows: Vec<_> = rows
@@ -146,6 +148,13 @@ pub(crate) fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str, bool)
     rows.push((PLAIN, long(format!("SUB {} 1\r\n", "a".repeat(4100))), control_line, false));
     rows.push((PLAIN, long(format!("SUB {}", "a".repeat(9000))), control_line, false));
     rows.push((PLAIN, long(format!("SUB {} 1\r\n", "a".repeat(4090))), "", true));
+    // The argument counts, with the blanks behind it but without those before it; other lines have no limit.
+    rows.push((PLAIN, long(format!("SUB {} 1\r\n", "a".repeat(4094))), "", true));
+    rows.push((PLAIN, long(format!("SUB {} 1 \r\n", "a".repeat(4094))), control_line, false));
+    rows.push((PLAIN, long(format!("SUB {}a 1\r\n", " ".repeat(9000))), "", true));
+    rows.push((PLAIN, long(format!("PONG{}\r\n", " ".repeat(9000))), "", true));
+    rows.push((PLAIN, long(format!("+OK{}\r\n", "x".repeat(9000))), "", true));
+    rows.push((PLAIN, long(format!("INFO {{{}}}\r\n", "x".repeat(5000))), control_line, false));
     rows.push((
         PLAIN,
         long(format!("CONNECT {{\"name\":\"{}\"}}\r\n", "n".repeat(5000))),
@@ -195,6 +204,34 @@ fn any_split_of_a_conversation_gives_the_same() {
         raw.until("abc\r\n"),
         "HMSG foo 1 rep 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\nMSG foo 1 3\r\nabc\r\n"
     );
+}
+
+#[test]
+fn the_limit_of_a_line_does_not_depend_on_how_it_is_cut() {
+    let server = server();
+    let mut raw = Raw::connected(server.addr(), PLAIN);
+    raw.send("PING");
+    for _ in 0..100 {
+        raw.send("x".repeat(5000));
+    }
+    raw.send("\r\nSUB");
+    assert_eq!(raw.until("PONG\r\n"), "PONG\r\n");
+    for _ in 0..100 {
+        raw.send(" ".repeat(5000));
+    }
+    raw.send("a 1\r\nPUB a 1\r\nx\r\nSUB ");
+    assert_eq!(raw.until("x\r\n"), "MSG a 1 1\r\nx\r\n");
+    // One byte too many, and the end of the line is not there yet.
+    raw.send("a".repeat(4097));
+    assert_eq!(raw.rest(), "-ERR 'maximum control line exceeded'\r\n");
+}
+
+#[test]
+fn a_payload_that_ends_wrong_is_found_with_its_first_wrong_byte() {
+    let server = server();
+    let mut raw = Raw::connected(server.addr(), PLAIN);
+    raw.send("PUB a 2\r\nhiX");
+    assert_eq!(raw.rest(), "-ERR 'Unknown Protocol Operation'\r\n");
 }
 
 #[test]
@@ -261,4 +298,9 @@ fn credentials() {
         }
         eventually("counted", || server.stats().auth_failures == 6);
     }
+    // What else a client shows does not matter to a server with a token only.
+    Raw::connected(
+        token.addr(),
+        r#"{"verbose":false,"user":"x","pass":"y","nkey":"UX","auth_token":"s3cr"}"#,
+    );
 }

@@ -12,6 +12,8 @@ use super::{Refusal, terms};
 
 /// Subjects that one line may become: tags multiply.
 const MAX_SUBJECTS: usize = 4096;
+/// Bytes of all subjects that one list of lines may become: names and tags may be long, and repeated.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// A template after filling in.
 pub(super) struct Scoped {
@@ -64,13 +66,14 @@ impl Values<'_> {
 
     fn lines(&self, lines: &[String]) -> Result<Vec<Option<Vec<String>>>, Refusal> {
         let mut done = Vec::new();
-        let mut total = 0_usize;
+        let (mut count, mut bytes) = (0, 0);
         for line in lines {
             let filled = self.line(line)?;
-            total += filled.as_ref().map_or(0, Vec::len);
-            if total > MAX_SUBJECTS {
-                return Err(too_many());
+            for subject in filled.iter().flatten() {
+                count += 1;
+                bytes += subject.len();
             }
+            check_size(count, bytes)?;
             done.push(filled);
         }
         Ok(done)
@@ -79,6 +82,8 @@ impl Values<'_> {
     /// `None`: a variable has no value.
     fn line(&self, line: &str) -> Result<Option<Vec<String>>, Refusal> {
         let mut texts = vec![String::new()];
+        // Of all texts together.
+        let mut bytes = 0_usize;
         for (index, word) in line.split_ascii_whitespace().enumerate() {
             for (place, token) in word.split('.').enumerate() {
                 let separator = match (index, place) {
@@ -87,8 +92,13 @@ impl Values<'_> {
                     _ => ".",
                 };
                 let Some(values) = self.token(token) else { return Ok(None) };
-                if texts.len().saturating_mul(values.len()) > MAX_SUBJECTS {
-                    return Err(too_many());
+                let added: usize = values.iter().map(|value| separator.len() + value.len()).sum();
+                bytes = bytes.saturating_mul(values.len()).saturating_add(added.saturating_mul(texts.len()));
+                check_size(texts.len().saturating_mul(values.len()), bytes)?;
+                if let [value] = values.as_slice() {
+                    // Most tokens; copying all that came before them would be quadratic.
+                    texts.iter_mut().for_each(|text| text.extend([separator, value]));
+                    continue;
                 }
                 let with = |text: &String| {
                     values.iter().map(|value| format!("{text}{separator}{value}")).collect::<Vec<_>>()
@@ -130,6 +140,12 @@ fn is_literal(value: &str) -> bool {
     crate::subject::is_printable(value.as_bytes()) && crate::subject::is_valid_literal(value.as_bytes())
 }
 
-fn too_many() -> Refusal {
-    Refusal::Unsupported(format!("the template of its signing key gives more than {MAX_SUBJECTS} subjects"))
+/// Before there are so many.
+fn check_size(count: usize, bytes: usize) -> Result<(), Refusal> {
+    if count <= MAX_SUBJECTS && bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::Unsupported(format!(
+        "the template of its signing key gives more than {MAX_SUBJECTS} subjects or {MAX_BYTES} bytes"
+    )))
 }

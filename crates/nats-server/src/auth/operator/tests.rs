@@ -206,6 +206,26 @@ fn templates() {
 }
 
 #[test]
+fn what_a_template_becomes_is_bounded_in_bytes_too() {
+    let kit = Kit::new();
+    let refused = |lines: &[&str], name: &str, tags: &[&str]| {
+        let accounts = kit.scoped(template(lines, &[]));
+        match admit(&accounts, kit.blank_user(name, tags)) {
+            Err(Refusal::Unsupported(why)) => why.contains("bytes"),
+            _ => false,
+        }
+    };
+    let (long, repeated) = ("n".repeat(2_000), ["{{name()}}"; 600].join("."));
+    assert!(refused(&[&repeated], &long, &[]), "one subject");
+    assert!(!refused(&[&repeated], "n", &[]));
+    let many: Vec<String> = (0..1_000).map(|n| format!("t:{n}.{long}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(refused(&["{{tag(t)}}"], "n", &many), "many values");
+    assert!(refused(&["{{tag(t)}}", "{{tag(t)}}", "{{tag(t)}}"], "n", &many[..200]), "many lines");
+    assert!(!refused(&["{{tag(t)}}"], "n", &many[..200]));
+}
+
+#[test]
 fn what_cannot_be_trusted_is_refused_by_name() {
     let kit = Kit::new();
     let problem = |change: fn(&mut AccountClaims)| kit.accounts(change).err().unwrap().to_string();
