@@ -48,6 +48,7 @@ mod server;
 mod slab;
 mod stats;
 mod subject;
+mod system;
 mod transport;
 mod users;
 

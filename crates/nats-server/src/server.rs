@@ -11,7 +11,7 @@ use crate::auth::operator::Trust;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
-use crate::monitor::{Bound, Monitor};
+use crate::monitor::{Bound, Monitor, State};
 use crate::options::Options;
 use crate::reactor::{Door, Reactor, WAKER};
 use crate::stats::Stats;
@@ -57,12 +57,13 @@ impl Server {
             max_buffered: options.max_buffered.max(options.max_pending),
         };
         let hub = Arc::new(Hub::new(waker, limits));
-        let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
+        let mut reactor =
+            Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let port = addrs.first().map_or(0, SocketAddr::port);
-        let monitor = match monitor {
-            Some(bound) => Some(Monitor::start(bound, &options, reactor.identity(), port, hub.clone())?),
-            None => None,
-        };
+        let http_port = monitor.as_ref().map_or(0, Bound::port);
+        let state = Arc::new(State::new(&options, reactor.identity(), port, http_port, hub.clone()));
+        reactor.set_documents(state.clone());
+        let monitor = monitor.map(|bound| Monitor::start(bound, state)).transpose()?;
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())

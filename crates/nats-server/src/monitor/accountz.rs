@@ -15,11 +15,11 @@ pub(super) struct Accountz {
     #[serde(skip_serializing_if = "Option::is_none")]
     accounts: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    account_detail: Option<Detail>,
+    pub(super) account_detail: Option<Detail>,
 }
 
 #[derive(Serialize)]
-struct Detail {
+pub(super) struct Detail {
     account_name: String,
     name_tag: String,
     expired: bool,

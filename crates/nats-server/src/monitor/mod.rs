@@ -6,11 +6,12 @@
 
 mod accountz;
 mod connz;
+pub(crate) mod documents;
 mod failure;
 mod healthz;
 mod http;
 mod nothing;
-mod params;
+pub(crate) mod params;
 mod process;
 pub(crate) mod rows;
 mod subsz;
@@ -35,7 +36,7 @@ use varz::Facts;
 const LISTINGS: usize = 4;
 
 /// What all requests share.
-struct State {
+pub(crate) struct State {
     hub: Arc<Hub>,
     clock: Clock,
     facts: Facts,
@@ -59,6 +60,28 @@ pub(crate) struct Monitor {
     thread: Option<JoinHandle<()>>,
 }
 
+impl State {
+    /// `identity` is the server's id and name, `port` that of the client listener, `http_port` that of monitoring, if any.
+    pub(crate) fn new(
+        options: &Options,
+        identity: (Arc<str>, Arc<str>),
+        port: u16,
+        http_port: u16,
+        hub: Arc<Hub>,
+    ) -> State {
+        let clock = Clock::new();
+        State {
+            hub,
+            facts: Facts::new(options, identity, port, http_port, clock.started()),
+            clock,
+            meter: process::Meter::default(),
+            counts: http::Counts::default(),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
+            asking: Mutex::new(()),
+        }
+    }
+}
+
 impl Bound {
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours.
@@ -69,31 +92,20 @@ impl Bound {
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Bound { listener, addr })
     }
+
+    /// The port really listened on.
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
+    }
 }
 
 impl Monitor {
-    /// Starts to serve. `identity` is the server's id and name, `port` that of the client listener.
+    /// Starts to serve.
     ///
     /// # Errors
     /// [`Error::Start`] if the system gives no event queue or thread.
-    pub(crate) fn start(
-        bound: Bound,
-        options: &Options,
-        identity: (Arc<str>, Arc<str>),
-        port: u16,
-        hub: Arc<Hub>,
-    ) -> Result<Monitor, Error> {
+    pub(crate) fn start(bound: Bound, state: Arc<State>) -> Result<Monitor, Error> {
         let Bound { listener, addr } = bound;
-        let clock = Clock::new();
-        let state = Arc::new(State {
-            hub,
-            facts: Facts::new(options, identity, port, addr.port(), clock.started()),
-            clock,
-            meter: process::Meter::default(),
-            counts: http::Counts::default(),
-            listings: Arc::new(Semaphore::new(LISTINGS)),
-            asking: Mutex::new(()),
-        });
         let (stop, stopped) = watch::channel(false);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;

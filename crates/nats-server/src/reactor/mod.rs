@@ -17,6 +17,7 @@ mod relief;
 mod session;
 mod snapshot;
 mod standing;
+mod system;
 mod timers;
 mod turns;
 
@@ -82,6 +83,7 @@ pub(crate) struct Reactor {
     last_cid: u64,
     lame_duck: Option<LameDuck>,
     closed: snapshot::ClosedRing,
+    system: system::System,
     stopping: bool,
 }
 
@@ -119,6 +121,7 @@ impl Reactor {
             members: Members::default(),
             last_cid: 0,
             lame_duck: None,
+            system: system::System::new(now),
             stopping: false,
         })
     }
@@ -149,6 +152,7 @@ impl Reactor {
             self.relieve();
             self.run_timers();
             self.run_lame_duck();
+            self.run_system();
             self.unpark();
             self.hub.stats.publish(&self.fabric.stats);
         }
@@ -177,6 +181,7 @@ impl Reactor {
         for door in &mut self.doors {
             door.close(self.poll.registry());
         }
+        self.tell_end();
         self.close_all();
         let until = self.fabric.now + END;
         while self.fabric.stats.connections > 0 && self.fabric.now < until {
@@ -220,7 +225,8 @@ impl Reactor {
         let parked = self.parked.front().map(|(at, _)| *at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let duck = self.lame_duck.as_ref().map(LameDuck::next_at);
-        let next = [parked, timer, accept, duck].into_iter().flatten().min()?;
+        let system = self.system_at();
+        let next = [parked, timer, accept, duck, system].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -240,6 +246,9 @@ impl Reactor {
         }
         for queue in heard.ready {
             self.local_announced(&queue);
+        }
+        for said in heard.said {
+            self.say(&said);
         }
         for question in heard.questions {
             self.answer(question);
@@ -283,7 +292,7 @@ impl Reactor {
                 self.auth.must_authenticate()
             },
             nonce: conn.nonce.clone().filter(|_| !connected),
-            is_system: conn.pass.as_ref().is_some_and(|pass| pass.is_system()),
+            is_system: self.auth.system_account() == Some(conn.account),
             account: connected.then(|| self.auth.account(conn.account)),
             tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });

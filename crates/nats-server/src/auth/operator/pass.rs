@@ -27,7 +27,6 @@ pub(crate) struct Pass {
     subs: Option<usize>,
     payload: Option<usize>,
     expires: Option<(i64, Expiry)>,
-    is_system: bool,
 }
 
 impl Pass {
@@ -36,7 +35,6 @@ impl Pass {
         account: &TrustedAccount,
         claims: Arc<UserClaims>,
         caller: &Caller<'_>,
-        is_system: bool,
     ) -> Result<Pass, Refusal> {
         if claims.exp > 0 && claims.exp <= caller.now {
             return Err(Refusal::UserExpired);
@@ -83,7 +81,6 @@ impl Pass {
             subs: least(terms.subs, account.limits.subs),
             payload: least(terms.payload, account.limits.payload),
             expires: expires.into_iter().flatten().min_by_key(|(at, _)| *at),
-            is_system,
             claims,
         })
     }
@@ -126,11 +123,6 @@ impl Pass {
     /// When it must go, in seconds since 1970, and why.
     pub(crate) fn expires(&self) -> Option<(i64, Expiry)> {
         self.expires
-    }
-
-    /// Is its account the one of the system?
-    pub(crate) fn is_system(&self) -> bool {
-        self.is_system
     }
 }
 
