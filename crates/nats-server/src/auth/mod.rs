@@ -126,9 +126,12 @@ impl Authenticator {
     fn only_system_has_users(&self, options: &Options) -> bool {
         let elsewhere = options.token.is_some()
             || options.closed
-            || self.users.values().map(|(_, identity)| identity).chain(self.nkeys.values()).any(|identity| {
-                Some(identity.account) != self.system
-            });
+            || self
+                .users
+                .values()
+                .map(|(_, identity)| identity)
+                .chain(self.nkeys.values())
+                .any(|identity| Some(identity.account) != self.system);
         self.has_credentials && self.operator.is_none() && !elsewhere
     }
 

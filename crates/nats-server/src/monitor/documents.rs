@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -29,6 +28,35 @@ pub(crate) enum Document {
     Jsz,
     /// The figures of one account.
     AccountDetail,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Count {
+    msgs: u64,
+    bytes: u64,
+}
+
+/// The figures that servers tell regularly.
+#[derive(Serialize)]
+struct Statsz {
+    start: String,
+    mem: u64,
+    cores: usize,
+    cpu: varz::Whole,
+    connections: u64,
+    total_connections: u64,
+    active_accounts: usize,
+    subscriptions: u64,
+    sent: Count,
+    sent_to_clients: Count,
+    received: Count,
+    received_from_clients: Count,
+    slow_consumers: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stalled_clients: Option<u64>,
+    active_servers: u64,
 }
 
 /// An account and what it does.
@@ -95,24 +123,26 @@ impl State {
         let active = lines.iter().filter(|line| line.figures.connections > 0 || line.subscriptions > 0);
         let active_accounts = active.count();
         let stats = self.hub.stats.snapshot();
-        let sent = json!({ "msgs": stats.out_msgs, "bytes": stats.out_bytes });
-        let received = json!({ "msgs": stats.in_msgs, "bytes": stats.in_bytes });
-        value(json!({
-            "start": self.clock.started(),
-            "mem": process::resident(),
-            "cores": process::cores(),
-            "cpu": self.meter.percent(),
-            "connections": stats.connections,
-            "total_connections": stats.total_connections,
-            "active_accounts": active_accounts,
-            "subscriptions": stats.subscriptions,
-            "sent": sent,
-            "sent_to_clients": sent,
-            "received": received,
-            "received_from_clients": received,
-            "slow_consumers": stats.slow_consumers,
-            "active_servers": 1,
-        }))
+        let sent = Count { msgs: stats.out_msgs, bytes: stats.out_bytes };
+        let received = Count { msgs: stats.in_msgs, bytes: stats.in_bytes };
+        value(Statsz {
+            start: self.clock.started(),
+            mem: process::resident(),
+            cores: process::cores(),
+            cpu: varz::Whole(self.meter.percent()),
+            connections: stats.connections,
+            total_connections: stats.total_connections,
+            active_accounts,
+            subscriptions: stats.subscriptions,
+            sent,
+            sent_to_clients: sent,
+            received,
+            received_from_clients: received,
+            slow_consumers: stats.slow_consumers,
+            stale_connections: Some(stats.stale_connections).filter(|count| *count > 0),
+            stalled_clients: Some(stats.stalls).filter(|count| *count > 0),
+            active_servers: 1,
+        })
     }
 
     /// The time, as documents tell it.

@@ -67,7 +67,7 @@ pub(super) struct Facts {
 struct Nothing {}
 
 /// A number that is written without a fraction if it has none, as Go does.
-struct Whole(f64);
+pub(super) struct Whole(pub(super) f64);
 
 impl Serialize for Whole {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

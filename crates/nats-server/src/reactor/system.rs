@@ -11,13 +11,16 @@ use crate::monitor::rows::AccountFigures;
 use crate::proto::parser::Publish;
 use crate::system::{
     AccountRequest, Conns, Desk, Disconnect, Job, MAX_BODY, Request, Said, ServerBlock, ServerRequest,
-    UserInfo, What, connect, connection_number, disconnect, done, failed, id_only, parse, user_info,
+    UserInfo, What, claims_updated, connect, connection_number, disconnect, done, failed, id_only, parse,
+    user_info,
 };
 
 use super::Reactor;
 
-/// The first regular figures come this long after the start; each time the pause is twice as long as before ...
+/// The first regular figures come this long after the start ...
 const FIRST_STATSZ: Duration = Duration::from_millis(250);
+/// ... and then each time after a pause twice as long as before, beginning with twice this ...
+const HALF_PAUSE: Duration = Duration::from_millis(500);
 /// ... up to this.
 const STATSZ: Duration = Duration::from_secs(10);
 /// How often an account with connections is told of.
@@ -43,7 +46,7 @@ impl System {
             voice: None,
             desk: Desk::default(),
             statsz_at: now + FIRST_STATSZ,
-            statsz_pause: FIRST_STATSZ,
+            statsz_pause: HALF_PAUSE,
             conns_at: now + CONNS,
         }
     }
@@ -83,6 +86,10 @@ impl Reactor {
             Request::Reload => {
                 let problem = "the configuration is read again on a signal, not on a request";
                 Some(failed(&block, state.time(), 500, problem))
+            }
+            Request::ClaimsUpdate { name } => {
+                let problem = self.update_claims(name, body).err();
+                Some(claims_updated(&block, state.time(), name, problem.as_deref()))
             }
             _ if reply.is_empty() => None,
             Request::UserInfo => self.about_user(&block, &state, key),
@@ -150,12 +157,27 @@ impl Reactor {
         Some(user_info(block, state.time(), info))
     }
 
+    /// Replaces the document of an account that is known. The loop checks two signatures for this, which is bounded.
+    fn update_claims(&mut self, name: &str, jwt: &[u8]) -> Result<(), String> {
+        self.fabric.work += COST * 20;
+        let trust = self.auth.trust().cloned().ok_or("this server has no operator")?;
+        let jwt = std::str::from_utf8(jwt).ok().filter(|jwt| jwt.len() <= MAX_BODY);
+        let account = trust.account(jwt.ok_or("it is not a JWT")?.trim())?;
+        if account.key() != name {
+            return Err("the JWT is that of another account".to_owned());
+        }
+        if self.auth.find_account(name).is_none() {
+            return Err("the account is not known here".to_owned());
+        }
+        self.account_changed(account);
+        Ok(())
+    }
+
     fn find_conn(&mut self, cid: u64) -> Option<u32> {
         let keys = self.fabric.peers.keys();
         self.fabric.work += keys.len() as u64;
-        keys.into_iter().find(|key| {
-            self.fabric.conn(*key).is_some_and(|conn| conn.cid == cid && !conn.is_closing())
-        })
+        keys.into_iter()
+            .find(|key| self.fabric.conn(*key).is_some_and(|conn| conn.cid == cid && !conn.is_closing()))
     }
 
     fn kick(&mut self, block: &ServerBlock, state: &State, body: &[u8]) -> Option<Vec<u8>> {
@@ -296,7 +318,7 @@ impl Reactor {
         if now >= self.system.statsz_at {
             // Who comes after a long time without anybody waits for the next time, as if it had been said all along.
             let late = now - self.system.statsz_at;
-            let is_on_time = late < FIRST_STATSZ;
+            let is_on_time = late < HALF_PAUSE;
             self.system.statsz_pause = match is_on_time {
                 true => (self.system.statsz_pause * 2).min(STATSZ),
                 false => STATSZ,

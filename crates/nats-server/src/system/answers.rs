@@ -31,6 +31,26 @@ pub(crate) fn failed(block: &ServerBlock, time: String, code: u16, description: 
     envelope(block, time, "error", &written(&Problem { code, description }))
 }
 
+/// The document of an account was replaced, or not, for a reason.
+pub(crate) fn claims_updated(
+    block: &ServerBlock,
+    time: String,
+    account: &str,
+    problem: Option<&str>,
+) -> Vec<u8> {
+    match problem {
+        None => {
+            let data = json!({ "account": account, "code": 200, "message": "jwt updated" });
+            envelope(block, time, "data", &written(&data))
+        }
+        Some(problem) => {
+            let description = format!("jwt update resulted in error - {problem}");
+            let error = json!({ "account": account, "code": 500, "description": description });
+            envelope(block, time, "error", &written(&error))
+        }
+    }
+}
+
 /// There is no such document.
 pub(super) fn no_data(block: &ServerBlock, time: String, description: &str) -> Vec<u8> {
     let problem = written(&Problem { code: 500, description });

@@ -13,7 +13,7 @@ mod server;
 mod subjects;
 mod user;
 
-pub(crate) use answers::{done, failed, id_only};
+pub(crate) use answers::{claims_updated, done, failed, id_only};
 pub(crate) use desk::{Desk, Job, Said, What};
 pub(crate) use events::{Conns, Disconnect, connect, disconnect};
 pub(crate) use options::{MAX_BODY, connection_number};

@@ -83,9 +83,8 @@ impl Body {
     }
 
     pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, String> {
-        let read = |value: &Value| {
-            value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect()
-        };
+        let read =
+            |value: &Value| value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect();
         Ok(self.field(key, "[]string", read)?.unwrap_or_default())
     }
 

@@ -15,6 +15,10 @@ pub(crate) enum Request<'a> {
     /// Asks one client to go elsewhere.
     LameDuck,
     Reload,
+    /// Operator mode: replaces the document of an account.
+    ClaimsUpdate {
+        name: &'a str,
+    },
     Account {
         name: &'a str,
         what: AccountRequest,
@@ -57,7 +61,11 @@ pub(crate) fn parse<'a>(
     is_system: bool,
     account_services: bool,
 ) -> Option<Request<'a>> {
-    let subject = std::str::from_utf8(subject).ok()?.strip_prefix("$SYS.REQ.")?;
+    let subject = std::str::from_utf8(subject).ok()?.strip_prefix("$SYS.")?;
+    if is_system && let Some(name) = claims_update(subject) {
+        return Some(Request::ClaimsUpdate { name });
+    }
+    let subject = subject.strip_prefix("REQ.")?;
     match subject {
         "USER.INFO" => return Some(Request::UserInfo),
         "ACCOUNT.PING.CONNZ" | "SERVER.PING.CONNZ" if !is_system && account_services => {
@@ -87,6 +95,13 @@ pub(crate) fn parse<'a>(
         ("ACCOUNT", what) => account(what).map(|what| Request::Account { name, what }),
         _ => None,
     }
+}
+
+/// The account in `ACCOUNT.<account>.CLAIMS.UPDATE`, an old form, or the same with `REQ.` before it.
+fn claims_update(subject: &str) -> Option<&str> {
+    let subject = subject.strip_prefix("REQ.").unwrap_or(subject);
+    let name = subject.strip_prefix("ACCOUNT.")?.strip_suffix(".CLAIMS.UPDATE")?;
+    Some(name).filter(|name| !name.is_empty() && !name.contains('.'))
 }
 
 fn server(what: &str) -> Option<ServerRequest> {
@@ -149,6 +164,8 @@ mod tests {
             "$SYS.REQ.ACCOUNT.A.CONNZ",
             "$SYS.REQ.ACCOUNT.A.INFO",
             "$SYS.REQ.USER.A.INFO",
+            "$SYS.REQ.ACCOUNT.A.CLAIMS.UPDATE",
+            "$SYS.ACCOUNT.A.CLAIMS.UPDATE",
         ] {
             assert!(of(subject, true, false).is_some() && of(subject, false, true).is_none(), "{subject}");
         }
@@ -158,6 +175,8 @@ mod tests {
             "$SYS.REQ.SERVER.NID",
             "$SYS.REQ.SERVER.PING.VARZ.x",
             "$SYS.REQ.ACCOUNT..CONNZ",
+            "$SYS.ACCOUNT..CLAIMS.UPDATE",
+            "$SYS.ACCOUNT.A.CONNECT",
             "$SYS.REQ.",
             "$SYS.REQ.USER",
         ] {

@@ -21,6 +21,7 @@ mod local;
 mod monitor;
 mod program;
 mod support;
+mod system;
 mod tls;
 mod users;
 mod websocket;
