@@ -100,6 +100,7 @@ impl Reactor {
                     account_name: "",
                     user_name: None,
                     permissions: None,
+                    is_operator_mode: false,
                     expires: None,
                 };
                 Some(user_info(&block, state.time(), nobody))
@@ -152,6 +153,7 @@ impl Reactor {
             account_name: &self.auth.account_label(number),
             user_name: pass.as_ref().map(|pass| pass.claims().name.as_str()).filter(|name| !name.is_empty()),
             permissions,
+            is_operator_mode: pass.is_some(),
             expires: left.map(|left| Duration::from_secs(u64::try_from(left).unwrap_or(0))),
         };
         Some(user_info(block, state.time(), info))

@@ -16,6 +16,8 @@ pub(crate) struct UserInfo<'a> {
     pub(crate) account_name: &'a str,
     pub(crate) user_name: Option<&'a str>,
     pub(crate) permissions: Option<Permissions>,
+    /// In operator mode lists are told that are empty.
+    pub(crate) is_operator_mode: bool,
     /// Time left.
     pub(crate) expires: Option<Duration>,
 }
@@ -66,16 +68,16 @@ pub(crate) fn user_info(block: &ServerBlock, time: String, info: UserInfo<'_>) -
         account: info.account,
         account_name: info.account_name,
         user_name: info.user_name,
-        permissions: info.permissions.map(permissions),
+        permissions: info.permissions.map(|given| permissions(given, info.is_operator_mode)),
         expires: info.expires.map(|left| left.as_nanos()),
     };
     envelope(block, time, "data", &written(&data))
 }
 
-fn permissions(given: Permissions) -> Written {
+fn permissions(given: Permissions, with_empty: bool) -> Written {
     let rules = |rules: crate::users::Rules| {
         let rules = Rules { allow: rules.allow.unwrap_or_default(), deny: rules.deny };
-        Some(rules).filter(|rules| !rules.allow.is_empty() || !rules.deny.is_empty())
+        Some(rules).filter(|rules| with_empty || !rules.allow.is_empty() || !rules.deny.is_empty())
     };
     Written {
         publish: rules(given.publish),

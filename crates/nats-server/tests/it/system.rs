@@ -43,6 +43,7 @@ impl Word {
 /// A client that asks.
 struct Asker {
     raw: Raw,
+    inbox: String,
     id: String,
     cid: u64,
     asked: usize,
@@ -53,11 +54,13 @@ impl Asker {
         let mut raw = Raw::open(addr);
         let info = raw.until("\r\n");
         let info: Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
+        let inbox = format!("_INBOX.{}", info["client_id"]);
         let more = r#""verbose":false,"pedantic":false,"headers":true,"no_responders":true"#;
         let who = r#""name":"asker","lang":"test","version":"1""#;
-        raw.send(format!("CONNECT {{{more},{who}{credentials}}}\r\nSUB _INBOX.> in\r\nPING\r\n"));
+        raw.send(format!("CONNECT {{{more},{who}{credentials}}}\r\nSUB {inbox}.> in\r\nPING\r\n"));
         raw.until("PONG\r\n");
         Asker {
+            inbox,
             raw,
             id: info["server_id"].as_str().unwrap().to_owned(),
             cid: info["client_id"].as_u64().unwrap(),
@@ -91,7 +94,8 @@ impl Asker {
     /// The answer to a request; `None`: there is none, for a later request was answered.
     fn ask(&mut self, subject: &str, body: &str, fence: &str) -> Option<Word> {
         self.asked += 1;
-        let (own, after) = (format!("_INBOX.{}", self.asked), format!("_INBOX.{}.fence", self.asked));
+        let (own, after) =
+            (format!("{}.{}", self.inbox, self.asked), format!("{}.{}.fence", self.inbox, self.asked));
         let subject = subject.replace("ID", &self.id);
         self.raw
             .send(format!("PUB {subject} {own} {}\r\n{body}\r\nPUB {fence} {after} 0\r\n\r\n", body.len()));
@@ -109,7 +113,7 @@ impl Asker {
     /// The answer, which must come.
     fn answer(&mut self, subject: &str, body: &str) -> Word {
         self.asked += 1;
-        let own = format!("_INBOX.{}", self.asked);
+        let own = format!("{}.{}", self.inbox, self.asked);
         let subject = subject.replace("ID", &self.id);
         self.raw.send(format!("PUB {subject} {own} {}\r\n{body}\r\n", body.len()));
         let word = self.word();
@@ -280,7 +284,7 @@ fn answers_have_the_form_of_those_of_the_reference_server() {
     for (who, subject, body) in questions() {
         let number = ["sys", "a", "few"].iter().position(|name| *name == who).unwrap();
         let fence = if who == "sys" { "$SYS.REQ.SERVER.PING.HEALTHZ" } else { "$SYS.REQ.USER.INFO" };
-        let mut ask = |askers: &mut [Asker; 3]| {
+        let ask = |askers: &mut [Asker; 3]| {
             let asker = &mut askers[number];
             // Its own account's lists come after a while; the fence of ordinary users does not wait for them.
             if who == "a" && (subject.contains("PING.CONNZ") || subject.contains("PING.STATZ")) {
@@ -313,8 +317,8 @@ fn answers_have_the_form_of_those_of_the_reference_server() {
 fn events(addr: SocketAddr) -> Vec<(String, Value)> {
     let mut listener = Asker::user(addr, "sys");
     listener.raw.send(
-        "SUB $SYS.ACCOUNT.*.* 1\r\nSUB $SYS.ACCOUNT.*.SERVER.CONNS 1\r\nSUB $SYS.SERVER.ACCOUNT.> 1\r\n\
-         SUB $SYS.SERVER.*.CLIENT.AUTH.ERR 1\r\nPING\r\n",
+        "SUB $SYS.ACCOUNT.*.* 1\r\nSUB $SYS.ACCOUNT.*.SERVER.CONNS 2\r\nSUB $SYS.SERVER.ACCOUNT.> 3\r\n\
+         SUB $SYS.SERVER.*.CLIENT.AUTH.ERR 4\r\nPING\r\n",
     );
     listener.raw.until("PONG\r\n");
     let mut events = Vec::new();
@@ -526,9 +530,10 @@ fn operator_mode() {
     let ask = |addr| {
         let asker = |user: &crate::world::User| {
             let mut raw = user.log_in_with(addr, more);
-            raw.send("SUB _INBOX.> in\r\nPING\r\n");
+            let inbox = format!("_INBOX.{}", user.keys.public_key());
+            raw.send(format!("SUB {inbox}.> in\r\nPING\r\n"));
             raw.until("PONG\r\n");
-            Asker { raw, id: String::new(), cid: 0, asked: 0 }
+            Asker { raw, inbox, id: String::new(), cid: 0, asked: 0 }
         };
         let (mut user, mut system) = (asker(&user), asker(&system));
         let mut answers = vec![user.answer("$SYS.REQ.USER.INFO", "").json()];
