@@ -41,6 +41,7 @@ impl Server {
         options.check()?;
         let auth = Authenticator::new(&options)?;
         let trust = auth.trust().cloned();
+        let system_account = auth.system_account().map(|number| auth.account(number));
         let options = Arc::new(options);
         let doors = Door::all(&options)?;
         let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
@@ -61,7 +62,9 @@ impl Server {
             Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let port = addrs.first().map_or(0, SocketAddr::port);
         let http_port = monitor.as_ref().map_or(0, Bound::port);
-        let state = Arc::new(State::new(&options, reactor.identity(), port, http_port, hub.clone()));
+        let identity = reactor.identity();
+        let state =
+            Arc::new(State::new(&options, identity, port, http_port, system_account, hub.clone()));
         reactor.set_documents(state.clone());
         let monitor = monitor.map(|bound| Monitor::start(bound, state)).transpose()?;
         let thread = std::thread::Builder::new()

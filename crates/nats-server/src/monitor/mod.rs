@@ -62,17 +62,19 @@ pub(crate) struct Monitor {
 
 impl State {
     /// `identity` is the server's id and name, `port` that of the client listener, `http_port` that of monitoring, if any.
+    /// `system_account` is the name of that.
     pub(crate) fn new(
         options: &Options,
         identity: (Arc<str>, Arc<str>),
         port: u16,
         http_port: u16,
+        system_account: Option<Arc<str>>,
         hub: Arc<Hub>,
     ) -> State {
         let clock = Clock::new();
         State {
             hub,
-            facts: Facts::new(options, identity, port, http_port, clock.started()),
+            facts: Facts::new(options, identity, port, http_port, clock.started(), system_account),
             clock,
             meter: process::Meter::default(),
             counts: http::Counts::default(),

@@ -60,6 +60,8 @@ pub(super) struct Facts {
     write_deadline: u128,
     start: String,
     config_load_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) system_account: Option<Arc<str>>,
 }
 
 /// A feature that is not there.
@@ -86,6 +88,7 @@ impl Facts {
         port: u16,
         http_port: u16,
         start: String,
+        system_account: Option<Arc<str>>,
     ) -> Facts {
         let (tls, monitor) = (options.tls.as_ref(), options.monitor.clone().unwrap_or_default());
         let tls_timeout = tls.map_or(2.0, |tls| tls.timeout.as_secs_f64());
@@ -125,6 +128,7 @@ impl Facts {
             write_deadline: options.write_deadline.as_nanos(),
             config_load_time: start.clone(),
             start,
+            system_account,
         }
     }
 }

@@ -182,7 +182,7 @@ fn accounts_and_users_are_shown_but_no_secrets() {
     assert_eq!(each(&get(addr, "/subsz?acc=A&subs=1")["subscriptions_list"], "account"), ["A", "A", "A"]);
     let detail = get(addr, "/accountz?acc=A")["account_detail"].clone();
     assert_eq!((&detail["client_connections"], &detail["subscriptions"]), (&2.into(), &3.into()));
-    assert_eq!(get(addr, "/accountz")["accounts"], serde_json::json!(["$G", "A", "B"]));
+    assert_eq!(get(addr, "/accountz")["accounts"], serde_json::json!(["$G", "A", "B", "$SYS"]));
     eventually("the refusal is counted", || get(addr, "/varz")["auth_failures"] == 1);
     let varz = get(addr, "/varz");
     assert_eq!((&varz["auth_required"], &varz["auth_failures"]), (&true.into(), &1.into()));
