@@ -63,8 +63,7 @@ impl Server {
         let port = addrs.first().map_or(0, SocketAddr::port);
         let http_port = monitor.as_ref().map_or(0, Bound::port);
         let identity = reactor.identity();
-        let state =
-            Arc::new(State::new(&options, identity, port, http_port, system_account, hub.clone()));
+        let state = Arc::new(State::new(&options, identity, port, http_port, system_account, hub.clone()));
         reactor.set_documents(state.clone());
         let monitor = monitor.map(|bound| Monitor::start(bound, state)).transpose()?;
         let thread = std::thread::Builder::new()

@@ -18,6 +18,7 @@ mod session;
 mod snapshot;
 mod standing;
 mod system;
+mod tell;
 mod timers;
 mod turns;
 
@@ -84,6 +85,7 @@ pub(crate) struct Reactor {
     lame_duck: Option<LameDuck>,
     closed: snapshot::ClosedRing,
     system: system::System,
+    rhythm: tell::Rhythm,
     stopping: bool,
 }
 
@@ -121,7 +123,8 @@ impl Reactor {
             members: Members::default(),
             last_cid: 0,
             lame_duck: None,
-            system: system::System::new(now),
+            system: system::System::default(),
+            rhythm: tell::Rhythm::new(now),
             stopping: false,
         })
     }
@@ -152,7 +155,7 @@ impl Reactor {
             self.relieve();
             self.run_timers();
             self.run_lame_duck();
-            self.run_system();
+            self.run_rhythm();
             self.unpark();
             self.hub.stats.publish(&self.fabric.stats);
         }
@@ -225,7 +228,7 @@ impl Reactor {
         let parked = self.parked.front().map(|(at, _)| *at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let duck = self.lame_duck.as_ref().map(LameDuck::next_at);
-        let system = self.system_at();
+        let system = self.rhythm_at();
         let next = [parked, timer, accept, duck, system].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }

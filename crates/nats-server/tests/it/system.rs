@@ -462,6 +462,31 @@ fn figures_come_regularly_and_the_end_is_announced() {
     next("SHUTDOWN");
 }
 
+/// One client is asked to go elsewhere; the others hear nothing of it.
+#[test]
+fn one_client_is_sent_away() {
+    let (server, _file) = ours(CONFIG);
+    let mut system = Asker::user(server.addr(), "sys");
+    let login = r#"{"user":"a","pass":"a","verbose":false,"protocol":1}"#;
+    let mut raw = Raw::open(server.addr());
+    let info = raw.until("\r\n");
+    let info: Value = serde_json::from_str(info.trim_start_matches("INFO ")).unwrap();
+    raw.send(format!("CONNECT {login}\r\nPING\r\n"));
+    raw.until("PONG\r\n");
+    // The second INFO.
+    assert!(!raw.until("\r\n").contains("\"ldm\""));
+    let done = system.answer("$SYS.REQ.SERVER.ID.LDM", &format!("{{\"cid\":{}}}", info["client_id"])).json();
+    assert_eq!((done.get("error"), done["server"]["name"].as_str()), (None, Some("probe")));
+    assert!(raw.until("\r\n").contains("\"ldm\":true"));
+    let mut late = Raw::open(server.addr());
+    assert!(!late.until("\r\n").contains("\"ldm\""), "the server itself stays");
+    // A command needs no reply.
+    let kick = format!("{{\"cid\":{}}}", info["client_id"]);
+    let subject = format!("$SYS.REQ.SERVER.{}.KICK", system.id);
+    system.raw.send(format!("PUB {subject} {}\r\n{kick}\r\n", kick.len()));
+    assert_eq!(raw.rest(), "");
+}
+
 #[test]
 fn ordinary_clients_hear_of_nobody_else() {
     let narrow = Permissions {
