@@ -249,12 +249,11 @@ fn where_it_is_served() {
 }
 
 /// Keys of the reference that are not here, and why.
-const LEFT_OUT: [(&str, &str); 13] = [
+const LEFT_OUT: [(&str, &str); 12] = [
     ("git_commit", "of the other program"),
     ("gomaxprocs", "there is no Go runtime"),
     ("config_digest", "settings come from the embedding program"),
     ("feature_flags", "of JetStream"),
-    ("system_account", "there is none unless an operator names it"),
     ("disk_io_wait_stats", "nothing is stored"),
     ("account_detail.update_time", "accounts do not change"),
     ("account_detail.imports", "there are none"),
