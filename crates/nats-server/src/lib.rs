@@ -23,8 +23,8 @@
 //! # How the inside is laid out
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
 //! time, `auth` decides who may connect (`jwt` reads and makes the documents for that), `permissions` what they may do,
-//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `conf` reads
-//! options from a file.
+//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `system`
+//! tells of it on `$SYS` subjects, `conf` reads options from a file.
 
 mod auth;
 mod certs;
