@@ -268,6 +268,7 @@ impl Fabric {
     }
 
     /// Delivers a message of the server itself to an account.
+    #[cold]
     pub(crate) fn tell(&mut self, account: u32, subject: &[u8], body: &[u8]) {
         let message = Outgoing { subject, reply: None, headers: None, body, sizes: None, forward: None };
         let mut local = || Message {
@@ -276,7 +277,11 @@ impl Fabric {
             headers: None,
             payload: bytes::Bytes::copy_from_slice(body),
         };
-        self.deliver(account as usize, None, &message, &mut local);
+        let delivered = u64::from(self.deliver(account as usize, None, &message, &mut local).delivered);
+        if let Some(ledger) = self.ledgers.get_mut(account as usize) {
+            ledger.out_msgs += delivered;
+            ledger.out_bytes += delivered * body.len() as u64;
+        }
     }
 
     /// How many accounts have a subject space.
@@ -303,14 +308,17 @@ impl Fabric {
             }
             _ => 0,
         };
+        let outcome = self.deliver(account, (!echo).then_some(from), message, local);
         if let Some(ledger) = self.ledgers.get_mut(account) {
             ledger.in_msgs += 1;
             ledger.in_bytes += message.size() as u64;
+            ledger.out_msgs += u64::from(outcome.delivered);
+            ledger.out_bytes += u64::from(outcome.delivered) * message.size() as u64;
         }
-        self.deliver(account, (!echo).then_some(from), message, local)
+        outcome
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         account: usize,
@@ -354,10 +362,6 @@ impl Fabric {
         let congestion = delivery.congestion;
         self.stats.out_msgs += u64::from(delivered);
         self.stats.out_bytes += u64::from(delivered) * message.size() as u64;
-        if let Some(ledger) = self.ledgers.get_mut(account) {
-            ledger.out_msgs += u64::from(delivered);
-            ledger.out_bytes += u64::from(delivered) * message.size() as u64;
-        }
         while let Some((id, end)) = self.finished.pop() {
             self.unsubscribe(id, end);
         }
