@@ -249,7 +249,15 @@ impl Fabric {
 
     /// The same, to look at.
     pub(crate) fn ledger_of(&self, account: u32) -> Ledger {
-        self.ledgers.get(account as usize).copied().unwrap_or_default()
+        let mut ledger = self.ledgers.get(account as usize).copied().unwrap_or_default();
+        if account == 0 {
+            let others = |figure: fn(&Ledger) -> u64| self.ledgers.iter().skip(1).map(figure).sum::<u64>();
+            ledger.in_msgs = self.stats.in_msgs.saturating_sub(others(|ledger| ledger.in_msgs));
+            ledger.in_bytes = self.stats.in_bytes.saturating_sub(others(|ledger| ledger.in_bytes));
+            ledger.out_msgs = self.stats.out_msgs.saturating_sub(others(|ledger| ledger.out_msgs));
+            ledger.out_bytes = self.stats.out_bytes.saturating_sub(others(|ledger| ledger.out_bytes));
+        }
+        ledger
     }
 
     /// Has anybody in the account a subscription?
@@ -309,7 +317,10 @@ impl Fabric {
             _ => 0,
         };
         let outcome = self.deliver(account, (!echo).then_some(from), message, local);
-        if let Some(ledger) = self.ledgers.get_mut(account) {
+        // What the first account does is the rest of what all do; most servers have no other, and count once.
+        if account > 0
+            && let Some(ledger) = self.ledgers.get_mut(account)
+        {
             ledger.in_msgs += 1;
             ledger.in_bytes += message.size() as u64;
             ledger.out_msgs += u64::from(outcome.delivered);
