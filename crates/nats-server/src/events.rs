@@ -59,6 +59,8 @@ pub enum CloseReason {
     MaxPayloadExceeded,
     /// A line above `max_control_line`.
     MaxControlLineExceeded,
+    /// A user of the system account asked for it.
+    Kicked,
     /// The server shut down.
     ServerShutdown,
 }
@@ -84,6 +86,7 @@ impl std::fmt::Display for CloseReason {
             Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            Self::Kicked => "Kicked",
             Self::ServerShutdown => "Server Shutdown",
         })
     }

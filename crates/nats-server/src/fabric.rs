@@ -75,6 +75,8 @@ pub(crate) struct Fabric {
     subs: Slab<Subscription>,
     /// Interest, by number of the account.
     routers: Vec<Router>,
+    /// What each account has sent and got, by its number.
+    ledgers: Vec<Ledger>,
     /// The cost of all operations so far, in steps of some ten nanoseconds: what was searched, and what was copied. Only
     /// differences mean something.
     pub(crate) work: u64,
@@ -83,6 +85,16 @@ pub(crate) struct Fabric {
     /// Subscriptions that reached their maximum or lost their reader during a delivery.
     finished: Vec<(SubId, Option<SubscriptionEnd>)>,
     limits: LocalLimits,
+}
+
+/// Messages of one account. "in" and "out" are seen from the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) in_msgs: u64,
+    pub(crate) in_bytes: u64,
+    pub(crate) out_msgs: u64,
+    pub(crate) out_bytes: u64,
+    pub(crate) slow_consumers: u64,
 }
 
 /// What became of a publication.
@@ -118,6 +130,7 @@ impl Fabric {
             now,
             subs: Slab::default(),
             routers: std::iter::repeat_with(Router::default).take(accounts.max(1)).collect(),
+            ledgers: vec![Ledger::default(); accounts.max(1)],
             work: 0,
             held_input: 0,
             finished: Vec::new(),
@@ -129,6 +142,7 @@ impl Fabric {
     pub(crate) fn add_accounts(&mut self, count: usize) {
         if count > self.routers.len() {
             self.routers.resize_with(count, Router::default);
+            self.ledgers.resize(count, Ledger::default());
         }
     }
 
@@ -239,6 +253,56 @@ impl Fabric {
         self.routers.get(account as usize).map(Router::interest)
     }
 
+    /// What an account has sent and got.
+    pub(crate) fn ledger(&mut self, account: u32) -> Option<&mut Ledger> {
+        self.ledgers.get_mut(account as usize)
+    }
+
+    /// The same, to look at.
+    pub(crate) fn ledger_of(&self, account: u32) -> Ledger {
+        let mut ledger = self.ledgers.get(account as usize).copied().unwrap_or_default();
+        if account == 0 {
+            let others = |figure: fn(&Ledger) -> u64| self.ledgers.iter().skip(1).map(figure).sum::<u64>();
+            ledger.in_msgs = self.stats.in_msgs.saturating_sub(others(|ledger| ledger.in_msgs));
+            ledger.in_bytes = self.stats.in_bytes.saturating_sub(others(|ledger| ledger.in_bytes));
+            ledger.out_msgs = self.stats.out_msgs.saturating_sub(others(|ledger| ledger.out_msgs));
+            ledger.out_bytes = self.stats.out_bytes.saturating_sub(others(|ledger| ledger.out_bytes));
+        }
+        ledger
+    }
+
+    /// Has anybody in the account a subscription?
+    pub(crate) fn has_subscriptions(&self, account: u32) -> bool {
+        self.routers.get(account as usize).is_some_and(|router| !router.is_empty())
+    }
+
+    /// Does anybody in the account listen to a subject? Costs next to nothing if the account has no subscriptions.
+    pub(crate) fn has_interest(&mut self, account: u32, subject: &[u8]) -> bool {
+        let Some(router) = self.routers.get_mut(account as usize) else { return false };
+        if router.is_empty() {
+            return false;
+        }
+        let matches = router.matches(subject, &mut self.work);
+        !matches.plain.is_empty() || !matches.groups.is_empty()
+    }
+
+    /// Delivers a message of the server itself to an account.
+    #[cold]
+    pub(crate) fn tell(&mut self, account: u32, subject: &[u8], body: &[u8]) {
+        let message = Outgoing { subject, reply: None, headers: None, body, sizes: None, forward: None };
+        let mut local = || Message {
+            subject: crate::local::Subject::from_wire(bytes::Bytes::copy_from_slice(subject)),
+            reply: None,
+            headers: None,
+            payload: bytes::Bytes::copy_from_slice(body),
+        };
+        let delivered = u64::from(self.deliver(account as usize, None, &message, &mut local).delivered);
+        if let Some(ledger) = self.ledgers.get_mut(account as usize) {
+            ledger.out_msgs += delivered;
+            ledger.out_bytes += delivered * body.len() as u64;
+        }
+    }
+
     /// How many accounts have a subject space.
     pub(crate) fn accounts(&self) -> usize {
         self.routers.len()
@@ -263,6 +327,27 @@ impl Fabric {
             }
             _ => 0,
         };
+        let outcome = self.deliver(account, (!echo).then_some(from), message, local);
+        // What the first account does is the rest of what all do; most servers have no other, and count once.
+        if account > 0
+            && let Some(ledger) = self.ledgers.get_mut(account)
+        {
+            ledger.in_msgs += 1;
+            ledger.in_bytes += message.size() as u64;
+            ledger.out_msgs += u64::from(outcome.delivered);
+            ledger.out_bytes += u64::from(outcome.delivered) * message.size() as u64;
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn deliver(
+        &mut self,
+        account: usize,
+        excluded: Option<u32>,
+        message: &Outgoing<'_>,
+        local: &mut dyn FnMut() -> Message,
+    ) -> Outcome {
         let Some(router) = self.routers.get_mut(account) else {
             return Outcome { delivered: 0, congestion: Congestion::None };
         };
@@ -278,7 +363,7 @@ impl Fabric {
             limits: &self.limits,
             held_input: self.held_input,
             now: self.now,
-            excluded: (!echo).then_some(from),
+            excluded,
             local,
             made: None,
             congestion: Congestion::None,

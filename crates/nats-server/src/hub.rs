@@ -13,6 +13,7 @@ use crate::monitor::rows::Question;
 use crate::options::Options;
 use crate::reload::Change;
 use crate::stats::SharedStats;
+use crate::system::Said;
 
 /// The shared part of one server.
 pub(crate) struct Hub {
@@ -91,6 +92,8 @@ struct Requests {
     checked: Vec<Checked>,
     /// Of monitoring; at most one per connection to it.
     questions: Vec<Question>,
+    /// Answers and events that took a while to make; at most one that the loop has not heard.
+    said: Vec<Said>,
     /// The loop has ended: nobody will listen.
     closed: bool,
 }
@@ -103,6 +106,7 @@ pub(crate) struct Heard {
     pub(crate) accounts: Vec<TrustedAccount>,
     pub(crate) checked: Vec<Checked>,
     pub(crate) questions: Vec<Question>,
+    pub(crate) said: Vec<Said>,
     pub(crate) drained: bool,
     pub(crate) stopping: bool,
 }
@@ -228,6 +232,18 @@ impl Hub {
         self.ring();
     }
 
+    /// Something for the loop to publish.
+    pub(crate) fn say(&self, said: Said) {
+        {
+            let mut requests = lock(&self.requests);
+            if requests.closed {
+                return;
+            }
+            requests.said.push(said);
+        }
+        self.ring();
+    }
+
     /// Publishers that were held back may try again.
     pub(crate) fn drained(&self) {
         self.drained.store(true, Ordering::Release);
@@ -267,6 +283,7 @@ impl Hub {
         let mut requests = lock(&self.requests);
         requests.closed = true;
         requests.questions.clear();
+        requests.said.clear();
         std::mem::take(&mut requests.ready)
     }
 
@@ -283,6 +300,7 @@ impl Hub {
             accounts: std::mem::take(&mut requests.accounts),
             checked: std::mem::take(&mut requests.checked),
             questions: std::mem::take(&mut requests.questions),
+            said: std::mem::take(&mut requests.said),
             drained: self.drained.swap(false, Ordering::AcqRel),
             stopping: self.stopping.load(Ordering::Acquire),
         }

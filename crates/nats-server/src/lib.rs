@@ -23,8 +23,9 @@
 //! # How the inside is laid out
 //! `proto` reads and writes bytes, `router` knows who is interested in what, `fabric` delivers, `reactor` does sockets and
 //! time, `auth` decides who may connect (`jwt` reads and makes the documents for that), `permissions` what they may do,
-//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `conf` reads
-//! options from a file, `reload` finds out which of them may change while the server runs.
+//! `local` is the in-process client, `hub` joins it to the loop thread, `monitor` shows over HTTP what goes on, `system`
+//! tells of it on `$SYS` subjects, `conf` reads options from a file, `reload` finds out which of them may change while the
+//! server runs.
 
 mod auth;
 mod certs;
@@ -52,6 +53,7 @@ mod server;
 mod slab;
 mod stats;
 mod subject;
+mod system;
 mod transport;
 mod users;
 

@@ -51,6 +51,11 @@ impl Compiled {
 }
 
 impl List {
+    fn rules(&self) -> Rules {
+        let texts = |entries: &[Entry]| entries.iter().map(Entry::text).collect();
+        Rules { allow: self.allow.as_deref().map(texts), deny: texts(&self.deny) }
+    }
+
     fn new(rules: &Rules, queues: bool) -> Result<List, String> {
         let entries = |texts: &[String]| texts.iter().map(|text| Entry::parse(text, queues)).collect();
         Ok(List { allow: rules.allow.as_deref().map(entries).transpose()?, deny: entries(&rules.deny)? })
@@ -65,6 +70,15 @@ impl Entry {
             return Err(format!("{text:?} is not a valid subject"));
         }
         Ok(Entry { subject: subject.as_bytes().into(), queue: queue.map(|queue| queue.as_bytes().into()) })
+    }
+
+    /// As it was written.
+    fn text(&self) -> String {
+        let subject = String::from_utf8_lossy(&self.subject);
+        match &self.queue {
+            Some(queue) => format!("{subject} {}", String::from_utf8_lossy(queue)),
+            None => subject.into_owned(),
+        }
     }
 
     fn matches_queue(&self, queue: Option<&[u8]>) -> bool {
@@ -105,6 +119,15 @@ impl Guard {
     /// Are these its permissions?
     pub(crate) fn has(&self, rules: &Compiled) -> bool {
         *self.rules == *rules
+    }
+
+    /// What it may do, to be told.
+    pub(crate) fn permissions(&self) -> Permissions {
+        Permissions {
+            publish: self.rules.publish.rules(),
+            subscribe: self.rules.subscribe.rules(),
+            allow_responses: self.rules.responses,
+        }
     }
 
     /// May it publish to this subject? Uses up one answer if that is why it may.

@@ -12,7 +12,7 @@ use crate::auth::replaced::Replaced;
 use crate::error::Error;
 use crate::hub::{Hub, LocalLimits, lock};
 use crate::local::LocalClient;
-use crate::monitor::{Bound, Monitor};
+use crate::monitor::{Bound, Monitor, State};
 use crate::options::Options;
 use crate::reactor::{Door, DoorTls, Reactor, WAKER};
 use crate::reload::{self, Change, Reloaded, Users};
@@ -26,6 +26,8 @@ pub struct Server {
     current: Mutex<Current>,
     monitor_addr: Option<SocketAddr>,
     hub: Arc<Hub>,
+    /// What monitoring and `$SYS` tell.
+    documents: Arc<State>,
     thread: Mutex<Option<JoinHandle<()>>>,
     monitor: Mutex<Option<Monitor>>,
 }
@@ -48,6 +50,7 @@ impl Server {
         options.check()?;
         let auth = Authenticator::new(&options)?;
         let trust = auth.trust().cloned();
+        let system_account = auth.system_account().map(|number| auth.account(number));
         let options = Arc::new(options);
         let doors = Door::all(&options)?;
         let addrs: Vec<SocketAddr> = doors.iter().map(|door| door.addr).collect();
@@ -55,12 +58,14 @@ impl Server {
         let poll = Poll::new().map_err(Error::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Start)?;
         let hub = Arc::new(Hub::new(waker, LocalLimits::new(&options)));
-        let reactor = Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
+        let mut reactor =
+            Reactor::new(poll, doors, options.clone(), auth, hub.clone()).map_err(Error::Start)?;
         let port = addrs.first().map_or(0, SocketAddr::port);
-        let monitor = match monitor {
-            Some(bound) => Some(Monitor::start(bound, &options, reactor.identity(), port, hub.clone())?),
-            None => None,
-        };
+        let http_port = monitor.as_ref().map_or(0, Bound::port);
+        let identity = reactor.identity();
+        let state = Arc::new(State::new(&options, identity, port, http_port, system_account, hub.clone()));
+        reactor.set_documents(state.clone());
+        let monitor = monitor.map(|bound| Monitor::start(bound, state.clone())).transpose()?;
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || reactor.run())
@@ -70,6 +75,7 @@ impl Server {
             current: Mutex::new(Current { options, trust }),
             monitor_addr: monitor.as_ref().map(Monitor::addr),
             hub,
+            documents: state,
             thread: Mutex::new(Some(thread)),
             monitor: Mutex::new(monitor),
         })
@@ -138,9 +144,7 @@ impl Server {
         let changes = reload::compare(&current.options, &options)?;
         let doors = Door::certificates(&options)?;
         self.take_over(&mut current, options, doors, Some(false))?;
-        if let Some(monitor) = &*lock(&self.monitor) {
-            monitor.follow(&current.options);
-        }
+        self.documents.follow(&current.options);
         Ok(Reloaded { changes })
     }
 

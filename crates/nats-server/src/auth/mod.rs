@@ -26,6 +26,8 @@ pub(crate) use standing::{Member, Standing};
 
 /// Name of the account of users that are in no other, and of local clients. Its number is 0.
 pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
+/// Name of the system account, unless the options name another.
+pub(crate) const SYSTEM_ACCOUNT: &str = "$SYS";
 
 /// Whom a connection speaks for.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub(crate) struct Authenticator {
     nobody: Option<Identity>,
     /// Something must be shown by those who want more.
     has_credentials: bool,
+    /// The account whose users see what the server says about itself.
+    system: Option<u32>,
     /// Operator mode: users are those that the accounts here have signed for, and nobody else.
     operator: Option<Accounts>,
 }
@@ -81,6 +85,7 @@ impl Authenticator {
             nkeys: HashMap::new(),
             nobody: None,
             has_credentials: options.auth_required(),
+            system: None,
             operator: options.operator.as_ref().map(Accounts::new).transpose()?,
         };
         book.accounts.extend(book.operator.iter().flat_map(Accounts::keys).map(Arc::from));
@@ -99,15 +104,42 @@ impl Authenticator {
             let number = book.account_number(&account.name)?;
             book.add(number, &account.users, &account.nkeys, defaults)?;
         }
+        book.system = book.find_system(options)?;
         book.nobody = match &options.no_auth_user {
             Some(name) => {
                 let known = book.users.get(name).map(|(_, identity)| identity.clone());
                 Some(known.ok_or_else(|| wrong("no_auth_user", format!("there is no user {name:?}")))?)
             }
+            // Who has named nobody but those who look after the server has not closed it to everybody else.
+            None if book.only_system_has_users(options) => Some(anonymous),
             None if book.has_credentials => None,
             None => Some(Identity { permissions: None, ..anonymous.clone() }),
         };
         Ok(book)
+    }
+
+    fn find_system(&mut self, options: &Options) -> Result<Option<u32>, Error> {
+        if let Some(accounts) = &self.operator {
+            return Ok(accounts.system_account());
+        }
+        let wanted = options.system_account.as_deref().unwrap_or(SYSTEM_ACCOUNT);
+        match self.accounts.iter().position(|name| **name == *wanted) {
+            Some(number) => Ok(u32::try_from(number).ok()),
+            None if wanted == SYSTEM_ACCOUNT => self.account_number(SYSTEM_ACCOUNT).map(Some),
+            None => Err(wrong("system_account", format!("there is no account {wanted:?}"))),
+        }
+    }
+
+    fn only_system_has_users(&self, options: &Options) -> bool {
+        let elsewhere = options.token.is_some()
+            || options.closed
+            || self
+                .users
+                .values()
+                .map(|(_, identity)| identity)
+                .chain(self.nkeys.values())
+                .any(|identity| Some(identity.account) != self.system);
+        self.has_credentials && self.operator.is_none() && !elsewhere
     }
 
     fn account_number(&mut self, name: &str) -> Result<u32, Error> {
@@ -161,6 +193,23 @@ impl Authenticator {
     /// The name of an account.
     pub(crate) fn account(&self, number: u32) -> Arc<str> {
         self.accounts.get(number as usize).cloned().unwrap_or_else(|| GLOBAL_ACCOUNT.into())
+    }
+
+    /// Its name for people.
+    pub(crate) fn account_label(&self, number: u32) -> Arc<str> {
+        let label = self.operator.as_ref().and_then(|accounts| accounts.label(number));
+        label.map_or_else(|| self.account(number), Arc::from)
+    }
+
+    /// The number of an account with this name.
+    pub(crate) fn find_account(&self, name: &str) -> Option<u32> {
+        let number = self.accounts.iter().position(|known| **known == *name)?;
+        u32::try_from(number).ok()
+    }
+
+    /// The account whose users see what the server says about itself.
+    pub(crate) fn system_account(&self) -> Option<u32> {
+        self.system
     }
 
     /// How many accounts there are.

@@ -48,6 +48,7 @@ impl Authenticator {
         self.users.values_mut().for_each(|(_, identity)| renumber(identity));
         self.nkeys.values_mut().for_each(renumber);
         self.nobody.iter_mut().for_each(renumber);
+        self.system = self.system.and_then(|number| numbers.get(number as usize)).copied();
         if let Some(operator) = &mut self.operator {
             operator.renumber(&names);
         }

@@ -67,7 +67,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         ServerConfig {
-            options: Options::default(),
+            // As everybody who writes such a file expects.
+            options: Options { account_services: true, ..Options::default() },
             log_file: None,
             pid_file: None,
             ports_file_dir: None,

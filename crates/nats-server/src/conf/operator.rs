@@ -7,6 +7,7 @@ use std::io::Read;
 use super::error::{ConfError, Place};
 use super::fields::{Item, wrong};
 use super::value::Value;
+use crate::auth::SYSTEM_ACCOUNT;
 use crate::options::{OperatorOptions, Options};
 
 /// What every JWT begins with: `{"` in base 64.
@@ -93,12 +94,11 @@ impl Operator {
                 "there is no operator who vouches for these accounts",
             ));
         }
-        // Without an operator it is an account like others: this server tells it nothing.
-        if let Some((place, name)) = self.system_account
-            && name != "$SYS"
-            && !options.accounts.iter().any(|account| account.name == name)
-        {
-            return Err(wrong(&place, "system_account", format!("there is no account {name:?}")));
+        if let Some((place, name)) = self.system_account {
+            if name != SYSTEM_ACCOUNT && !options.accounts.iter().any(|account| account.name == name) {
+                return Err(wrong(&place, "system_account", format!("there is no account {name:?}")));
+            }
+            options.system_account = Some(name);
         }
         Ok(())
     }

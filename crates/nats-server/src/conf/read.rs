@@ -130,7 +130,9 @@ fn trust<'a>(item: &Item<'a>, config: &mut ServerConfig, rest: &mut Rest<'a>) ->
     match item.name.as_str() {
         "authorization" => rest.authorization = Some(item.clone()),
         "accounts" => rest.accounts = Some(item.clone()),
-        "no_auth_user" => config.options.no_auth_user = Some(item.owned()?),
+        "no_auth_user" => {
+            config.options.no_auth_user = Some(item.owned()?).filter(|name| !name.is_empty());
+        }
         "operator" | "operators" | "roots" | "root" | "root_operators" | "root_operator" => {
             rest.operator.set_operator(item)?;
         }

@@ -144,6 +144,8 @@ fn accounts_and_operators() {
     )
     .options;
     assert_eq!(options.accounts.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(), ["A", "SYS"]);
+    assert_eq!(good("no_auth_user: \"\"").options.no_auth_user, None);
+    assert!(options.system_account.as_deref() == Some("SYS") && options.account_services);
     assert!(options.accounts[0].users[0].permissions.is_some() && options.users[0].permissions.is_none());
     assert_eq!(good("accounts: [A, B]").options.accounts.len(), 2);
 

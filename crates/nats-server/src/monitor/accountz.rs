@@ -13,15 +13,19 @@ pub(super) struct Accountz {
     server_id: String,
     now: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    system_account: Option<std::sync::Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     accounts: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    account_detail: Option<Detail>,
+    pub(super) account_detail: Option<Detail>,
 }
 
 #[derive(Serialize)]
-struct Detail {
+pub(super) struct Detail {
     account_name: String,
     name_tag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_system: Option<bool>,
     expired: bool,
     complete: bool,
     jetstream_enabled: bool,
@@ -37,6 +41,7 @@ pub(super) async fn accountz(state: &State, params: &Params) -> Result<Accountz,
     let mut answer = Accountz {
         server_id: state.facts.server_id.to_string(),
         now: state.clock.now(),
+        system_account: state.facts.system_account.clone(),
         accounts: None,
         account_detail: None,
     };
@@ -62,6 +67,7 @@ pub(super) async fn accountz(state: &State, params: &Params) -> Result<Accountz,
     answer.account_detail = Some(Detail {
         account_name: wanted.to_owned(),
         name_tag: wanted.to_owned(),
+        is_system: (state.facts.system_account.as_deref() == Some(wanted)).then_some(true),
         expired: false,
         complete: true,
         jetstream_enabled: false,

@@ -6,11 +6,12 @@
 
 mod accountz;
 mod connz;
+pub(crate) mod documents;
 mod failure;
 mod healthz;
 mod http;
 mod nothing;
-mod params;
+pub(crate) mod params;
 mod process;
 pub(crate) mod rows;
 mod subsz;
@@ -35,7 +36,7 @@ use varz::Facts;
 const LISTINGS: usize = 4;
 
 /// What all requests share.
-struct State {
+pub(crate) struct State {
     hub: Arc<Hub>,
     clock: Clock,
     /// As they were at the start; see `shown`.
@@ -58,11 +59,41 @@ pub(crate) struct Bound {
 /// The running thread. Dropping it ends it.
 pub(crate) struct Monitor {
     addr: SocketAddr,
-    /// Of the client listener.
-    port: u16,
-    state: Arc<State>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl State {
+    /// `identity` is the server's id and name, `port` that of the client listener, `http_port` that of monitoring, if any.
+    /// `system_account` is the name of that.
+    pub(crate) fn new(
+        options: &Options,
+        identity: (Arc<str>, Arc<str>),
+        port: u16,
+        http_port: u16,
+        system_account: Option<Arc<str>>,
+        hub: Arc<Hub>,
+    ) -> State {
+        let clock = Clock::new();
+        let started = clock.started();
+        let facts = Facts::new(options, identity, port, http_port, started.clone(), started, system_account);
+        State {
+            hub,
+            facts: facts.clone(),
+            shown: std::sync::Mutex::new(Arc::new(facts)),
+            clock,
+            meter: process::Meter::default(),
+            counts: http::Counts::default(),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
+            asking: Mutex::new(()),
+        }
+    }
+
+    /// Shows other settings from now on.
+    pub(crate) fn follow(&self, options: &Options) {
+        let facts = self.facts.renewed(options, self.clock.now());
+        *lock(&self.shown) = Arc::new(facts);
+    }
 }
 
 impl Bound {
@@ -75,34 +106,20 @@ impl Bound {
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Bound { listener, addr })
     }
+
+    /// The port really listened on.
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
+    }
 }
 
 impl Monitor {
-    /// Starts to serve. `identity` is the server's id and name, `port` that of the client listener.
+    /// Starts to serve.
     ///
     /// # Errors
     /// [`Error::Start`] if the system gives no event queue or thread.
-    pub(crate) fn start(
-        bound: Bound,
-        options: &Options,
-        identity: (Arc<str>, Arc<str>),
-        port: u16,
-        hub: Arc<Hub>,
-    ) -> Result<Monitor, Error> {
+    pub(crate) fn start(bound: Bound, state: Arc<State>) -> Result<Monitor, Error> {
         let Bound { listener, addr } = bound;
-        let clock = Clock::new();
-        let facts =
-            || Facts::new(options, identity.clone(), port, addr.port(), clock.started(), clock.started());
-        let state = Arc::new(State {
-            hub,
-            facts: facts(),
-            shown: std::sync::Mutex::new(Arc::new(facts())),
-            clock,
-            meter: process::Meter::default(),
-            counts: http::Counts::default(),
-            listings: Arc::new(Semaphore::new(LISTINGS)),
-            asking: Mutex::new(()),
-        });
         let (stop, stopped) = watch::channel(false);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
@@ -112,20 +129,9 @@ impl Monitor {
         };
         let thread = std::thread::Builder::new()
             .name("nats-monitor".to_owned())
-            .spawn({
-                let state = state.clone();
-                move || runtime.block_on(http::serve(listener, state, stopped))
-            })
+            .spawn(move || runtime.block_on(http::serve(listener, state, stopped)))
             .map_err(Error::Start)?;
-        Ok(Monitor { addr, port, state, stop, thread: Some(thread) })
-    }
-
-    /// Shows other settings from now on.
-    pub(crate) fn follow(&self, options: &Options) {
-        let State { facts, clock, .. } = &*self.state;
-        let identity = (facts.server_id.clone(), facts.server_name.clone());
-        let facts = Facts::new(options, identity, self.port, self.addr.port(), clock.started(), clock.now());
-        *lock(&self.state.shown) = Arc::new(facts);
+        Ok(Monitor { addr, stop, thread: Some(thread) })
     }
 
     /// The address really listened on.

@@ -4,7 +4,7 @@
 use super::failure::Failure;
 
 /// Decoded parameters, in their order.
-pub(super) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Reads the part of a URI after the question mark. Its length is bounded by that of a request's head.
@@ -22,6 +22,11 @@ impl Params {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Parameters that came in another form than a query.
+    pub(crate) fn of(pairs: Vec<(&str, String)>) -> Params {
+        Params(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// The first value of a parameter; empty counts as absent.

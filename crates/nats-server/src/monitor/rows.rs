@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::events::CloseReason;
+use crate::fabric::Ledger;
 use crate::peer::Traffic;
 use crate::router::Interest;
 
@@ -77,5 +78,15 @@ pub(crate) struct SubRow {
 /// An account and its interest.
 pub(crate) struct AccountRow {
     pub(crate) name: Arc<str>,
+    /// The name for people; the same, but in operator mode.
+    pub(crate) label: Arc<str>,
     pub(crate) interest: Interest,
+    pub(crate) figures: AccountFigures,
+}
+
+/// What an account does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AccountFigures {
+    pub(crate) connections: u64,
+    pub(crate) ledger: Ledger,
 }

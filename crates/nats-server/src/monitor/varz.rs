@@ -18,7 +18,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// What stays the same until the settings are reloaded. Settings are named one by one, so that a new one is not shown unless
 /// somebody has thought about whether it may be.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Facts {
     pub(super) server_id: Arc<str>,
     pub(super) server_name: Arc<str>,
@@ -61,14 +61,17 @@ pub(super) struct Facts {
     write_deadline: u128,
     start: String,
     config_load_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) system_account: Option<Arc<str>>,
 }
 
 /// A feature that is not there.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Nothing {}
 
 /// A number that is written without a fraction if it has none, as Go does.
-struct Whole(f64);
+#[derive(Clone)]
+pub(super) struct Whole(pub(super) f64);
 
 impl Serialize for Whole {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -88,6 +91,7 @@ impl Facts {
         http_port: u16,
         start: String,
         config_load_time: String,
+        system_account: Option<Arc<str>>,
     ) -> Facts {
         let (tls, monitor) = (options.tls.as_ref(), options.monitor.clone().unwrap_or_default());
         let tls_timeout = tls.map_or(2.0, |tls| tls.timeout.as_secs_f64());
@@ -127,7 +131,15 @@ impl Facts {
             write_deadline: options.write_deadline.as_nanos(),
             config_load_time,
             start,
+            system_account,
         }
+    }
+
+    /// After a reload.
+    pub(super) fn renewed(&self, options: &Options, load_time: String) -> Facts {
+        let identity = (self.server_id.clone(), self.server_name.clone());
+        let (start, system) = (self.start.clone(), self.system_account.clone());
+        Facts::new(options, identity, self.port, self.http_port, start, load_time, system)
     }
 }
 

@@ -36,6 +36,12 @@ pub struct Options {
     pub nkeys: Vec<NkeyUser>,
     /// Users in subject spaces of their own.
     pub accounts: Vec<Account>,
+    /// The account whose users may ask the server about itself and hear of its events, on subjects that begin with
+    /// `$SYS.`; it must be one of `accounts`. Default: `$SYS`, which has no users unless `accounts` gives it some.
+    pub system_account: Option<String>,
+    /// Users may ask, on such subjects, for the connections and the traffic of their own account. Default false: clients
+    /// need not know of each other. The NATS server lets them, and so do configuration files.
+    pub account_services: bool,
     /// What users without permissions of their own may do; `None`: everything. Not for those with the token.
     pub default_permissions: Option<Permissions>,
     /// Clients must show credentials although nobody has any (yet, or any more). Default false.
@@ -43,7 +49,7 @@ pub struct Options {
     /// Clients that show no credentials are this user, instead of being refused.
     pub no_auth_user: Option<String>,
     /// Trust in users that come with JWTs, and in nobody else: not together with `token`, `users`, `nkeys`, `accounts`,
-    /// `no_auth_user` and `default_permissions`.
+    /// `system_account`, `no_auth_user` and `default_permissions`.
     pub operator: Option<OperatorOptions>,
     /// Encryption of the client listener.
     pub tls: Option<TlsOptions>,
@@ -100,6 +106,8 @@ impl Default for Options {
             users: Vec::new(),
             nkeys: Vec::new(),
             accounts: Vec::new(),
+            system_account: None,
+            account_services: false,
             default_permissions: None,
             closed: false,
             no_auth_user: None,
@@ -188,6 +196,7 @@ impl Options {
                 ("users", !self.users.is_empty()),
                 ("nkeys", !self.nkeys.is_empty()),
                 ("accounts", !self.accounts.is_empty()),
+                ("system_account", self.system_account.is_some()),
                 ("no_auth_user", self.no_auth_user.is_some()),
                 ("default_permissions", self.default_permissions.is_some()),
             ];

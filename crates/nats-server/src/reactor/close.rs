@@ -82,6 +82,9 @@ impl Reactor {
         if first_time {
             self.count(reason);
         }
+        if first_time {
+            self.tell_gone(key, reason, info.is_some());
+        }
         if let Some(info) = info {
             self.observe(|events| events.disconnected(&info, reason));
         }

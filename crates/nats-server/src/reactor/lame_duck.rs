@@ -36,6 +36,7 @@ impl Reactor {
         // The addresses announced are those of this server.
         self.info.connect_urls.clear();
         self.inform_all();
+        self.tell_lame_duck();
         let left = self.fabric.peers.keys();
         let (grace, whole) = (self.options.lame_duck_grace_period, self.options.lame_duck_duration);
         let clients = u32::try_from(self.fabric.stats.connections.max(1)).unwrap_or(u32::MAX);

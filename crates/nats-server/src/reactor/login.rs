@@ -133,6 +133,7 @@ impl Reactor {
         if behaviour.verbose {
             self.fabric.send(key, b"+OK\r\n");
         }
+        self.tell_connected(key);
         if first {
             self.observe(|events| events.connected(&info));
         }

@@ -20,6 +20,8 @@ mod snapshot;
 mod standing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod stepped;
+mod system;
+mod tell;
 mod timers;
 mod trace;
 mod turns;
@@ -86,6 +88,8 @@ pub(crate) struct Reactor {
     last_cid: u64,
     lame_duck: Option<LameDuck>,
     closed: snapshot::ClosedRing,
+    system: system::System,
+    rhythm: tell::Rhythm,
     stopping: bool,
 }
 
@@ -123,6 +127,8 @@ impl Reactor {
             members: Members::default(),
             last_cid: 0,
             lame_duck: None,
+            system: system::System::default(),
+            rhythm: tell::Rhythm::new(now),
             stopping: false,
         })
     }
@@ -161,6 +167,7 @@ impl Reactor {
         self.relieve();
         self.run_timers();
         self.run_lame_duck();
+        self.run_rhythm();
         self.unpark();
         self.hub.stats.publish(&self.fabric.stats);
     }
@@ -186,6 +193,7 @@ impl Reactor {
         for door in &mut self.doors {
             door.close(self.poll.registry());
         }
+        self.tell_end();
         self.close_all();
         let until = self.fabric.now + END;
         while self.fabric.stats.connections > 0 && self.fabric.now < until {
@@ -229,7 +237,8 @@ impl Reactor {
         let parked = self.parked.front().map(|(at, _)| *at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let duck = self.lame_duck.as_ref().map(LameDuck::next_at);
-        let next = [parked, timer, accept, duck].into_iter().flatten().min()?;
+        let system = self.rhythm_at();
+        let next = [parked, timer, accept, duck, system].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -252,6 +261,9 @@ impl Reactor {
         }
         for queue in heard.ready {
             self.local_announced(&queue);
+        }
+        for said in heard.said {
+            self.say(&said);
         }
         for question in heard.questions {
             self.answer(question);
@@ -283,7 +295,7 @@ impl Reactor {
                 self.auth.must_authenticate()
             },
             nonce: conn.nonce.clone().filter(|_| !connected),
-            is_system: conn.pass.as_ref().is_some_and(|pass| pass.is_system()),
+            is_system: self.auth.system_account() == Some(conn.account),
             account: connected.then(|| self.auth.account(conn.account)),
             tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });

@@ -133,11 +133,14 @@ impl<'a> Session<'a> {
         let outcome = fabric
             .publish(self.key, self.behaviour.echo, &Outgoing::from(publish), &mut || local_message(publish));
         self.congestion = self.congestion.max(outcome.congestion);
+        if publish.subject.starts_with(b"$SYS.") && self.reactor.asked(self.key, publish) {
+            return;
+        }
         if let Some(reply) = publish.reply
             && outcome.delivered == 0
             && self.behaviour.no_responders
         {
-            fabric.no_responders(self.key, publish.subject, reply);
+            self.reactor.fabric.no_responders(self.key, publish.subject, reply);
         }
     }
 

@@ -140,7 +140,12 @@ impl Reactor {
         let end = from.saturating_add(SLOTS).min(count);
         let rows = (from..end).filter_map(|number| {
             let interest = self.fabric.interest(number).filter(|_| self.auth.has_account(number))?;
-            Some(AccountRow { name: self.auth.account(number), interest })
+            Some(AccountRow {
+                name: self.auth.account(number),
+                label: self.auth.account_label(number),
+                interest,
+                figures: self.account_figures(number),
+            })
         });
         Page { rows: rows.collect(), next: (end < count).then_some(u64::from(end)) }
     }

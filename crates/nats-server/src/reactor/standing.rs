@@ -17,7 +17,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    fn count(&self, account: u32) -> usize {
+    pub(super) fn count(&self, account: u32) -> usize {
         self.counts.get(account as usize).copied().unwrap_or(0)
     }
 
@@ -51,8 +51,10 @@ impl Reactor {
         }
         if let Some(before) = before {
             self.members.leave(before);
+            self.tell_conns(before);
         }
         self.members.enter(account);
+        self.tell_conns(account);
         true
     }
 

@@ -29,6 +29,8 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         monitor,
         connect_urls,
         headers,
+        system_account,
+        account_services,
         max_payload,
         max_control_line,
         max_pending,
@@ -50,6 +52,8 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     fixed("port", port, &new.port)?;
     fixed("server_name", server_name, &new.server_name)?;
     fixed("headers", headers, &new.headers)?;
+    fixed("system_account", system_account, &new.system_account)?;
+    fixed("account_services", account_services, &new.account_services)?;
     fixed("no_auth_user", no_auth_user, &new.no_auth_user)?;
     fixed("max_pending", max_pending, &new.max_pending)?;
     fixed("max_subscriptions", max_subscriptions, &new.max_subscriptions)?;

@@ -83,9 +83,11 @@ fn what_may_change_is_named() {
 #[test]
 fn what_must_not_change_is_refused_by_name() {
     type Case = (&'static str, fn(&mut Options));
-    let cases: [Case; 22] = [
+    let cases: [Case; 24] = [
         ("host", |o| o.host = "h".into()),
         ("headers", |o| o.headers = false),
+        ("system_account", |o| o.system_account = Some("S".into())),
+        ("account_services", |o| o.account_services = true),
         ("port", |o| o.port = 7),
         ("server_name", |o| o.server_name = Some("n".into())),
         ("no_auth_user", |o| o.no_auth_user = Some("u".into())),

@@ -118,6 +118,11 @@ impl Router {
         self.entries.len()
     }
 
+    /// Is there nobody who could receive anything?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Pattern and queue group of a subscription.
     pub(crate) fn pattern(&self, id: SubId) -> Option<(&[u8], Option<&[u8]>)> {
         let entry = self.entries.get(&id)?;

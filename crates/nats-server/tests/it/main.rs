@@ -26,6 +26,7 @@ mod reload_generated;
 mod reload_jwt;
 mod reload_library;
 mod support;
+mod system;
 mod tls;
 mod unsupported;
 mod users;

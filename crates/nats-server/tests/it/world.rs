@@ -27,6 +27,7 @@ pub(crate) fn now() -> i64 {
 pub(crate) struct World {
     pub(crate) operator: KeyPair,
     pub(crate) operator_jwt: String,
+    pub(crate) system: KeyPair,
     pub(crate) account: KeyPair,
     /// Signs for the account, and in `strict` ways.
     pub(crate) signing: KeyPair,
@@ -51,6 +52,7 @@ impl World {
         let mut world = World {
             operator_jwt: claims.sign(&operator).unwrap(),
             operator,
+            system,
             account: key(Role::Account),
             signing: key(Role::Account),
             scoped: key(Role::Account),
@@ -59,7 +61,8 @@ impl World {
             stranger: key(Role::Account),
             resolver: BTreeMap::new(),
         };
-        world.add(AccountClaims::new(system.public_key(), "SYS"), None);
+        let claims = AccountClaims::new(world.system.public_key(), "SYS");
+        world.add(claims, None);
         let claims = world.main_account();
         world.add(claims, Some(&operator_signing));
         let mut narrow = AccountClaims::new(world.narrow.public_key(), "narrow");

@@ -161,6 +161,17 @@ impl Accounts {
         self.list.get(index)?.as_ref()?.connection_limit()
     }
 
+    /// The number of the system account, if there is one.
+    pub(crate) fn system_account(&self) -> Option<u32> {
+        self.trust.system_account().and_then(|key| self.numbers.get(key)).copied()
+    }
+
+    /// The name of an account in its document, if it has one.
+    pub(crate) fn label(&self, number: u32) -> Option<&str> {
+        let account = self.list.get((number as usize).checked_sub(1)?)?.as_ref()?;
+        Some(account.name.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Judges what a client shows.
     pub(crate) fn judge(&self, offered: &Connect, caller: &Caller<'_>) -> Result<Identity, Refusal> {
         let token = offered.jwt.as_deref().filter(|jwt| !jwt.is_empty()).ok_or(Refusal::NothingShown)?;
@@ -187,8 +198,7 @@ impl Accounts {
         let known = number.and_then(|number| Some((number, self.list.get(number as usize - 1)?.as_ref()?)));
         let (number, account) =
             known.ok_or_else(|| Refusal::UnknownAccount(named.chars().take(64).collect()))?;
-        let is_system = self.trust.system_account() == Some(account.key());
-        let pass = Pass::issue(account, claims, caller, is_system)?;
+        let pass = Pass::issue(account, claims, caller)?;
         let permissions = Compiled::new(pass.permissions()).map_err(Refusal::Unsupported)?;
         let restricted = *pass.permissions() != Default::default();
         Ok(Identity {

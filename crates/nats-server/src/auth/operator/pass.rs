@@ -29,7 +29,6 @@ pub(crate) struct Pass {
     subs: Option<usize>,
     payload: Option<usize>,
     expires: Option<(i64, Expiry)>,
-    is_system: bool,
 }
 
 impl Pass {
@@ -38,7 +37,6 @@ impl Pass {
         account: &TrustedAccount,
         claims: Arc<UserClaims>,
         caller: &Caller<'_>,
-        is_system: bool,
     ) -> Result<Pass, Refusal> {
         if claims.exp > 0 && claims.exp <= caller.now {
             return Err(Refusal::UserExpired);
@@ -86,7 +84,6 @@ impl Pass {
             subs: least(terms.subs, account.limits.subs),
             payload: least(terms.payload, account.limits.payload),
             expires: expires.into_iter().flatten().min_by_key(|(at, _)| *at),
-            is_system,
             claims,
         })
     }
@@ -134,11 +131,6 @@ impl Pass {
     /// When it must go, in seconds since 1970, and why.
     pub(crate) fn expires(&self) -> Option<(i64, Expiry)> {
         self.expires
-    }
-
-    /// Is its account the one of the system?
-    pub(crate) fn is_system(&self) -> bool {
-        self.is_system
     }
 }
 
