@@ -242,15 +242,27 @@ impl Authenticator {
         if !self.has_credentials {
             return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(key) = given(&offered.nkey) {
+        // Where nobody has a key, or a name, showing one means nothing.
+        let has_users = !self.users.is_empty();
+        let key = given(&offered.nkey);
+        let name = given(&offered.user);
+        if let Some(key) = key.filter(|_| !self.nkeys.is_empty()) {
+            // Who shows a name as well must show one that is known.
+            if name.is_some_and(|name| has_users && !self.users.contains_key(name)) {
+                return Verdict::Refused;
+            }
             let identity = PublicKey::parse(key, Role::User).and_then(|key| {
                 let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
                 self.nkeys.get(&key).filter(|_| key.has_signed(nonce.as_bytes(), signature))
             });
             return identity.cloned().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(name) = given(&offered.user) {
+        if let Some(name) = name.filter(|_| has_users) {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
+            if offered.is_nobody {
+                let nobody = self.nobody.clone().filter(|nobody| *nobody.user == *name);
+                return nobody.map_or(Verdict::Refused, Verdict::Accepted);
+            }
             // Users whose certificate says who they are have no password: nobody logs in with that.
             let Some(password) = given(&offered.pass) else { return Verdict::Refused };
             return verdict(secret, password, identity);
@@ -264,8 +276,24 @@ impl Authenticator {
             );
         }
         match &self.nobody {
-            Some(identity) if given(&offered.pass).is_none() => Verdict::Accepted(identity.clone()),
+            Some(identity) if given(&offered.pass).is_none() && key.is_none() && !offered.is_nobody => {
+                Verdict::Accepted(identity.clone())
+            }
             _ => Verdict::Refused,
+        }
+    }
+
+    /// Whoever has shown nothing is taken for the user that such clients are, and has in effect shown its name.
+    pub(crate) fn note_nobody(&self, offered: &mut Connect, identity: &Identity) {
+        let shown = [&offered.user, &offered.pass, &offered.auth_token, &offered.nkey];
+        if self.has_credentials
+            && self.nobody.as_ref().is_some_and(|nobody| nobody.user == identity.user)
+            && !offered.is_nobody
+            && shown.into_iter().all(|value| given(value).is_none())
+        {
+            offered.user = Some(identity.user.to_string());
+            offered.pass = None;
+            offered.is_nobody = true;
         }
     }
 }

@@ -108,9 +108,6 @@ impl<'a> Session<'a> {
         };
         let mut behaviour = self.behaviour;
         behaviour.update(&connect);
-        if !(0..=1).contains(&behaviour.protocol) {
-            return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
-        }
         self.waiting = self.reactor.log_in(self.key, connect, behaviour);
         self.reload();
     }
@@ -162,7 +159,10 @@ impl<'a> Session<'a> {
         let share = self.reactor.subscription_share();
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
         let own = conn.pass.as_ref().and_then(|pass| pass.max_subs()).unwrap_or(usize::MAX);
-        if conn.subs.len() >= own.min(share) || (max > 0 && conn.subs.len() >= max) {
+        if conn.subs.len() >= own
+            || conn.subs.len() + conn.stale_subs >= share
+            || (max > 0 && conn.subs.len() >= max)
+        {
             return self.error(text::MAX_SUBSCRIPTIONS);
         }
         // An id in use keeps its first subscription, without a word.

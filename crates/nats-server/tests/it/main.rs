@@ -14,6 +14,7 @@ mod clients;
 mod clients_of_benches;
 mod conf;
 mod differential;
+mod generated;
 mod hostile;
 mod jwt;
 mod limits;

@@ -1,0 +1,88 @@
+//! This server and the reference server with the same configuration.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use bacalhau_nats_server::jwt::{KeyPair, Role};
+use bacalhau_nats_server::{Options, Server, conf};
+
+use super::profile::Profile;
+use crate::differential::Reference;
+use crate::support::PATIENCE;
+
+/// How long the two may take to come to the same number of subscriptions.
+const AGREE_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Pair {
+    pub(super) ours: Server,
+    pub(super) reference: Reference,
+    /// Of the user in the configuration.
+    pub(super) key: KeyPair,
+    monitor: BufReader<TcpStream>,
+    /// Subscriptions that the reference has for itself.
+    own: u64,
+}
+
+impl Pair {
+    pub(super) fn start(binary: &str, profile: &Profile) -> Self {
+        let key = KeyPair::generate(Role::User).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.conf");
+        std::fs::write(&file, profile.conf.replace("@NKEY@", key.public_key())).unwrap();
+        let loaded = conf::load(&file).unwrap().options;
+        let ours = Server::start(Options { host: "127.0.0.1".into(), port: 0, ..loaded }).unwrap();
+        let monitor: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = monitor.port().to_string();
+        let reference = Reference::start(binary, &["-c", &file.to_string_lossy(), "-m", &port]);
+        let stream = TcpStream::connect(monitor).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut pair = Self { ours, reference, key, monitor: BufReader::new(stream), own: 0 };
+        pair.own = pair.their_subscriptions();
+        pair
+    }
+
+    fn their_subscriptions(&mut self) -> u64 {
+        let json = self.get("/subsz");
+        json["num_subscriptions"].as_u64().unwrap() - self.own
+    }
+
+    fn get(&mut self, path: &str) -> serde_json::Value {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.monitor.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.monitor.read_line(&mut line).unwrap();
+            if let Some(given) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = given.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.monitor.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Waits until both have the same number of subscriptions, but not for ever: the numbers are part of the story.
+    pub(super) fn agree_on_subscriptions(&mut self) -> (u64, u64) {
+        let start = Instant::now();
+        loop {
+            let counts = (self.ours.stats().subscriptions, self.their_subscriptions());
+            if counts.0 == counts.1 || start.elapsed() > AGREE_WITHIN {
+                return counts;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until no subscription is left.
+    pub(super) fn wait_for_silence(&mut self) {
+        let start = Instant::now();
+        while self.agree_on_subscriptions() != (0, 0) {
+            assert!(start.elapsed() < PATIENCE, "subscriptions outlive their clients");
+        }
+    }
+}
