@@ -48,12 +48,16 @@ pub(super) fn play(actions: &[Action], pair: &mut Pair) -> (Story, Story) {
                 side[other].settle(step, false);
             }
         }
+        if cut == 1 {
+            break;
+        }
         if cut > 0 {
             // The reference cuts off first and removes the subscriptions then.
             pair.agree_on_subscriptions();
         }
     }
-    let counts = pair.agree_on_subscriptions();
+    let is_cut = |clients: &[Client]| clients.iter().map(|client| client.cut_at).collect::<Vec<_>>();
+    let counts = if is_cut(&ours) == is_cut(&theirs) { pair.agree_on_subscriptions() } else { (0, 0) };
     let story = |clients: Vec<Client>, subscriptions| Story {
         clients: clients.into_iter().map(Client::end).collect(),
         subscriptions,

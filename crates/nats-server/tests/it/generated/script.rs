@@ -125,14 +125,18 @@ impl Writer<'_> {
 
     /// A blank between arguments: mostly one.
     fn blank(&mut self) -> &'static [u8] {
-        if self.chance(94) { b" " } else { self.pick(&[&b"\t"[..], b"  ", b" \t ", b"\r", b" \r "]) }
+        match self.rng.u32(..400) {
+            0..=15 => self.pick(&[b"\t", b"  ", b" \t "]),
+            16 => self.pick(&[b"\r", b" \r ", b"\r "]),
+            _ => b" ",
+        }
     }
 
     fn end(&mut self) -> &'static [u8] {
-        if self.chance(94) {
-            b"\r\n"
-        } else {
-            self.pick(&[&b"\n"[..], b" \r\n", b"\t\r\n", b"\r\r\n", b" \n"])
+        match self.rng.u32(..400) {
+            0..=15 => self.pick(&[b"\n", b" \r\n", b"\t\r\n", b" \n"]),
+            16 => b"\r\r\n",
+            _ => b"\r\n",
         }
     }
 
