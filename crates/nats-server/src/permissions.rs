@@ -112,7 +112,9 @@ impl Guard {
             return *known;
         }
         let list = &self.rules.publish;
-        let listed = |entries: &[Entry]| entries.iter().any(|e| subject::matches(&e.subject, subject));
+        let is_whole = subject::has_no_gap(subject);
+        let listed =
+            |entries: &[Entry]| is_whole && entries.iter().any(|e| subject::matches(&e.subject, subject));
         let allowed = list.allow.as_deref().is_none_or(listed) && !listed(&list.deny);
         remember(&mut self.publish, subject, allowed, self.keyed);
         allowed
@@ -153,14 +155,15 @@ impl Guard {
     /// an allowed `foo.*` also opens `foo.>`.
     pub(crate) fn may_subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
         let list = &self.rules.subscribe;
-        let covering = |e: &&Entry| subject::is_subset(pattern, &e.subject);
+        let is_whole = subject::has_no_gap(pattern);
+        let covering = |e: &&Entry| is_whole && subject::is_subset(pattern, &e.subject);
         let allowed = list.allow.as_deref().is_none_or(|entries| {
             decide(entries.iter().filter(covering), queue, |plain, grouped| match (queue, grouped) {
                 (Some(_), Some(grouped)) => grouped,
                 _ => plain,
             })
         });
-        let naming = |e: &&Entry| subject::matches(&e.subject, pattern);
+        let naming = |e: &&Entry| is_whole && subject::matches(&e.subject, pattern);
         let denied =
             decide(list.deny.iter().filter(naming), queue, |plain, grouped| match (queue, grouped) {
                 (Some(_), Some(grouped)) => grouped,
@@ -256,6 +259,15 @@ mod tests {
         assert!(guard.may_receive(b"w.secret"), "nothing covers it yet");
         assert!(guard.may_subscribe(b"w.>", None));
         assert!(!guard.may_receive(b"w.secret") && guard.may_receive(b"w.ok"));
+    }
+
+    #[test]
+    fn no_entry_covers_an_empty_token() {
+        let mut guard = guard(rules(&[">"], &[]), rules(&["a.>"], &[]), None);
+        let now = Instant::now();
+        assert!(guard.may_publish(b"a.b", now) && !guard.may_publish(b"a..b", now));
+        assert!(!guard.may_publish(b".", now) && !guard.may_publish(b"a.", now));
+        assert!(guard.may_subscribe(b"a.b", None) && !guard.may_subscribe(b"a..b", None));
     }
 
     #[test]

@@ -72,6 +72,18 @@ impl Reactor {
         }
     }
 
+    /// A client goes ahead without CONNECT: from now on it is the user that those are who show nothing, and a CONNECT is
+    /// a second one.
+    pub(super) fn presume(&mut self, key: u32) {
+        let mut connect = Connect::default();
+        if let Some(identity) = self.auth.nobody() {
+            self.auth.note_nobody(&mut connect, identity);
+        }
+        if let Some(conn) = self.fabric.conn(key) {
+            conn.shown = connect.into_credentials();
+        }
+    }
+
     /// The result of a check that took its time; the connection may be gone by now.
     pub(super) fn password_checked(&mut self, checked: Checked) {
         let Some(conn) = self.fabric.conn(checked.key).filter(|conn| conn.cid == checked.cid) else { return };
@@ -102,11 +114,14 @@ impl Reactor {
         self.auth.note_nobody(&mut connect, &identity);
         let keyed = self.fabric.keyed;
         let Some(conn) = self.fabric.conn(key) else { return };
-        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
-        conn.login = conn.login.wrapping_add(1);
-        let subs = std::mem::take(&mut conn.subs);
-        conn.stale_subs += subs.len();
-        self.remove_subscriptions(key, subs);
+        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be. Nobody has
+        // logged in before where the first CONNECT proves nothing.
+        if conn.connected || self.auth.has_credentials() {
+            conn.login = conn.login.wrapping_add(1);
+            let subs = std::mem::take(&mut conn.subs);
+            conn.stale_subs += subs.len();
+            self.remove_subscriptions(key, subs);
+        }
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.behaviour = behaviour;
         conn.become_user(identity, keyed);

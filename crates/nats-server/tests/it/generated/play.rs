@@ -82,6 +82,8 @@ struct Client {
     expected: usize,
     /// The server has closed.
     is_over: bool,
+    /// It has acted. Before that it is not asked either: its first word may matter.
+    has_begun: bool,
     cut_at: Option<usize>,
 }
 
@@ -93,8 +95,14 @@ impl Client {
         connect(&socket, &addr).unwrap();
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true).unwrap();
-        let mut client =
-            Self { stream, seen: Transcript::default(), expected: 0, is_over: false, cut_at: None };
+        let mut client = Self {
+            stream,
+            seen: Transcript::default(),
+            expected: 0,
+            is_over: false,
+            has_begun: false,
+            cut_at: None,
+        };
         let start = Instant::now();
         while !client.seen.has_greeting() && start.elapsed() < PATIENCE && client.hear(PATIENCE) {}
         client
@@ -105,6 +113,7 @@ impl Client {
         if self.cut_at.is_some() {
             return;
         }
+        self.has_begun = true;
         let mut pieces: Vec<Vec<u8>> = action.pieces.iter().map(|piece| self.fill_in(piece, key)).collect();
         if let Some(last) = pieces.last_mut() {
             last.extend_from_slice(b"PING\r\n");
@@ -126,7 +135,7 @@ impl Client {
     }
 
     fn ask(&mut self) {
-        if self.cut_at.is_none() {
+        if self.cut_at.is_none() && self.has_begun {
             let _ = self.stream.write_all(b"PING\r\n");
             self.expected += 1;
         }

@@ -438,8 +438,6 @@ impl Writer<'_> {
             b"INFO null\r\n",
             b"INFO {\"a\":1}\r\n",
             b"INFO{}\r\n",
-            b"INFO {\"port\":\"x\"}\r\n",
-            b"INFO {\"headers\":1}\r\n",
             b"CONNECT\r\n",
             b"CONNECT \r\n",
             b"CONNECT {\r\n",
