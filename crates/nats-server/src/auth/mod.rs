@@ -244,13 +244,8 @@ impl Authenticator {
         }
         // Where nobody has a key, or a name, showing one means nothing.
         let has_users = !self.users.is_empty();
-        let key = given(&offered.nkey);
         let name = given(&offered.user);
-        if let Some(key) = key.filter(|_| !self.nkeys.is_empty()) {
-            // Who shows a name as well must show one that is known.
-            if name.is_some_and(|name| has_users && !self.users.contains_key(name)) {
-                return Verdict::Refused;
-            }
+        if let Some(key) = given(&offered.nkey).filter(|_| !self.nkeys.is_empty()) {
             let identity = PublicKey::parse(key, Role::User).and_then(|key| {
                 let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
                 self.nkeys.get(&key).filter(|_| key.has_signed(nonce.as_bytes(), signature))
@@ -276,7 +271,7 @@ impl Authenticator {
             );
         }
         match &self.nobody {
-            Some(identity) if given(&offered.pass).is_none() && key.is_none() && !offered.is_nobody => {
+            Some(identity) if given(&offered.pass).is_none() && !offered.is_nobody => {
                 Verdict::Accepted(identity.clone())
             }
             _ => Verdict::Refused,
@@ -285,7 +280,7 @@ impl Authenticator {
 
     /// Whoever has shown nothing is taken for the user that such clients are, and has in effect shown its name.
     pub(crate) fn note_nobody(&self, offered: &mut Connect, identity: &Identity) {
-        let shown = [&offered.user, &offered.pass, &offered.auth_token, &offered.nkey];
+        let shown = [&offered.user, &offered.pass, &offered.auth_token];
         if self.has_credentials
             && self.nobody.as_ref().is_some_and(|nobody| nobody.user == identity.user)
             && !offered.is_nobody

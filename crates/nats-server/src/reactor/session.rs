@@ -9,8 +9,8 @@ use crate::local::{Message, Subject};
 use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::inbound::{Flow, Sink};
 use crate::proto::parser::{Limits, Op, Publish};
-use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
+use crate::proto::{text, told};
 use crate::subject;
 
 use super::Reactor;
@@ -238,9 +238,7 @@ impl Sink for Session<'_> {
             }
             Op::Connect(json) => self.connect(json),
             Op::Info(json) => {
-                let is_object =
-                    json.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
-                if !is_object {
+                if !told::is_info(json) {
                     self.close(None, CloseReason::ParseError);
                 }
             }

@@ -27,9 +27,12 @@ pub(super) struct Pair {
 impl Pair {
     pub(super) fn start(binary: &str, profile: &Profile) -> Self {
         let key = KeyPair::generate(Role::User).unwrap();
+        // 4 is the quickest.
+        let hash = bcrypt::hash("h", 4).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("server.conf");
-        std::fs::write(&file, profile.conf.replace("@NKEY@", key.public_key())).unwrap();
+        std::fs::write(&file, profile.conf.replace("@NKEY@", key.public_key()).replace("@HASH@", &hash))
+            .unwrap();
         let loaded = conf::load(&file).unwrap().options;
         let ours = Server::start(Options { host: "127.0.0.1".into(), port: 0, ..loaded }).unwrap();
         let monitor: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -3,7 +3,7 @@
 /// A configuration file for both servers.
 pub(super) struct Profile {
     pub(super) name: &'static str,
-    /// `@NKEY@` stands for a user's public key.
+    /// `@NKEY@` stands for a user's public key, `@HASH@` for a bcrypt hash of `h`.
     pub(super) conf: &'static str,
     /// `max_payload` and `max_control_line` of it.
     pub(super) payload: usize,
@@ -83,7 +83,7 @@ pub(super) const PROFILES: &[Profile] = &[
         conf: r#"
             max_payload: 2000
             accounts {
-                A { users: [{ user: a, password: a }, { user: a2, password: a, permissions: { sub: { deny: "a.b" } } }] }
+                A { users: [{ user: a, password: a }, { user: h, password: "@HASH@" }, { user: a2, password: a, permissions: { sub: { deny: "a.b" } } }] }
                 B { users: [{ user: b, password: b }, { nkey: "@NKEY@" }] }
             }
             no_auth_user: b"#,
@@ -93,10 +93,12 @@ pub(super) const PROFILES: &[Profile] = &[
             r#""user":"a2","pass":"a""#,
             r#""user":"b","pass":"b""#,
             r#""nkey":"@NKEY@","sig":"@SIG@""#,
+            r#""user":"h","pass":"h""#,
             "",
         ],
         wrong_credentials: &[
             r#""user":"a","pass":"b""#,
+            r#""user":"h","pass":"@HASH@""#,
             r#""nkey":"@NKEY@""#,
             r#""nkey":"@NKEY@","sig":"x""#,
             r#""nkey":"@NKEY@","sig":"@SIG@","user":"a""#,

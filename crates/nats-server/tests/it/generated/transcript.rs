@@ -4,6 +4,8 @@
 const OWN: &[&str] =
     &["server_id", "server_name", "version", "go", "git_commit", "api_lvl", "xkey", "client_id", "port"];
 
+const NO_RESPONDERS: &[u8] = b"\r\nNATS/1.0 503\r\nNats-Subject: ";
+
 /// The bytes of one connection.
 #[derive(Default)]
 pub(super) struct Transcript {
@@ -45,6 +47,8 @@ impl Transcript {
                     self.nonce = info["nonce"].as_str().unwrap_or(&self.nonce).to_owned();
                 }
             }
+            // Events of the reference's own; scripts send nothing there.
+            Frame::Message { subject, .. } if subject.starts_with(b"$SYS.") => return,
             Frame::Message { .. } => {}
         }
         self.frames.push(frame);
@@ -75,14 +79,23 @@ impl Transcript {
                     {
                         flush(&mut copies, &mut lines);
                     }
-                    // Members of one group are the same to the publisher.
+                    // Members of one group are the same to the publisher, and so are the subscriptions of one client that
+                    // could tell it that nobody responds.
                     let is_member = sid.len() == 2 && sid[0] == b'S';
-                    copies.push((if is_member { b"S".to_vec() } else { sid.clone() }, subject, tail));
+                    let is_any =
+                        is_member || tail.windows(NO_RESPONDERS.len()).any(|part| part == NO_RESPONDERS);
+                    copies.push((if is_any { b"S".to_vec() } else { sid.clone() }, subject, tail));
                 }
                 Frame::Line(line) => {
                     flush(&mut copies, &mut lines);
                     let line = normal_line(line);
-                    // The reference says this again when it has to read a second time for the same message.
+                    // The reference says this before it has seen the end of the message, and again if it has to read a
+                    // second time for that.
+                    if line.contains("Unknown Protocol")
+                        && lines.last().is_some_and(|last| last.contains("Invalid Publish"))
+                    {
+                        lines.pop();
+                    }
                     if !line.contains("Invalid Publish Subject") || lines.last() != Some(&line) {
                         lines.push(line);
                     }
