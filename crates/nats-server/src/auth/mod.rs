@@ -349,6 +349,8 @@ mod tests {
         options.token = Some("s3cr".into());
         assert!(judge(&options, r#"{"auth_token":"s3cr"}"#).is_some());
         assert!(judge(&options, r#"{"auth_token":"s3cre"}"#).is_none());
+        let more = r#"{"auth_token":"s3cr","user":"x","pass":"y","nkey":"z"}"#;
+        assert!(judge(&options, more).is_some(), "where nobody has a name or a key, they mean nothing");
         assert!(judge(&options, "{}").is_none());
         options.users = vec![User::new("u", "p"), User::new("h", bcrypt::hash("p", 4).unwrap())];
         for name in ["u", "h"] {
@@ -376,6 +378,8 @@ mod tests {
         };
         assert_eq!(judge(&options, &signed(b"nonce")), Some((public_key.clone(), "A".to_owned())));
         assert!(judge(&options, &signed(b"other")).is_none());
+        let also = signed(b"nonce").replace('}', ",\"user\":\"x\"}");
+        assert!(judge(&options, &also).is_some(), "a key comes before a name");
         assert!(judge(&options, &format!(r#"{{"nkey":"{public_key}"}}"#)).is_none());
         assert_eq!(judge(&options, "{}"), Some(("u".to_owned(), "A".to_owned())));
         assert!(judge(&options, r#"{"user":"nobody"}"#).is_none(), "who shows something wrong is not nobody");

@@ -54,23 +54,25 @@ fn check<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<(), A::Error>
         | "route_account"
         | "route_acc_add_reqid"
         | "gateway"
-        | "gateway_url" => drop(map.next_value::<Option<Text>>()?),
+        | "gateway_url" => is::<Text, A>(map),
         "headers" | "auth_required" | "tls_required" | "tls_verify" | "tls_available" | "jetstream"
         | "cluster_dynamic" | "ldm" | "connect_info" | "acc_is_sys" | "lnoc" | "lnocu"
-        | "info_on_connect" | "gateway_nrp" | "gateway_iom" => map.next_value::<Option<bool>>().map(drop)?,
-        "proto" | "port" | "api_lvl" | "route_pool_size" | "route_pool_idx" => {
-            let _: Option<i64> = map.next_value()?;
-        }
-        "max_payload" => map.next_value::<Option<i32>>().map(drop)?,
-        "client_id" => map.next_value::<Option<u64>>().map(drop)?,
-        "gateway_cmd" | "gossip_mode" => map.next_value::<Option<u8>>().map(drop)?,
+        | "info_on_connect" | "gateway_nrp" | "gateway_iom" => is::<bool, A>(map),
+        "proto" | "port" | "api_lvl" | "route_pool_size" | "route_pool_idx" => is::<i64, A>(map),
+        "max_payload" => is::<i32, A>(map),
+        "client_id" => is::<u64, A>(map),
+        "gateway_cmd" | "gossip_mode" => is::<u8, A>(map),
         "connect_urls" | "ws_connect_urls" | "gateway_urls" | "leafnode_urls" => {
-            drop(map.next_value::<Option<Vec<Option<Text>>>>()?);
+            is::<Vec<Option<Text>>, A>(map)
         }
-        "import" | "export" => drop(map.next_value::<Option<Lists>>()?),
-        _ => map.next_value::<IgnoredAny>().map(drop)?,
+        "import" | "export" => is::<Lists, A>(map),
+        _ => is::<IgnoredAny, A>(map),
     }
-    Ok(())
+}
+
+/// The next value is such a one, or `null`.
+fn is<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
+    map.next_value::<Option<T>>().map(drop)
 }
 
 #[cfg(test)]

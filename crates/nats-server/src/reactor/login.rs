@@ -112,6 +112,10 @@ impl Reactor {
         let has_proved = self.auth.has_credentials()
             && self.auth.nobody().is_none_or(|nobody| nobody.user != identity.user);
         self.auth.note_nobody(&mut connect, &identity);
+        if self.auth.operator().is_none() {
+            // It can be long, and counts for nothing.
+            connect.jwt = None;
+        }
         let keyed = self.fabric.keyed;
         let Some(conn) = self.fabric.conn(key) else { return };
         // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be. Nobody has

@@ -353,10 +353,10 @@ fn another_connect_drops_very_many_subscriptions_at_once() {
     other.until("PONG\r\n");
     // Twice, while those of the first time may still be there.
     for round in 0..2 {
-        raw.send(format!(
-            "CONNECT {{}}\r\nPUB a.7 1\r\nx\r\nPUB q r 1\r\nx\r\nPUB a.8 r 0\r\n\r\nSUB a.7 7\r\nSUB r many\r\n\
-             PUB a.7 1\r\ny\r\nPUB a.8 r 0\r\n\r\nPING\r\n"
-        ));
+        raw.send(
+            "CONNECT {}\r\nPUB a.7 1\r\nx\r\nPUB q r 1\r\nx\r\nPUB a.8 r 0\r\n\r\nSUB a.7 7\r\nSUB r many\r\n\
+             PUB a.7 1\r\ny\r\nPUB a.8 r 0\r\n\r\nPING\r\n",
+        );
         let expected =
             "MSG a.7 7 1\r\ny\r\nHMSG r many 35 35\r\nNATS/1.0 503\r\nNats-Subject: a.8\r\n\r\n\r\nPONG\r\n";
         assert_eq!(raw.until("PONG\r\n"), expected, "{round}");
