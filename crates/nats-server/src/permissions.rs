@@ -131,10 +131,11 @@ impl Guard {
         good
     }
 
-    /// A request was delivered: remembers where its answer goes, unless it may be sent anyway.
+    /// A request was delivered: remembers where its answer goes, unless it may be sent anyway. One that is delivered again
+    /// before it is answered uses up an answer, as it does in the reference.
     pub(crate) fn note_reply(&mut self, reply: &[u8], now: Instant) {
         let Some(rule) = self.rules.responses else { return };
-        if self.is_publish_allowed(reply) {
+        if self.may_publish(reply, now) {
             return;
         }
         if self.replies.len() >= MAX_REPLIES {
@@ -289,6 +290,9 @@ mod tests {
         guard.note_reply(b"reply", start);
         assert!(guard.may_publish(b"reply", start) && guard.may_publish(b"reply", start));
         assert!(!guard.may_publish(b"reply", start));
+        guard.note_reply(b"again", start);
+        guard.note_reply(b"again", start);
+        assert!(guard.may_publish(b"again", start) && !guard.may_publish(b"again", start));
         guard.note_reply(b"late", start);
         assert!(!guard.may_publish(b"late", start + Duration::from_millis(1_001)));
         for n in 0..3 * MAX_REPLIES {

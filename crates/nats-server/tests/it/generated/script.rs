@@ -78,8 +78,9 @@ impl Writer<'_> {
         if self.chance(12) {
             self.cut(&mut action);
         }
-        // The reference reads a CR inside a line in other ways when the line comes in two reads. Its first are short.
-        let is_short = action.pieces.len() == 1 && action.pieces[0].len() < 500;
+        // The reference reads a CR inside a line in other ways when the line comes in two reads, and it may read 64 bytes at
+        // a time.
+        let is_short = action.pieces.len() == 1 && action.pieces[0].len() < 58;
         let has_odd_cr = action.pieces.concat().windows(2).any(|pair| pair[0] == b'\r' && pair[1] != b'\n');
         if has_odd_cr && !is_short { self.action(client) } else { action }
     }
