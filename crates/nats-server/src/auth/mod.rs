@@ -242,9 +242,7 @@ impl Authenticator {
         if !self.has_credentials {
             return self.nobody.clone().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        // Where nobody has a key, or a name, showing one means nothing.
-        let has_users = !self.users.is_empty();
-        let name = given(&offered.user);
+        // What nobody here could log in with is passed over: clients may show all they have.
         if let Some(key) = given(&offered.nkey).filter(|_| !self.nkeys.is_empty()) {
             let identity = PublicKey::parse(key, Role::User).and_then(|key| {
                 let (signature, nonce) = (offered.sig.as_deref()?, nonce?);
@@ -252,7 +250,7 @@ impl Authenticator {
             });
             return identity.cloned().map_or(Verdict::Refused, Verdict::Accepted);
         }
-        if let Some(name) = name.filter(|_| has_users) {
+        if let Some(name) = given(&offered.user).filter(|_| !self.users.is_empty()) {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
             if offered.is_nobody {
                 let nobody = self.nobody.clone().filter(|nobody| *nobody.user == *name);
