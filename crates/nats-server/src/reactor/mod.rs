@@ -285,6 +285,7 @@ impl Reactor {
             nonce: conn.nonce.clone().filter(|_| !connected),
             is_system: conn.pass.as_ref().is_some_and(|pass| pass.is_system()),
             account: connected.then(|| self.auth.account(conn.account)),
+            max_payload: conn.pass.as_ref().and_then(|pass| pass.max_payload()),
             tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });
         self.fabric.send(key, &line);

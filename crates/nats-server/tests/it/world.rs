@@ -111,15 +111,20 @@ impl World {
             println!("skipped: NATS_SERVER_BIN names no reference server");
             return None;
         };
+        let config = self.conf();
+        let file = TempFile::new("conf", &config);
+        Some((Reference::start(&binary, &["-c", file.path.to_str().unwrap()]), file))
+    }
+
+    /// The documents as a configuration file.
+    pub(crate) fn conf(&self) -> String {
         let preload: Vec<String> =
             self.resolver.iter().map(|(key, jwt)| format!("  {key}: \"{jwt}\"")).collect();
-        let config = format!(
+        format!(
             "operator: \"{}\"\nresolver: MEMORY\nresolver_preload: {{\n{}\n}}\n",
             self.operator_jwt,
             preload.join("\n")
-        );
-        let file = TempFile::new("conf", &config);
-        Some((Reference::start(&binary, &["-c", file.path.to_str().unwrap()]), file))
+        )
     }
 
     pub(crate) fn user(&self, signer: &KeyPair, change: impl FnOnce(&mut UserClaims)) -> User {

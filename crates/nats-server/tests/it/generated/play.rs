@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bacalhau_nats_server::jwt::KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::pair::Pair;
+use super::pair::{Pair, fill_in};
 use super::script::Action;
 use super::transcript::Transcript;
 use crate::support::PATIENCE;
@@ -35,7 +34,7 @@ pub(super) fn play(actions: &[Action], pair: &mut Pair) -> (Story, Story) {
     for (step, action) in actions.iter().enumerate() {
         let sides = [&mut ours, &mut theirs];
         for side in sides {
-            side[action.client].act(action, &pair.key);
+            side[action.client].act(action, pair);
         }
         let mut cut = 0;
         for side in [&mut ours, &mut theirs] {
@@ -109,12 +108,12 @@ impl Client {
     }
 
     /// Sends an action, and a PING in one go with the end of it, so that a server that cuts off leaves nothing unread.
-    fn act(&mut self, action: &Action, key: &KeyPair) {
+    fn act(&mut self, action: &Action, pair: &Pair) {
         if self.cut_at.is_some() {
             return;
         }
         self.has_begun = true;
-        let mut pieces: Vec<Vec<u8>> = action.pieces.iter().map(|piece| self.fill_in(piece, key)).collect();
+        let mut pieces: Vec<Vec<u8>> = action.pieces.iter().map(|piece| self.fill_in(piece, pair)).collect();
         if let Some(last) = pieces.last_mut() {
             last.extend_from_slice(b"PING\r\n");
         }
@@ -125,13 +124,13 @@ impl Client {
         self.expected += 1;
     }
 
-    fn fill_in(&self, piece: &[u8], key: &KeyPair) -> Vec<u8> {
+    fn fill_in(&self, piece: &[u8], pair: &Pair) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(piece) else { return piece.to_vec() };
         if !text.contains('@') {
             return piece.to_vec();
         }
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(self.seen.nonce.as_bytes()));
-        text.replace("@NKEY@", key.public_key()).replace("@SIG@", &signature).into_bytes()
+        let signature = URL_SAFE_NO_PAD.encode(pair.key.sign(self.seen.nonce.as_bytes()));
+        fill_in(&text.replace("@SIG@", &signature), &pair.placeholders).into_bytes()
     }
 
     fn ask(&mut self) {

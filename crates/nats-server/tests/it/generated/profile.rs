@@ -3,7 +3,7 @@
 /// A configuration file for both servers.
 pub(super) struct Profile {
     pub(super) name: &'static str,
-    /// `@NKEY@` stands for a user's public key, `@HASH@` for a bcrypt hash of `h`.
+    /// `@NAME@` is a placeholder; `pair` knows what for.
     pub(super) conf: &'static str,
     /// `max_payload` and `max_control_line` of it.
     pub(super) payload: usize,
@@ -135,6 +135,29 @@ pub(super) const PROFILES: &[Profile] = &[
             r#""user":"U","pass":"p""#,
             r#""auth_token":"p""#,
         ],
+        ..PLAIN
+    },
+    Profile {
+        name: "operator",
+        conf: "@OPERATOR@",
+        credentials: &[
+            r#""jwt":"@JWT@","sig":"@SIG@""#,
+            r#""jwt":"@JWT@","sig":"@SIG@""#,
+            r#""jwt":"@LIMITED@","sig":"@SIG@""#,
+            r#""jwt":"@BEARER@""#,
+        ],
+        wrong_credentials: &[
+            r#""jwt":"@JWT@""#,
+            r#""jwt":"@JWT@","sig":"x""#,
+            r#""jwt":"@JWT@","sig":"@SIG@","user":"x","pass":"y","auth_token":"z""#,
+            r#""jwt":"@JWT@","sig":"@SIG@","nkey":"x""#,
+            r#""jwt":"@EXPIRED@","sig":"@SIG@""#,
+            r#""jwt":"@STRANGER@","sig":"@SIG@""#,
+            r#""nkey":"@NKEY@","sig":"@SIG@""#,
+            r#""jwt":"","sig":"@SIG@""#,
+            r#""sig":"@SIG@""#,
+        ],
+        subjects: &["a", "a.b", "a.>", "r.*"],
         ..PLAIN
     },
 ];
