@@ -63,7 +63,7 @@ fn quoted(bytes: &[u8]) -> String {
 /// Is it a letter, mark, number or sign? The standard library tells that only by what it escapes; in the first place of a
 /// string it escapes some marks too.
 fn is_shown(c: char) -> bool {
-    c.is_ascii() || String::from_iter(['x', c]).escape_debug().count() == 2
+    c.is_ascii() || c.escape_debug().count() == 1 || String::from_iter(['x', c]).escape_debug().count() == 2
 }
 
 /// Publishing to a subject that is not the client's to use.
