@@ -3,7 +3,7 @@
 //! many subscriptions there are.
 //!
 //! `SCRIPTS=n` plays n scripts for each configuration instead of a few, `SEED=n` begins with that one, `PROFILE=name`
-//! takes one configuration.
+//! takes one configuration, `DISPUTES=n` goes on until there are n.
 
 mod connect;
 mod pair;
@@ -86,7 +86,10 @@ fn check(binary: &str, profile: &Profile, end: Option<Instant>) -> (u64, String)
         }
         disputes += 1;
         let (actions, difference) = shrink(actions, &mut pair);
-        text.push_str(&format!("{}, seed {seed}:\n{}{difference}\n", profile.name, show(&actions)));
+        let dispute = format!("{}, seed {seed}:\n{}{difference}\n", profile.name, show(&actions));
+        // At once: many scripts take long.
+        println!("{dispute}");
+        text.push_str(&dispute);
     }
     (played, text)
 }
