@@ -28,6 +28,7 @@ pub(super) struct Story {
 /// Plays it; what this server does, and what the reference does.
 pub(super) fn play(actions: &[Action], pair: &mut Pair) -> (Story, Story) {
     let clients = actions.iter().map(|action| action.client).max().map_or(0, |last| last + 1);
+    pair.begin();
     let from = next_address();
     let mut ours: Vec<Client> = (0..clients).map(|_| Client::open(pair.ours.addr(), from)).collect();
     let mut theirs: Vec<Client> = (0..clients).map(|_| Client::open(pair.reference.addr, from)).collect();
