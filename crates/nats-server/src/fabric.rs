@@ -22,6 +22,8 @@ const FLUSH_EARLY: usize = 1024 * 1024;
 /// A subscription: who, under which id, and how many messages.
 struct Subscription {
     peer: u32,
+    /// The log-in of that connection which made it.
+    login: u32,
     /// The account in whose subjects it is.
     account: u32,
     /// The client's id with a blank on both sides, as it stands in MSG. Empty for local ones.
@@ -157,12 +159,6 @@ impl Fabric {
         self.peers.get_mut(key).and_then(Peer::socket)
     }
 
-    /// The account of a participant; local clients are in the first.
-    #[inline]
-    fn account(&mut self, peer: u32) -> u32 {
-        self.conn(peer).map_or(0, |conn| conn.account)
-    }
-
     /// Queues bytes that are no message to a socket connection. One that asks and asks and never reads the answers is as
     /// slow as one that does not read its messages.
     pub(crate) fn send(&mut self, key: u32, bytes: &[u8]) {
@@ -190,8 +186,9 @@ impl Fabric {
         local: Option<LocalEnd>,
     ) -> SubId {
         let sid = [b" ", sid, b" "].concat().into();
-        let account = self.account(peer);
-        let id = self.subs.insert(Subscription { peer, account, sid, delivered: 0, max: 0, local });
+        // Local clients are in the first account.
+        let (account, login) = self.conn(peer).map_or((0, 0), |conn| (conn.account, conn.login));
+        let id = self.subs.insert(Subscription { peer, login, account, sid, delivered: 0, max: 0, local });
         if let Some(router) = self.routers.get_mut(account as usize) {
             router.insert(id, pattern, queue);
             self.stats.subscriptions += 1;
@@ -213,6 +210,10 @@ impl Fabric {
             self.stats.subscriptions = self.stats.subscriptions.saturating_sub(1);
         }
         match self.peers.get_mut(sub.peer) {
+            // The id may belong to a later log-in's subscription by now.
+            Some(Peer::Socket(conn)) if sub.login != conn.login => {
+                conn.stale_subs = conn.stale_subs.saturating_sub(1);
+            }
             Some(Peer::Socket(conn)) => {
                 conn.subs.remove(sub.own_sid());
             }
@@ -221,7 +222,7 @@ impl Fabric {
                     local.subs.remove(&own.sid);
                 }
             }
-            Some(Peer::Leaving) | None => {}
+            Some(Peer::Leaving(_)) | None => {}
         }
         if let (Some(local), Some(end)) = (sub.local, end) {
             local.receiver.end(end);
@@ -393,10 +394,13 @@ impl Fabric {
     /// Tells a publisher that nobody received its request: a message with status 503 on its own subscription for the
     /// reply subject, if it has a plain one. It does not count towards that subscription's maximum.
     pub(crate) fn no_responders(&mut self, from: u32, subject: &[u8], reply: &[u8]) {
-        let account = self.account(from) as usize;
-        let Some(router) = self.routers.get_mut(account) else { return };
+        let (account, login) = self.conn(from).map_or((0, 0), |conn| (conn.account, conn.login));
+        let Some(router) = self.routers.get_mut(account as usize) else { return };
         let matches = router.matches(reply, &mut self.work);
-        let own = matches.plain.iter().find(|id| self.subs.get(**id).is_some_and(|sub| sub.peer == from));
+        let own = matches
+            .plain
+            .iter()
+            .find(|id| self.subs.get(**id).is_some_and(|sub| sub.peer == from && sub.login == login));
         let Some(id) = own.copied() else { return };
         let Some(sub) = self.subs.get_mut(id) else { return };
         let headers = no_responders(subject);
@@ -426,7 +430,7 @@ impl Fabric {
                     self.unsubscribe(id, Some(SubscriptionEnd::Overflow));
                 }
             }
-            Some(Peer::Leaving) | None => {}
+            Some(Peer::Leaving(_)) | None => {}
         }
     }
 }
@@ -474,7 +478,7 @@ impl Delivery<'_> {
         }
         let taken = match self.peers.get_mut(sub.peer) {
             Some(Peer::Socket(conn)) => {
-                if conn.is_closing() {
+                if conn.is_closing() || conn.login != sub.login {
                     return false;
                 }
                 if let Some(guard) = &mut conn.guard {
@@ -533,7 +537,7 @@ impl Delivery<'_> {
                     }
                 }
             }
-            Some(Peer::Leaving) | None => return false,
+            Some(Peer::Leaving(_)) | None => return false,
         };
         sub.delivered += 1;
         if sub.max > 0 && sub.delivered >= sub.max {

@@ -27,22 +27,23 @@ use crate::transport::Transport;
 pub(crate) enum Peer {
     Socket(Box<Conn>),
     Local(Box<LocalPeer>),
-    /// A connection that is gone, but not yet all of its subscriptions: until then nobody may have its number.
-    Leaving,
+    /// A connection that is gone, but not yet all of its subscriptions: until then nobody may have its number. How many
+    /// lots of them there are.
+    Leaving(u32),
 }
 
 impl Peer {
     pub(crate) fn socket(&mut self) -> Option<&mut Conn> {
         match self {
             Self::Socket(conn) => Some(conn),
-            Self::Local(_) | Self::Leaving => None,
+            Self::Local(_) | Self::Leaving(_) => None,
         }
     }
 
     pub(crate) fn local(&mut self) -> Option<&mut LocalPeer> {
         match self {
             Self::Local(local) => Some(local),
-            Self::Socket(_) | Self::Leaving => None,
+            Self::Socket(_) | Self::Leaving(_) => None,
         }
     }
 }
@@ -126,6 +127,9 @@ pub(crate) struct Conn {
     pub(crate) out: Outbound,
     /// Subscriptions by the client's own ids.
     pub(crate) subs: ByteMap<SubId>,
+    /// Counts its log-ins: subscriptions of a former one get nothing any more, and these are so many.
+    pub(crate) login: u32,
+    pub(crate) stale_subs: usize,
 
     /// Number of its account.
     pub(crate) account: u32,
@@ -134,6 +138,8 @@ pub(crate) struct Conn {
     pub(crate) guard: Option<Box<Guard>>,
     /// In operator mode: what it was let in with.
     pub(crate) pass: Option<Arc<Pass>>,
+    /// The credentials that it has shown: another CONNECT changes only those that it names.
+    pub(crate) shown: Option<Box<Connect>>,
     /// What it was given to sign.
     pub(crate) nonce: Option<Box<str>>,
     /// Credentials have not been shown yet, and are needed.
@@ -174,8 +180,8 @@ pub(crate) struct Conn {
     pub(crate) congested: bool,
     /// To be dropped at the end of the batch.
     pub(crate) doomed: bool,
-    /// Its subscriptions are being removed.
-    pub(crate) leaving: bool,
+    /// Lots of its subscriptions that are being removed.
+    pub(crate) leaving: u32,
 
     /// Sent something since the last look of the ping timer.
     pub(crate) active: bool,
@@ -219,10 +225,13 @@ impl Conn {
             inbound: Inbound::default(),
             out: Outbound::default(),
             subs: HashMap::with_hasher(keyed),
+            login: 0,
+            stale_subs: 0,
             account: 0,
             user: Arc::default(),
             guard: None,
             pass: None,
+            shown: None,
             nonce: None,
             must_authenticate: false,
             has_proved: false,
@@ -242,7 +251,7 @@ impl Conn {
             blocked_since: None,
             congested: false,
             doomed: false,
-            leaving: false,
+            leaving: 0,
             active: false,
             pings_out: 0,
             pinged: false,

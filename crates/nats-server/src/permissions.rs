@@ -140,7 +140,9 @@ impl Guard {
             return *known;
         }
         let list = &self.rules.publish;
-        let listed = |entries: &[Entry]| entries.iter().any(|e| subject::matches(&e.subject, subject));
+        let is_whole = subject::has_no_gap(subject);
+        let listed =
+            |entries: &[Entry]| is_whole && entries.iter().any(|e| subject::matches(&e.subject, subject));
         let allowed = list.allow.as_deref().is_none_or(listed) && !listed(&list.deny);
         remember(&mut self.publish, subject, allowed, self.keyed);
         allowed
@@ -157,10 +159,11 @@ impl Guard {
         good
     }
 
-    /// A request was delivered: remembers where its answer goes, unless it may be sent anyway.
+    /// A request was delivered: remembers where its answer goes, unless it may be sent anyway. One that is delivered again
+    /// before it is answered uses up an answer, as it does in the reference.
     pub(crate) fn note_reply(&mut self, reply: &[u8], now: Instant) {
         let Some(rule) = self.rules.responses else { return };
-        if self.is_publish_allowed(reply) {
+        if self.may_publish(reply, now) {
             return;
         }
         if self.replies.len() >= MAX_REPLIES {
@@ -181,14 +184,15 @@ impl Guard {
     /// an allowed `foo.*` also opens `foo.>`.
     pub(crate) fn may_subscribe(&mut self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
         let list = &self.rules.subscribe;
-        let covering = |e: &&Entry| subject::is_subset(pattern, &e.subject);
+        let is_whole = subject::has_no_gap(pattern);
+        let covering = |e: &&Entry| is_whole && subject::is_subset(pattern, &e.subject);
         let allowed = list.allow.as_deref().is_none_or(|entries| {
             decide(entries.iter().filter(covering), queue, |plain, grouped| match (queue, grouped) {
                 (Some(_), Some(grouped)) => grouped,
                 _ => plain,
             })
         });
-        let naming = |e: &&Entry| subject::matches(&e.subject, pattern);
+        let naming = |e: &&Entry| is_whole && subject::matches(&e.subject, pattern);
         let denied =
             decide(list.deny.iter().filter(naming), queue, |plain, grouped| match (queue, grouped) {
                 (Some(_), Some(grouped)) => grouped,
@@ -287,6 +291,15 @@ mod tests {
     }
 
     #[test]
+    fn no_entry_covers_an_empty_token() {
+        let mut guard = guard(rules(&[">"], &[]), rules(&["a.>"], &[]), None);
+        let now = Instant::now();
+        assert!(guard.may_publish(b"a.b", now) && !guard.may_publish(b"a..b", now));
+        assert!(!guard.may_publish(b".", now) && !guard.may_publish(b"a.", now));
+        assert!(guard.may_subscribe(b"a.b", None) && !guard.may_subscribe(b"a..b", None));
+    }
+
+    #[test]
     fn queue_entries_are_about_queue_subscriptions() {
         let mut guard = guard(Rules::default(), rules(&["q.* grp.*", "dq"], &["dq bad"]), None);
         assert!(!guard.may_subscribe(b"q.a", None));
@@ -305,6 +318,9 @@ mod tests {
         guard.note_reply(b"reply", start);
         assert!(guard.may_publish(b"reply", start) && guard.may_publish(b"reply", start));
         assert!(!guard.may_publish(b"reply", start));
+        guard.note_reply(b"again", start);
+        guard.note_reply(b"again", start);
+        assert!(guard.may_publish(b"again", start) && !guard.may_publish(b"again", start));
         guard.note_reply(b"late", start);
         assert!(!guard.may_publish(b"late", start + Duration::from_millis(1_001)));
         for n in 0..3 * MAX_REPLIES {

@@ -13,6 +13,11 @@ pub(crate) fn is_valid_pattern(subject: &[u8]) -> bool {
     true
 }
 
+/// No token is empty; only such a subject is one that a pattern can be about.
+pub(crate) fn has_no_gap(subject: &[u8]) -> bool {
+    subject.split(|byte| *byte == b'.').all(|token| !token.is_empty())
+}
+
 /// Does a whole token equal `*` or `>`? (`foo*` and `a.b>` are plain names.)
 pub(crate) fn has_wildcard(subject: &[u8]) -> bool {
     subject.split(|byte| *byte == b'.').any(|token| token == b"*" || token == b">")

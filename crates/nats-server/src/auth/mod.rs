@@ -300,6 +300,10 @@ impl Authenticator {
             && let Some(name) = given(&offered.user)
         {
             let Some((secret, identity)) = self.users.get(name) else { return Verdict::Refused };
+            if offered.is_nobody {
+                let nobody = self.nobody.clone().filter(|nobody| *nobody.user == *name);
+                return nobody.map_or(Verdict::Refused, Verdict::Accepted);
+            }
             // Users whose certificate says who they are have no password: nobody logs in with that.
             let Some(password) = given(&offered.pass) else { return Verdict::Refused };
             return verdict(secret, password, identity);
@@ -312,12 +316,25 @@ impl Authenticator {
                 &Identity { account: 0, user: "".into(), permissions: None, pass: None },
             );
         }
-        let shown = [&offered.nkey, &offered.user, &offered.pass];
         match &self.nobody {
-            Some(identity) if shown.iter().all(|text| given(text).is_none()) => {
+            Some(identity) if given(&offered.pass).is_none() && !offered.is_nobody => {
                 Verdict::Accepted(identity.clone())
             }
             _ => Verdict::Refused,
+        }
+    }
+
+    /// Whoever has shown nothing is taken for the user that such clients are, and has in effect shown its name.
+    pub(crate) fn note_nobody(&self, offered: &mut Connect, identity: &Identity) {
+        let shown = [&offered.user, &offered.pass, &offered.auth_token];
+        if self.has_credentials
+            && self.nobody.as_ref().is_some_and(|nobody| nobody.user == identity.user)
+            && !offered.is_nobody
+            && shown.into_iter().all(|value| given(value).is_none())
+        {
+            offered.user = Some(identity.user.to_string());
+            offered.pass = None;
+            offered.is_nobody = true;
         }
     }
 }
@@ -408,6 +425,8 @@ mod tests {
         };
         assert_eq!(judge(&options, &signed(b"nonce")), Some((public_key.clone(), "A".to_owned())));
         assert!(judge(&options, &signed(b"other")).is_none());
+        let also = signed(b"nonce").replace('}', ",\"user\":\"x\"}");
+        assert!(judge(&options, &also).is_some(), "a key comes before a name");
         assert!(judge(&options, &format!(r#"{{"nkey":"{public_key}"}}"#)).is_none());
         assert_eq!(judge(&options, "{}"), Some(("u".to_owned(), "A".to_owned())));
         assert!(judge(&options, r#"{"user":"nobody"}"#).is_none(), "who shows something wrong is not nobody");

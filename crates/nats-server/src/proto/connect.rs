@@ -1,11 +1,15 @@
 //! The CONNECT document of a client. Keys that are absent keep their former value, so that a second CONNECT changes
 //! only what it names; `null` counts as absent. Must never be printed: it holds credentials.
+//!
+//! How it is read: see [`json`].
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::json::{self, Lists, Text, folded};
 
 /// What a client says about itself. Unknown keys are ignored.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Default)]
 pub(crate) struct Connect {
     pub(crate) verbose: Option<bool>,
     pub(crate) pedantic: Option<bool>,
@@ -24,6 +28,8 @@ pub(crate) struct Connect {
     pub(crate) jwt: Option<String>,
     pub(crate) account: Option<String>,
     pub(crate) new_account: Option<bool>,
+    /// In place of `pass`: the password of the user that clients are who show nothing.
+    pub(crate) is_nobody: bool,
 }
 
 impl Connect {
@@ -32,20 +38,106 @@ impl Connect {
     /// # Errors
     /// If it is not a JSON object of the expected types. The error is not kept: it could quote a secret.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ()> {
-        if json == b"null" {
-            return Ok(Self::default());
-        }
-        // A JSON array would deserialize into a struct by position; only an object is a CONNECT.
-        if !json.trim_ascii_start().starts_with(b"{") {
-            return Err(());
-        }
-        serde_json::from_slice(json).map_err(|_| ())
+        json::read(json).map(Option::unwrap_or_default)
     }
 
     /// A client may not pick an account: its credentials say which is its own.
     pub(crate) fn asks_for_account(&self) -> bool {
         self.account.as_deref().is_some_and(|name| !name.is_empty()) || self.new_account == Some(true)
     }
+
+    /// Takes the credentials that it does not name from what the client showed before.
+    pub(crate) fn complete(&mut self, before: &Connect) {
+        self.is_nobody = before.is_nobody && self.pass.is_none();
+        let pairs = [
+            (&mut self.auth_token, &before.auth_token),
+            (&mut self.user, &before.user),
+            (&mut self.pass, &before.pass),
+            (&mut self.nkey, &before.nkey),
+            (&mut self.sig, &before.sig),
+            (&mut self.jwt, &before.jwt),
+        ];
+        for (new, old) in pairs {
+            if new.is_none() {
+                new.clone_from(old);
+            }
+        }
+    }
+
+    /// The credentials alone, for [`complete`](Self::complete); `None` if it has none.
+    pub(crate) fn into_credentials(self) -> Option<Box<Connect>> {
+        let Connect { auth_token, user, pass, nkey, sig, jwt, is_nobody, .. } = self;
+        let is_empty = [&auth_token, &user, &pass, &nkey, &sig, &jwt].iter().all(|value| value.is_none());
+        let credentials = Connect { auth_token, user, pass, nkey, sig, jwt, is_nobody, ..Connect::default() };
+        (!is_empty).then(|| Box::new(credentials))
+    }
+}
+
+impl<'de> Deserialize<'de> for Connect {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Document;
+        impl<'de> Visitor<'de> for Document {
+            type Value = Connect;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Connect, A::Error> {
+                let mut connect = Connect::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    connect.take(&folded(&key), &mut map)?;
+                }
+                Ok(connect)
+            }
+        }
+        deserializer.deserialize_map(Document)
+    }
+}
+
+impl Connect {
+    /// Reads the value of one key.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "verbose" => flag(&mut self.verbose, map),
+            "pedantic" => flag(&mut self.pedantic, map),
+            "echo" => flag(&mut self.echo, map),
+            "headers" => flag(&mut self.headers, map),
+            "no_responders" => flag(&mut self.no_responders, map),
+            "new_account" => flag(&mut self.new_account, map),
+            "protocol" => set(&mut self.protocol, map.next_value()?),
+            "name" => text(&mut self.name, map),
+            "lang" => text(&mut self.lang, map),
+            "version" => text(&mut self.version, map),
+            "auth_token" => text(&mut self.auth_token, map),
+            "user" => text(&mut self.user, map),
+            "pass" => text(&mut self.pass, map),
+            "nkey" => text(&mut self.nkey, map),
+            "sig" => text(&mut self.sig, map),
+            "jwt" => text(&mut self.jwt, map),
+            "account" => text(&mut self.account, map),
+            // Known, and of no use here; but their types count.
+            "tls_required" => flag(&mut None, map),
+            "remote_account" | "proxy_sig" => text(&mut None, map),
+            "import" | "export" => map.next_value::<Option<Lists>>().map(drop),
+            _ => map.next_value::<IgnoredAny>().map(drop),
+        }
+    }
+}
+
+fn set<T, E>(field: &mut Option<T>, value: Option<T>) -> Result<(), E> {
+    if value.is_some() {
+        *field = value;
+    }
+    Ok(())
+}
+
+fn flag<'de, A: MapAccess<'de>>(field: &mut Option<bool>, map: &mut A) -> Result<(), A::Error> {
+    set(field, map.next_value()?)
+}
+
+fn text<'de, A: MapAccess<'de>>(field: &mut Option<String>, map: &mut A) -> Result<(), A::Error> {
+    set(field, map.next_value::<Option<Text>>()?.map(|Text(text)| text))
 }
 
 /// How the server must behave towards one client. The defaults hold until CONNECT says otherwise.
@@ -98,9 +190,75 @@ mod tests {
     }
 
     #[test]
-    fn only_objects() {
-        for bad in ["", "{", "[]", "[true]", r#"{"verbose":}"#, r#"{"verbose":1}"#] {
+    fn only_objects_of_the_right_types() {
+        let bad = [
+            "",
+            "{",
+            "[]",
+            "[true]",
+            "true",
+            "\"x\"",
+            "{} x",
+            r#"{"verbose":}"#,
+            r#"{"verbose":1}"#,
+            r#"{"VERBOSE":1}"#,
+            r#"{"verbose":"x","verbose":true}"#,
+            r#"{"name":1}"#,
+            r#"{"name":["x"]}"#,
+            r#"{"name":[97]}"#,
+            r#"{"protocol":1.0}"#,
+            r#"{"protocol":"1"}"#,
+            r#"{"protocol":99999999999999999999}"#,
+            r#"{"tls_required":0}"#,
+            r#"{"proxy_sig":0}"#,
+            r#"{"import":[]}"#,
+            r#"{"export":{"Allow":"x"}}"#,
+            r#"{"export":{"deny":[1]}}"#,
+            "{\"name\":\"\u{1}\"}",
+        ];
+        for bad in bad {
             assert!(Connect::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+        let good = [
+            "null",
+            "{}",
+            r#"{"":[],"x":{"y":[null]},"n":1e999,"s":"\ud800"}"#,
+            r#"{"import":null,"export":{"allow":["a",null],"deny":null,"x":1}}"#,
+        ];
+        for good in good {
+            assert!(Connect::parse(good.as_bytes()).is_ok(), "{good}");
+        }
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(2000), "]".repeat(2000));
+        assert!(Connect::parse(deep.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn keys_in_any_case_and_the_last_one_counts() {
+        let connect = Connect::parse(
+            "{\"NAME\":\"a\",\"name\":\"b\",\"Na\\u004De\":\"c\",\"u\u{17f}er\":\"d\",\"n\u{212a}ey\":\"e\",\"name\":null}"
+                .as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(connect.name.as_deref(), Some("c"));
+        assert_eq!((connect.user.as_deref(), connect.nkey.as_deref()), (Some("d"), Some("e")));
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced() {
+        let name = |json: &[u8]| Connect::parse(json).unwrap().name.unwrap();
+        assert_eq!(name(b"{\"name\":\"a\xffb\"}"), "a\u{fffd}b");
+        assert_eq!(name(b"{\"name\":\"\xe2\x82x\"}"), "\u{fffd}\u{fffd}x");
+        assert_eq!(name(b"{\"name\":\"\\ud800\\u0041\"}"), "\u{fffd}A");
+        assert_eq!(name(b"{\"name\":\"\\ud83d\\ude00\\u0000\"}"), "\u{1f600}\0");
+    }
+
+    #[test]
+    fn credentials_are_kept() {
+        let mut one = Connect::parse(br#"{"user":"u","pass":"p","name":"n"}"#).unwrap();
+        let before = one.clone().into_credentials().unwrap();
+        assert!(before.name.is_none() && Connect::default().into_credentials().is_none());
+        one = Connect::parse(br#"{"pass":""}"#).unwrap();
+        one.complete(&before);
+        assert_eq!((one.user.as_deref(), one.pass.as_deref()), (Some("u"), Some("")));
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Reader {
     pub(crate) account: Option<Arc<str>>,
     /// That is the account of the system.
     pub(crate) is_system: bool,
+    /// Its own limit, which may be above the server's.
+    pub(crate) max_payload: Option<usize>,
 }
 
 /// What a listener asks of its clients.
@@ -128,6 +130,7 @@ impl Info {
         info.client_id = reader.cid;
         info.client_ip = reader.ip;
         info.auth_required = reader.auth_required;
+        info.max_payload = reader.max_payload.map_or(info.max_payload, |own| own.min(info.max_payload));
         info.tls_required = reader.tls.required;
         info.tls_verify = reader.tls.verify;
         info.tls_available = reader.tls.available;
@@ -177,9 +180,15 @@ mod tests {
     fn second_info() {
         let options =
             Options { token: Some("t".into()), connect_urls: vec!["a:1".into()], ..Options::default() };
-        let reader = Reader { auth_required: true, account: Some("$G".into()), ..Reader::default() };
+        let reader = Reader {
+            auth_required: true,
+            account: Some("$G".into()),
+            max_payload: Some(500),
+            ..Reader::default()
+        };
         let text = String::from_utf8(Info::new(&options, 1).line(reader)).unwrap();
         assert!(text.contains(r#""connect_info":true"#) && text.contains(r#""remote_account":"$G""#));
         assert!(text.contains(r#""auth_required":true"#) && text.contains(r#""connect_urls":["a:1"]"#));
+        assert!(text.contains(r#""max_payload":500"#), "its own limit is the lower one");
     }
 }

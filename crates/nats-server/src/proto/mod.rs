@@ -4,6 +4,8 @@
 pub(crate) mod connect;
 pub(crate) mod inbound;
 pub(crate) mod info;
+mod json;
 pub(crate) mod parser;
 pub(crate) mod text;
+pub(crate) mod told;
 pub(crate) mod write;

@@ -175,7 +175,7 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
     }
     let Some(line_len) = line_len else { return Step::Need(0) };
     let end = word + line_len + 1;
-    let args = Args::split(line);
+    let args = Args::split(line, verb);
     match verb {
         Verb::Ping => Step::Op(Op::Ping, end),
         Verb::Pong => Step::Op(Op::Pong, end),
@@ -227,13 +227,26 @@ struct Args<'a> {
     count: usize,
 }
 
+/// Where the arguments of a line without its LF end. The CR before that is none of them; if a CR is elsewhere, behind the
+/// first byte of the arguments, the last byte is left out just so, which is how other servers read lines.
+#[inline]
+fn arguments_end(line: &[u8]) -> usize {
+    let first = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let behind = line.get(first + 1..).unwrap_or_default();
+    let has_cr = behind.last() == Some(&b'\r') || memchr(b'\r', behind).is_some();
+    line.len() - usize::from(has_cr)
+}
+
 impl<'a> Args<'a> {
     #[inline]
-    fn split(line: &'a [u8]) -> Self {
+    fn split(line: &'a [u8], verb: Verb) -> Self {
         let mut args = Self { line, spans: [(0, 0); MAX_ARGS], count: 0 };
         let mut start = None;
-        for (at, byte) in line.iter().enumerate() {
-            let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        // To PUB and HPUB a CR is a byte of an argument.
+        let cr_is_blank = !matches!(verb, Verb::Pub | Verb::Hpub);
+        let end = arguments_end(line);
+        for (at, byte) in line.iter().take(end).enumerate() {
+            let blank = matches!(byte, b' ' | b'\t') || (matches!(byte, b'\r' | b'\n') && cr_is_blank);
             match (start, blank) {
                 (None, false) => start = Some(at),
                 (Some(from), true) => {
@@ -244,7 +257,7 @@ impl<'a> Args<'a> {
             }
         }
         if let Some(from) = start {
-            args.push(from, line.len());
+            args.push(from, end);
         }
         args
     }

@@ -33,9 +33,37 @@ pub(crate) const CLIENT_PROTOCOL: &str = "invalid client protocol";
 /// PINGs unanswered.
 pub(crate) const STALE: &str = "Stale Connection";
 
-/// Quotes a subject for an error text: printable characters as they are, the rest escaped.
+/// Quotes a subject for an error text as Go does: printable characters as they are, the rest escaped, bytes that are no
+/// text in hexadecimal.
 fn quoted(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(bytes))
+    let mut text = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                '\x07' => text.push_str("\\a"),
+                '\x08' => text.push_str("\\b"),
+                '\x0b' => text.push_str("\\v"),
+                '\x0c' => text.push_str("\\f"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                c if c.is_ascii_control() => text.push_str(&format!("\\x{:02x}", u32::from(c))),
+                c if is_shown(c) => text.push(c),
+                c if c <= '\u{ffff}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => text.push_str(&format!("\\U{:08x}", u32::from(c))),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text.push('"');
+    text
+}
+
+/// Is it a letter, mark, number or sign? The standard library tells that only by what it escapes; in the first place of a
+/// string it escapes some marks too.
+fn is_shown(c: char) -> bool {
+    c.is_ascii() || c.escape_debug().count() == 1 || String::from_iter(['x', c]).escape_debug().count() == 2
 }
 
 /// Publishing to a subject that is not the client's to use.
@@ -72,4 +100,29 @@ pub(crate) fn is_reserved_subject(subject: &[u8]) -> bool {
 /// Reply subjects with a meaning between servers; a client that could set them could forge answers.
 pub(crate) fn is_reserved_reply(reply: &[u8]) -> bool {
     reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_like_go() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"a.b'c", r#""a.b'c""#),
+            (b"\"\\", r#""\"\\""#),
+            (b"\0\x07\x08\x0b\x0c\r\t\x1b\x7f", r#""\x00\a\b\v\f\r\t\x1b\x7f""#),
+            (b"\xff\xc3\xe2\x80", r#""\xff\xc3\xe2\x80""#),
+            ("\u{e9}\u{301}\u{1f600}\u{fffd}".as_bytes(), "\"\u{e9}\u{301}\u{1f600}\u{fffd}\""),
+            ("\u{301}".as_bytes(), "\"\u{301}\""),
+            (
+                "\u{85}\u{a0}\u{ad}\u{2028}\u{feff}\u{e000}".as_bytes(),
+                r#""\u0085\u00a0\u00ad\u2028\ufeff\ue000""#,
+            ),
+            ("\u{f0000}".as_bytes(), r#""\U000f0000""#),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(quoted(bytes), *expected);
+        }
+    }
 }

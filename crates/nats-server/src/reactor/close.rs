@@ -126,7 +126,7 @@ impl Reactor {
             match self.fabric.peers.get_mut(key) {
                 Some(Peer::Socket(_)) => self.close_with(key, None, CloseReason::ServerShutdown),
                 Some(Peer::Local(_)) => self.drop_local(key, SubscriptionEnd::Closed),
-                Some(Peer::Leaving) | None => {}
+                Some(Peer::Leaving(_)) | None => {}
             }
         }
     }

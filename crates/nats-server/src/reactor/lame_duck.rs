@@ -6,6 +6,14 @@ use crate::events::CloseReason;
 
 use super::Reactor;
 
+/// Few clients need not wait for the whole time.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
+
+/// The time between two clients.
+fn step(whole: Duration, grace: Duration, clients: u32) -> Duration {
+    (whole.saturating_sub(grace) / clients.max(1)).min(LONGEST_STEP)
+}
+
 /// The plan.
 pub(super) struct LameDuck {
     /// Connections to close, the last one first.
@@ -40,7 +48,7 @@ impl Reactor {
         let left = self.fabric.peers.keys();
         let (grace, whole) = (self.options.lame_duck_grace_period, self.options.lame_duck_duration);
         let clients = u32::try_from(self.fabric.stats.connections.max(1)).unwrap_or(u32::MAX);
-        let step = whole.saturating_sub(grace) / clients;
+        let step = step(whole, grace, clients);
         tracing::info!(clients, "NATS server: lame duck mode, clients are asked to go elsewhere");
         self.lame_duck = Some(LameDuck { left, next_at: self.fabric.now + grace, step });
     }
@@ -61,5 +69,18 @@ impl Reactor {
         }
         self.stopping |= self.fabric.stats.connections == 0;
         self.lame_duck = Some(plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_clients_share_the_time_and_few_do_not_need_it() {
+        let seconds = Duration::from_secs;
+        assert_eq!(step(seconds(120), seconds(10), 1100), Duration::from_millis(100));
+        assert_eq!(step(seconds(120), seconds(10), 4), LONGEST_STEP);
+        assert_eq!(step(seconds(5), seconds(10), 0), Duration::ZERO);
     }
 }

@@ -18,16 +18,18 @@ use super::Reactor;
 const BRIEF: usize = 64;
 
 /// A client's word about its library: for people to read, so a long one is cut.
-fn brief(text: Option<&str>) -> Arc<str> {
-    let text = text.unwrap_or_default();
+fn brief(text: &str) -> Arc<str> {
     text.get(..text.floor_char_boundary(BRIEF)).unwrap_or_default().into()
 }
 
 impl Reactor {
     /// Acts on a CONNECT. True: the client must wait before anything else it sends is looked at.
-    pub(super) fn log_in(&mut self, key: u32, connect: Connect, behaviour: Behaviour) -> bool {
+    pub(super) fn log_in(&mut self, key: u32, mut connect: Connect, behaviour: Behaviour) -> bool {
         let now = self.fabric.now;
         let Some(conn) = self.fabric.conn(key) else { return false };
+        if let Some(before) = &conn.shown {
+            connect.complete(before);
+        }
         let cid = conn.cid;
         conn.rtt.get_or_insert(now.saturating_duration_since(conn.start));
         let verdict = match connect.asks_for_account() {
@@ -70,6 +72,18 @@ impl Reactor {
         }
     }
 
+    /// A client goes ahead without CONNECT: from now on it is the user that those are who show nothing, and a CONNECT is
+    /// a second one.
+    pub(super) fn presume(&mut self, key: u32) {
+        let mut connect = Connect::default();
+        if let Some(identity) = self.auth.nobody() {
+            self.auth.note_nobody(&mut connect, identity);
+        }
+        if let Some(conn) = self.fabric.conn(key) {
+            conn.shown = connect.into_credentials();
+        }
+    }
+
     /// The result of a check that took its time; the connection may be gone by now.
     pub(super) fn password_checked(&mut self, checked: Checked) {
         let Some(conn) = self.fabric.conn(checked.key).filter(|conn| conn.cid == checked.cid) else { return };
@@ -88,8 +102,11 @@ impl Reactor {
     }
 
     fn let_in(&mut self, key: u32, login: Login) {
-        let Login { connect, behaviour, identity } = login;
+        let Login { mut connect, behaviour, identity } = login;
         let frame = self.longest_frame();
+        if !(0..=1).contains(&behaviour.protocol) {
+            return self.close_with(key, Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
+        }
         if behaviour.no_responders && !behaviour.headers {
             return self.close_with(key, Some(text::NO_RESPONDERS), CloseReason::ProtocolViolation);
         }
@@ -99,11 +116,20 @@ impl Reactor {
         }
         let has_proved = self.auth.has_credentials()
             && self.auth.nobody().is_none_or(|nobody| nobody.user != identity.user);
+        self.auth.note_nobody(&mut connect, &identity);
+        if self.auth.operator().is_none() {
+            // It can be long, and counts for nothing.
+            connect.jwt = None;
+        }
         let keyed = self.fabric.keyed;
         let Some(conn) = self.fabric.conn(key) else { return };
-        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be.
-        for id in std::mem::take(&mut conn.subs).into_values() {
-            self.fabric.unsubscribe(id, None);
+        // Whoever logs in again starts afresh: what the former login was allowed to hear, this one may not be. Nobody has
+        // logged in before where the first CONNECT proves nothing.
+        if conn.connected || self.auth.has_credentials() {
+            conn.login = conn.login.wrapping_add(1);
+            let subs = std::mem::take(&mut conn.subs);
+            conn.stale_subs += subs.len();
+            self.remove_subscriptions(key, subs);
         }
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.behaviour = behaviour;
@@ -116,20 +142,21 @@ impl Reactor {
         let Some(conn) = self.fabric.conn(key) else { return };
         let first = !std::mem::replace(&mut conn.connected, true);
         // Observers know a connection by its name, so a later CONNECT cannot change it.
-        if let (true, Some(name)) = (first, connect.name) {
-            conn.name = name.into();
+        if let (true, Some(name)) = (first, &connect.name) {
+            conn.name = name.as_str().into();
         }
-        if first {
-            conn.lang = brief(connect.lang.as_deref());
-            conn.version = brief(connect.version.as_deref());
+        for (field, given) in [(&mut conn.lang, &connect.lang), (&mut conn.version, &connect.version)] {
+            if let Some(given) = given {
+                *field = brief(given);
+            }
         }
         let info = conn.info();
         tracing::debug!(
             cid = info.cid, addr = %info.addr, name = &*info.name, user = &*info.user,
-            lang = connect.lang.as_deref().unwrap_or_default(),
-            version = connect.version.as_deref().unwrap_or_default(),
+            lang = &*conn.lang, version = &*conn.version,
             "NATS server: client connected"
         );
+        conn.shown = connect.into_credentials();
         if behaviour.verbose {
             self.fabric.send(key, b"+OK\r\n");
         }

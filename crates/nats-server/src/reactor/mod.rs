@@ -297,6 +297,7 @@ impl Reactor {
             nonce: conn.nonce.clone().filter(|_| !connected),
             is_system: self.auth.system_account() == Some(conn.account),
             account: connected.then(|| self.auth.account(conn.account)),
+            max_payload: conn.pass.as_ref().and_then(|pass| pass.max_payload()),
             tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
         });
         self.fabric.send(key, &line);

@@ -19,7 +19,7 @@ impl Reactor {
                 &mut conn.parked
             }
             Some(Peer::Local(local)) => &mut local.parked,
-            Some(Peer::Leaving) | None => return,
+            Some(Peer::Leaving(_)) | None => return,
         };
         if !std::mem::replace(parked, true) {
             self.fabric.stats.stalls += 1;
@@ -46,7 +46,7 @@ impl Reactor {
                     local.parked = false;
                     self.make_local_ready(key);
                 }
-                Some(Peer::Leaving) | None => {}
+                Some(Peer::Leaving(_)) | None => {}
             }
         }
     }

@@ -33,27 +33,27 @@ impl Reactor {
         }
     }
 
-    /// Removes the subscriptions of a connection that takes no part in routing any more.
+    /// Removes the subscriptions of a connection that takes no part in routing any more, or those of a former log-in. Until
+    /// they are gone nothing is delivered to them.
     pub(super) fn remove_subscriptions(&mut self, key: u32, subs: ByteMap<SubId>) {
         if subs.len() <= AT_ONCE {
             return subs.into_values().for_each(|id| self.fabric.unsubscribe(id, None));
         }
         if let Some(conn) = self.fabric.conn(key) {
-            conn.leaving = true;
+            conn.leaving += 1;
             self.leaving.push_back(Leaving { key, subs: subs.into_values() });
         }
     }
 
     /// Takes a connection out of the table. Its number is free when it has no subscriptions any more.
     pub(super) fn take_out(&mut self, key: u32) -> Option<Box<Conn>> {
-        let is_leaving = self.fabric.conn(key)?.leaving;
-        let peer = match is_leaving {
-            true => std::mem::replace(self.fabric.peers.get_mut(key)?, Peer::Leaving),
-            false => self.fabric.peers.remove(key)?,
+        let peer = match self.fabric.conn(key)?.leaving {
+            0 => self.fabric.peers.remove(key)?,
+            lots => std::mem::replace(self.fabric.peers.get_mut(key)?, Peer::Leaving(lots)),
         };
         match peer {
             Peer::Socket(conn) => Some(conn),
-            Peer::Local(_) | Peer::Leaving => None,
+            Peer::Local(_) | Peer::Leaving(_) => None,
         }
     }
 
@@ -79,8 +79,9 @@ impl Reactor {
                 let key = leaving.key;
                 self.leaving.pop_front();
                 match self.fabric.peers.get_mut(key) {
-                    // Its last words are still on the way.
-                    Some(Peer::Socket(conn)) => conn.leaving = false,
+                    // It has logged in again, or its last words are still on the way.
+                    Some(Peer::Socket(conn)) => conn.leaving = conn.leaving.saturating_sub(1),
+                    Some(Peer::Leaving(lots)) if *lots > 1 => *lots -= 1,
                     _ => drop(self.fabric.peers.remove(key)),
                 }
             }

@@ -9,8 +9,8 @@ use crate::local::{Message, Subject};
 use crate::proto::connect::{Behaviour, Connect};
 use crate::proto::inbound::{Flow, Sink};
 use crate::proto::parser::{Limits, Op, Publish};
-use crate::proto::text;
 use crate::proto::write::{Outgoing, error_line};
+use crate::proto::{text, told};
 use crate::subject;
 
 use super::{Reactor, trace};
@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     congestion: Congestion,
     /// The client does not have all permissions.
     guarded: bool,
+    /// It has shown nothing yet, where others log in. Whatever it does before CONNECT, it does as nobody.
+    is_new: bool,
     /// A log-in takes time; nothing more is read until then.
     waiting: bool,
     closed: bool,
@@ -55,6 +57,7 @@ impl<'a> Session<'a> {
             may_pause,
             congestion,
             guarded: false,
+            is_new: false,
             waiting: false,
             closed: false,
             turn_ends,
@@ -78,6 +81,7 @@ impl<'a> Session<'a> {
                 self.closed = conn.is_closing();
                 self.behaviour = conn.behaviour;
                 self.guarded = conn.guard.is_some();
+                self.is_new = !conn.connected && conn.shown.is_none() && self.reactor.auth.has_credentials();
                 self.limits.connect_only = conn.must_authenticate;
                 self.limits.headers = conn.behaviour.headers;
                 let own = conn.pass.as_ref().and_then(|pass| pass.max_payload());
@@ -109,9 +113,6 @@ impl<'a> Session<'a> {
         let mut behaviour = self.behaviour;
         behaviour.update(&connect);
         behaviour.headers &= self.reactor.options.headers;
-        if !(0..=1).contains(&behaviour.protocol) {
-            return self.close(Some(text::CLIENT_PROTOCOL), CloseReason::ProtocolViolation);
-        }
         self.waiting = self.reactor.log_in(self.key, connect, behaviour);
         self.reload();
     }
@@ -160,18 +161,21 @@ impl<'a> Session<'a> {
         if !self.may_subscribe(pattern, queue) {
             return self.error(&text::subscribe_denied(pattern, queue));
         }
-        if !subject::is_valid_pattern(pattern) {
-            return self.error(text::INVALID_SUBJECT);
-        }
         let max = self.reactor.options.max_subscriptions;
         let share = self.reactor.subscription_share();
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
         let own = conn.pass.as_ref().and_then(|pass| pass.max_subs()).unwrap_or(usize::MAX);
-        if conn.subs.len() >= own.min(share) || (max > 0 && conn.subs.len() >= max) {
+        if conn.subs.len() >= own
+            || conn.subs.len() + conn.stale_subs >= share
+            || (max > 0 && conn.subs.len() >= max)
+        {
             return self.error(text::MAX_SUBSCRIPTIONS);
         }
         // An id in use keeps its first subscription, without a word.
         if !conn.subs.contains_key(sid) {
+            if !subject::is_valid_pattern(pattern) {
+                return self.error(text::INVALID_SUBJECT);
+            }
             let id = self.reactor.fabric.subscribe(self.key, sid, pattern, queue, None);
             let now = self.reactor.fabric.now;
             if let Some(conn) = self.reactor.fabric.conn(self.key) {
@@ -198,9 +202,14 @@ impl<'a> Session<'a> {
 
     fn ping(&mut self) {
         self.reactor.fabric.send(self.key, b"PONG\r\n");
+        let may_skip_connect = self.reactor.auth.has_credentials();
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };
-        // With the first PING after CONNECT the client shows that its protocol is known on both sides.
-        if conn.connected && !std::mem::replace(&mut conn.settled, true) && conn.behaviour.protocol >= 1 {
+        // With the first PING after CONNECT the client shows that its protocol is known on both sides. Who needs no CONNECT
+        // to be somebody shows it without.
+        if (conn.connected || may_skip_connect)
+            && !std::mem::replace(&mut conn.settled, true)
+            && conn.behaviour.protocol >= 1
+        {
             self.reactor.send_info(self.key, true);
         }
     }
@@ -215,6 +224,10 @@ impl Sink for Session<'_> {
     #[inline]
     fn op(&mut self, op: Op<'_>) -> Flow {
         self.reactor.fabric.work += cost(&op);
+        if self.is_new && !matches!(op, Op::Connect(_)) {
+            self.is_new = false;
+            self.reactor.presume(self.key);
+        }
         match op {
             Op::Publish(publish) => self.publish(&publish),
             Op::Subscribe { subject, queue, sid } => self.subscribe(subject, queue, sid),
@@ -231,9 +244,7 @@ impl Sink for Session<'_> {
             }
             Op::Connect(json) => self.connect(json),
             Op::Info(json) => {
-                let is_object =
-                    json.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
-                if !is_object {
+                if !told::is_info(json) {
                     self.close(None, CloseReason::ParseError);
                 }
             }

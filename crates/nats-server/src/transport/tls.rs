@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustls::pki_types::CertificateDer;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection};
 
 use super::Got;
 
@@ -20,7 +20,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// A configuration that the library does not take.
-    pub(crate) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> Result<TlsStream, rustls::Error> {
+    pub(crate) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> Result<TlsStream, Error> {
         Ok(TlsStream { socket, session: ServerConnection::new(config)? })
     }
 
@@ -88,8 +88,11 @@ impl TlsStream {
     fn fill(&mut self) -> io::Result<usize> {
         let count = self.session.read_tls(&mut self.socket)?;
         if let Err(error) = self.session.process_new_packets() {
-            // The alert tells the peer why; whether it arrives changes nothing.
-            let _ = self.session.write_tls(&mut self.socket);
+            // The alert tells the peer why; whether it arrives changes nothing. Who does not speak TLS could not read it.
+            let is_foreign = matches!(error, Error::InvalidMessage(InvalidMessage::InvalidContentType));
+            if !(is_foreign && self.session.is_handshaking()) {
+                let _ = self.session.write_tls(&mut self.socket);
+            }
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
         Ok(count)

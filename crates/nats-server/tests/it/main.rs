@@ -15,6 +15,7 @@ mod clients_of_benches;
 mod conf;
 mod differential;
 mod foreign;
+mod generated;
 mod hostile;
 mod jwt;
 mod limits;

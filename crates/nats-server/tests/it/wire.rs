@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bacalhau_nats_server::{Options, Server, User};
+use bacalhau_nats_server::{Options, Permissions, Rules, Server, User};
 
 use crate::support::{Raw, eventually, options, server};
 
@@ -138,6 +138,44 @@ pub(crate) fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str, bool)
         (PLAIN, b"SUB \na 1\r\nPUB a 1\r\nx\r\n", "MSG a 1 1\r\nx\r\n", Open),
         (PLAIN, b"CONNECT\n{\"verbose\":true}\r\nUNSUB \n\r\n", "+OK\r\n", Closed),
         (PLAIN, b"SUB a.* 1\r\nSUB a.b 2\r\nPUB a.* 1\r\nx\r\n", "MSG a.* 1 1\r\nx\r\n", Open),
+        // A CR inside a line.
+        (PLAIN, b"SUB \r a \r 1\r\r\nPUB a 1\r\nx\r\n", "MSG a 1 1\r\nx\r\n", Open),
+        (PLAIN, b"PUB a 1\r\r\nx\r\n", "", Closed),
+        (PLAIN, b"PUB a b \r 1\r\nx\r\n", "", Closed),
+        (PLAIN, b"SUB > 1\r\nPUB a\rb 1\r\nx\r\n", "MSG a\rb 1 1\r\nx\r\n", Open),
+        // An id in use is looked at before the subject, permissions before both.
+        (VERBOSE, b"SUB a 1\r\nSUB a..b 1\r\n", "+OK\r\n+OK\r\n", Open),
+        // Subjects in errors are quoted.
+        (
+            PLAIN,
+            b"PUB $NRG.\xe2\x80\xa8\x01\xff\" 2\r\nhi\r\n",
+            "-ERR 'Permissions Violation for Publish to \"$NRG.\\u2028\\x01\\xff\\\"\"'\r\n",
+            Open,
+        ),
+        // JSON as Go reads it.
+        (PLAIN, b"CONNECT null\r\nCONNECT \t{} \r\n", "", Open),
+        (PLAIN, b"CONNECT []\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"verbose\":false,\"VERBOSE\":true}\r\n", "+OK\r\n", Open),
+        (PLAIN, b"CONNECT {\"verbo\xc5\xbfe\":true,\"verbose\":null}\r\n", "+OK\r\n", Open),
+        (PLAIN, b"CONNECT {\"v\\u0065rbose\":true}\r\n", "+OK\r\n", Open),
+        (PLAIN, b"CONNECT {\"name\":\"\xff\\ud800\",\"x\":\"\\udc00\"}\r\n", "", Open),
+        (PLAIN, b"CONNECT {\"name\":1}\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"name\":\"\t\"}\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"Tls_Required\":\"x\"}\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"protocol\":1.0}\r\n", "", Closed),
+        (PLAIN, b"CONNECT {\"import\":{\"allow\":[null,\"a\"],\"deny\":null}}\r\n", "", Open),
+        (PLAIN, b"CONNECT {\"export\":{\"DENY\":\"a\"}}\r\n", "", Closed),
+        // All of a document is judged, and credentials before the protocol.
+        (PLAIN, b"CONNECT {\"protocol\":2,\"name\":1}\r\n", "", Closed),
+        (
+            PLAIN,
+            b"CONNECT {\"protocol\":2,\"account\":\"A\"}\r\n",
+            "-ERR 'Authorization Violation'\r\n",
+            Closed,
+        ),
+        (PLAIN, b"INFO null\r\nINFO {\"port\":1,\"x\":{}}\r\n", "", Open),
+        (PLAIN, b"INFO {\"port\":\"x\"}\r\n", "", Closed),
+        (PLAIN, b"INFO {\"Connect_Urls\":[1]}\r\n", "", Closed),
     ];
     let mut rows: Vec<_> = rows
         .into_iter()
@@ -274,6 +312,104 @@ fn before_connect_the_defaults_hold() {
     raw.send("SUB foo 1\r\nPUB foo 2\r\nhi\r\nPUB foo.* 1\r\nx\r\nPING\r\n");
     let expected = "+OK\r\n+OK\r\nMSG foo 1 2\r\nhi\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nPONG\r\n";
     assert_eq!(raw.until("PONG\r\n"), expected);
+}
+
+/// What a client sees that sends this at once, with a PING at the end, after INFO.
+fn answers(addr: SocketAddr, send: &str) -> String {
+    let mut raw = Raw::open(addr);
+    raw.until("\r\n");
+    raw.send(format!("{send}PING\r\n"));
+    let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+    raw.rest()
+}
+
+#[test]
+fn the_first_connect_keeps_subscriptions_where_it_proves_nothing() {
+    let server = server();
+    let send = "SUB a 1\r\nCONNECT {\"verbose\":false}\r\nPUB a 1\r\nx\r\nCONNECT {}\r\nPUB a 1\r\ny\r\n";
+    assert_eq!(answers(server.addr(), send), "+OK\r\nMSG a 1 1\r\nx\r\nPONG\r\n");
+}
+
+#[test]
+fn another_connect_keeps_the_credentials_that_it_does_not_name() {
+    let (mut users, mut limited) = (vec![User::new("u", "p"), User::new("v", "q")], User::new("w", "r"));
+    limited.permissions = Some(Permissions { publish: Rules::only(["w"]), ..Permissions::default() });
+    users.push(limited);
+    let server = Server::start(Options { users, ..options() }).unwrap();
+    let refused = "-ERR 'Authorization Violation'\r\n";
+    let log_in = |more: &str| {
+        answers(
+            server.addr(),
+            &format!("CONNECT {{\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}}\r\n{more}"),
+        )
+    };
+    for good in
+        ["{}", "null", r#"{"user":null,"name":"n"}"#, r#"{"user":"v","pass":"q"}"#, r#"{"auth_token":"x"}"#]
+    {
+        assert_eq!(log_in(&format!("CONNECT {good}\r\n")), "PONG\r\n", "{good}");
+    }
+    for bad in [r#"{"user":"v"}"#, r#"{"pass":"q"}"#, r#"{"user":""}"#, r#"{"pass":""}"#] {
+        assert_eq!(log_in(&format!("CONNECT {bad}\r\n")), refused, "{bad}");
+    }
+    let said = log_in("CONNECT {\"user\":\"w\",\"pass\":\"r\"}\r\nCONNECT {}\r\nPUB a 0\r\n\r\n");
+    assert_eq!(said, "-ERR 'Permissions Violation for Publish to \"a\"'\r\nPONG\r\n");
+}
+
+#[test]
+fn whoever_is_taken_for_a_user_has_its_credentials() {
+    let users = vec![User::new("nobody", "p"), User::new("u", "p")];
+    let options = Options { users, no_auth_user: Some("nobody".into()), ..options() };
+    let server = Server::start(options).unwrap();
+    let first = "CONNECT {\"verbose\":false,\"protocol\":1}\r\n";
+    for before in [first, "UNSUB 1\r\nCONNECT {\"verbose\":false}\r\n"] {
+        for good in ["{}", r#"{"auth_token":"x"}"#, r#"{"nkey":"x"}"#, r#"{"user":"nobody"}"#] {
+            let said = answers(server.addr(), &format!("{before}CONNECT {good}\r\n"));
+            assert!(said.contains("PONG\r\n"), "{before} {good}: {said}");
+        }
+        for bad in [r#"{"pass":"x"}"#, r#"{"user":""}"#, r#"{"user":"x"}"#] {
+            let said = answers(server.addr(), &format!("{before}CONNECT {bad}\r\n"));
+            assert!(said.ends_with("-ERR 'Authorization Violation'\r\n"), "{before} {bad}: {said}");
+        }
+    }
+    let said = answers(server.addr(), "SUB a 1\r\nCONNECT {\"verbose\":false}\r\nPUB a 1\r\nx\r\n");
+    assert_eq!(said, "+OK\r\nPONG\r\n", "it had logged in before");
+    let said = answers(server.addr(), &format!("PING\r\n{first}"));
+    assert_eq!(said, "PONG\r\nPONG\r\n", "with its first PING it was of the old protocol");
+}
+
+#[test]
+fn another_connect_drops_very_many_subscriptions_at_once() {
+    const COUNT: usize = 20_000;
+    let server = server();
+    let mut raw = Raw::connected(server.addr(), PLAIN);
+    let subs: String = (0..COUNT).map(|id| format!("SUB a.{} {id}\r\n", id % 100)).collect();
+    raw.send(format!("{subs}SUB r many\r\nSUB q g m\r\nPING\r\n"));
+    raw.until("PONG\r\n");
+    let mut other = Raw::connected(server.addr(), PLAIN);
+    other.send("SUB q g o\r\nSUB r 1\r\nPING\r\n");
+    other.until("PONG\r\n");
+    // Twice, while those of the first time may still be there.
+    for round in 0..2 {
+        raw.send(
+            "CONNECT {}\r\nPUB a.7 1\r\nx\r\nPUB q r 1\r\nx\r\nPUB a.8 r 0\r\n\r\nSUB a.7 7\r\nSUB r many\r\n\
+             PUB a.7 1\r\ny\r\nPUB a.8 r 0\r\n\r\nPING\r\n",
+        );
+        let expected =
+            "MSG a.7 7 1\r\ny\r\nHMSG r many 35 35\r\nNATS/1.0 503\r\nNats-Subject: a.8\r\n\r\n\r\nPONG\r\n";
+        assert_eq!(raw.until("PONG\r\n"), expected, "{round}");
+        other.send("PING\r\n");
+        assert_eq!(other.until("PONG\r\n"), "MSG q o r 1\r\nx\r\nPONG\r\n", "{round}");
+        raw.send(format!("{subs}PING\r\n"));
+        raw.until("PONG\r\n");
+    }
+    raw.send("CONNECT {}\r\nSUB a.1 1\r\nPING\r\n");
+    raw.until("PONG\r\n");
+    eventually("all old ones are gone", || server.stats().subscriptions == 3);
+    raw.send("UNSUB 1\r\nCONNECT {}\r\n");
+    raw.send(format!("{subs}CONNECT {{}}\r\n{subs}"));
+    let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+    assert_eq!(raw.rest(), "");
+    eventually("and those of a connection that is gone", || server.stats().subscriptions == 2);
 }
 
 #[test]
