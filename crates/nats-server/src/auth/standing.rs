@@ -112,11 +112,12 @@ mod tests {
 
     #[test]
     fn accounts_keep_their_numbers() {
+        // Number 3 is that of the system account.
         let mut book = Authenticator::new(&with(vec![account("A", &["a"]), account("B", &["b"])])).unwrap();
         for (accounts, expected) in [
             (vec![account("B", &["b"]), account("A", &["a"])], [("a", 1), ("b", 2)]),
-            (vec![account("C", &["c"]), account("B", &["b"])], [("b", 2), ("c", 3)]),
-            (vec![account("A", &["a"]), account("C", &["c"])], [("a", 1), ("c", 3)]),
+            (vec![account("C", &["c"]), account("B", &["b"])], [("b", 2), ("c", 4)]),
+            (vec![account("A", &["a"]), account("C", &["c"])], [("a", 1), ("c", 4)]),
         ] {
             let mut next = Authenticator::new(&with(accounts)).unwrap();
             next.keep_numbers(&book);
@@ -127,8 +128,8 @@ mod tests {
                 assert_eq!(*book.account(number), *user.to_ascii_uppercase());
             }
         }
-        assert!(book.has_account(0) && book.has_account(1) && !book.has_account(2) && book.has_account(3));
-        assert_eq!(book.accounts(), 4);
+        assert!(book.has_account(0) && book.has_account(1) && !book.has_account(2) && book.has_account(4));
+        assert_eq!(book.accounts(), 5);
     }
 
     #[test]
