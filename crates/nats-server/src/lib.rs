@@ -60,7 +60,9 @@ mod users;
 pub use error::Error;
 pub use events::{CloseReason, ConnInfo, Events};
 pub use local::{HeaderBlock, LocalClient, LocalSubscription, Message, Subject, SubscriptionEnd};
-pub use options::{HandshakeFirst, MonitorOptions, OperatorOptions, Options, TlsOptions, WebSocketOptions};
+pub use options::{
+    Advertise, HandshakeFirst, MonitorOptions, OperatorOptions, Options, TlsOptions, WebSocketOptions,
+};
 pub use reload::{Changed, Reloaded};
 pub use server::Server;
 pub use stats::Stats;

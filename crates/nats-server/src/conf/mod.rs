@@ -80,23 +80,6 @@ impl Default for ServerConfig {
     }
 }
 
-impl ServerConfig {
-    /// Announces `host` or `host:port` to clients as this server's address; without a port it is the one of the options.
-    pub fn set_client_advertise(&mut self, address: &str) {
-        let has_port = match address.rsplit_once(':') {
-            Some((host, port)) => (!host.contains(':') || host.ends_with(']')) && port.parse::<u16>().is_ok(),
-            None => false,
-        };
-        let host = address.trim_end_matches(':');
-        let url = match has_port {
-            true => address.to_owned(),
-            false if host.contains(':') && !host.ends_with(']') => format!("[{host}]:{}", self.options.port),
-            false => format!("{host}:{}", self.options.port),
-        };
-        self.options.connect_urls = vec![url];
-    }
-}
-
 /// Reads a configuration file. Variables (`$NAME`) that it does not set come from the environment of the process.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use super::operator::Operator;
 use super::tls::tls;
 use super::value::{Map, Value};
 use super::websocket::websocket;
-use crate::options::MonitorOptions;
+use crate::options::{Advertise, MonitorOptions};
 
 /// Connections when the file says that there is no limit: more than a system has.
 const UNLIMITED: usize = u32::MAX as usize;
@@ -30,7 +30,6 @@ struct Rest<'a> {
     monitor_host: Option<String>,
     monitor_port: Option<Port>,
     monitor_path: String,
-    advertise: Option<String>,
     allow_non_tls: bool,
 }
 
@@ -71,7 +70,10 @@ fn listener<'a>(item: &Item<'a>, config: &mut ServerConfig, rest: &mut Rest<'a>)
             }
             options.server_name = (!name.is_empty()).then(|| name.to_owned());
         }
-        "client_advertise" => rest.advertise = Some(item.owned()?),
+        "client_advertise" => {
+            options.client_advertise =
+                Some(item.text()?).filter(|text| !text.is_empty()).map(Advertise::parse);
+        }
         "http" => {
             let (host, port) = listen(item)?;
             rest.monitor_host = host;
@@ -224,6 +226,9 @@ fn refuse(item: &Item<'_>) -> Result<(), ConfError> {
 fn finish(config: &mut ServerConfig, rest: Rest<'_>) -> Result<(), ConfError> {
     let options = &mut config.options;
     let mut taken = HashSet::new();
+    if let Some(tls) = &options.tls {
+        options.auth_timeout = tls.usual_auth_timeout();
+    }
     if let Some(item) = &rest.accounts {
         options.accounts = accounts(item, &mut taken)?;
     }
@@ -234,9 +239,6 @@ fn finish(config: &mut ServerConfig, rest: Rest<'_>) -> Result<(), ConfError> {
     if let Some(port) = rest.monitor_port.and_then(Port::number) {
         let host = rest.monitor_host.unwrap_or_else(|| options.host.clone());
         options.monitor = Some(MonitorOptions { host, port, base_path: rest.monitor_path });
-    }
-    if let Some(advertise) = rest.advertise.filter(|advertise| !advertise.is_empty()) {
-        config.set_client_advertise(&advertise);
     }
     if let Some(tls) = &mut config.options.tls {
         tls.allow_non_tls = rest.allow_non_tls;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::error::{ConfError, Place};
 use super::value::{Map, Node, Value};
 use super::{ServerConfig, load, parse, read};
-use crate::options::HandshakeFirst;
+use crate::options::{Advertise, HandshakeFirst};
 use crate::users::Rules;
 
 const USER_KEY: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
@@ -78,7 +78,7 @@ fn limits_and_addresses() {
         ("127.0.0.1", 8222, "/nats")
     );
     assert_eq!(options.server_name.as_deref(), Some("n1"));
-    assert_eq!(options.connect_urls, ["example.org:0"]);
+    assert_eq!(options.client_advertise, Some(Advertise { host: "example.org".into(), port: None }));
     assert_eq!((options.max_payload, options.max_pending), (2 << 20, 32 << 20));
     assert_eq!((options.max_control_line, options.max_subscriptions, options.ping_max), (8000, 10, 3));
     assert!(options.max_connections > 1_000_000);
@@ -198,6 +198,10 @@ fn files_of_operators_and_tls() {
     assert!(bad(&block("handshake_first: soon")).contains("soon"));
     assert!(bad(&block("cipher_suites: [x]")).contains("not supported"));
     assert!(bad(&block("foo: 1")).contains("unknown field \"foo\""));
+    let auth_timeout = |text: &str| good(text).options.auth_timeout.as_secs();
+    let slow = block("timeout: 5");
+    assert_eq!((auth_timeout("debug: true"), auth_timeout(&slow)), (2, 6));
+    assert_eq!(auth_timeout(&format!("authorization {{ token: t, timeout: 1 }}\n{slow}")), 1);
     assert!(bad("tls { cert_file: nofile, key_file: nofile }").contains("nofile"));
     let text = format!("websocket {{ port: -1, allowed_origins: [\"https://a\"], {} }}", block(""));
     let websocket = good(&text).options.websocket.unwrap();

@@ -1,5 +1,6 @@
 //! What the embedder can set, with the defaults of the NATS server, and the checks on it.
 
+mod advertise;
 mod monitor;
 mod operator;
 mod tls;
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::users::{Account, NkeyUser, Permissions, User};
 
+pub use advertise::Advertise;
 pub use monitor::MonitorOptions;
 pub use operator::OperatorOptions;
 pub use tls::{HandshakeFirst, TlsOptions};
@@ -60,6 +62,8 @@ pub struct Options {
     /// `host:port` addresses announced to clients as reachable. Empty (the default): nothing is announced, and clients
     /// keep to the address they were given.
     pub connect_urls: Vec<String>,
+    /// Stands in INFO for host and port.
+    pub client_advertise: Option<Advertise>,
     /// Largest message, headers included, in bytes. Default 1 MiB.
     pub max_payload: usize,
     /// Longest protocol line, in bytes. Default 4096.
@@ -116,6 +120,7 @@ impl Default for Options {
             websocket: None,
             monitor: None,
             connect_urls: Vec::new(),
+            client_advertise: None,
             max_payload: 1024 * 1024,
             max_control_line: 4096,
             max_pending: 64 * 1024 * 1024,
@@ -147,6 +152,7 @@ impl fmt::Debug for Options {
             .field("nkeys", &self.nkeys)
             .field("accounts", &self.accounts)
             .field("connect_urls", &self.connect_urls)
+            .field("client_advertise", &self.client_advertise)
             .field("max_payload", &self.max_payload)
             .field("max_pending", &self.max_pending)
             .field("max_connections", &self.max_connections)

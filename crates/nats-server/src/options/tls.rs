@@ -26,6 +26,11 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
+    /// The usual time for a log-in over TLS, as the NATS server has it: a second more than for the handshake.
+    pub fn usual_auth_timeout(&self) -> Duration {
+        self.timeout.saturating_add(Duration::from_secs(1))
+    }
+
     /// TLS with a certificate and its key, and defaults for the rest.
     pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> TlsOptions {
         TlsOptions {

@@ -63,6 +63,8 @@ pub(crate) struct Info {
     go: &'static str,
     host: Arc<str>,
     port: u16,
+    #[serde(skip)]
+    listening: u16,
     headers: bool,
     #[serde(skip_serializing_if = "is_false")]
     auth_required: bool,
@@ -93,6 +95,7 @@ impl Info {
     /// The part that is the same for everybody. `port` is the one really listened on.
     pub(crate) fn new(options: &Options, port: u16) -> Self {
         let server_id: Arc<str> = server_id().into();
+        let (host, announced) = advertised(options, port);
         let server_name = options.server_name.as_deref().map_or_else(|| server_id.clone(), Arc::from);
         Self {
             server_id,
@@ -100,8 +103,9 @@ impl Info {
             version: COMPATIBLE_VERSION,
             proto: 1,
             go: "",
-            host: options.host.as_str().into(),
-            port,
+            host,
+            port: announced,
+            listening: port,
             headers: options.headers,
             auth_required: false,
             tls_required: false,
@@ -122,6 +126,7 @@ impl Info {
     /// Other settings from now on.
     pub(crate) fn follow(&mut self, options: &Options) {
         self.max_payload = options.max_payload;
+        (self.host, self.port) = advertised(options, self.listening);
     }
 
     /// The protocol line for one connection.
@@ -148,6 +153,14 @@ impl Info {
     }
 }
 
+/// Host and port for clients.
+fn advertised(options: &Options, listening: u16) -> (Arc<str>, u16) {
+    match &options.client_advertise {
+        Some(address) => (address.host.as_str().into(), address.port.unwrap_or(listening)),
+        None => (options.host.as_str().into(), listening),
+    }
+}
+
 /// A random id in the form of a NATS server key: `N` and 55 characters of base 32.
 fn server_id() -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -160,6 +173,7 @@ fn server_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Advertise;
 
     #[test]
     fn absent_means_false() {
@@ -174,6 +188,22 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(text.trim_start_matches("INFO ")).unwrap();
         assert_eq!(json["server_id"].as_str().unwrap().len(), 56);
         assert_eq!((json["client_id"].as_u64(), json["client_ip"].as_str()), (Some(7), Some("::1")));
+    }
+
+    #[test]
+    fn the_announced_address() {
+        let seen = |options: &Options| {
+            let line = Info::new(options, 4222).line(Reader::default());
+            let json: serde_json::Value = serde_json::from_slice(&line[5..]).unwrap();
+            (json["host"].as_str().unwrap().to_owned(), json["port"].as_u64().unwrap())
+        };
+        let with = |text| Options { client_advertise: Some(Advertise::parse(text)), ..Options::default() };
+        assert_eq!(seen(&Options::default()), ("0.0.0.0".into(), 4222));
+        assert_eq!(seen(&with("me:4333")), ("me".into(), 4333));
+        assert_eq!(seen(&with("me")), ("me".into(), 4222));
+        let mut info = Info::new(&Options::default(), 4222);
+        info.follow(&with("me"));
+        assert_eq!((&*info.host, info.port), ("me", 4222));
     }
 
     #[test]

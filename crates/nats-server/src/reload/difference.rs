@@ -28,6 +28,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         websocket,
         monitor,
         connect_urls,
+        client_advertise,
         headers,
         system_account,
         account_services,
@@ -87,7 +88,11 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     changes.name("authorization token", *token == new.token);
     changes.time("authorization timeout", *auth_timeout, new.auth_timeout);
     if connect_urls != &new.connect_urls {
-        changes.add("client_advertise", new.connect_urls.join(", "));
+        changes.add("connect_urls", new.connect_urls.join(", "));
+    }
+    if client_advertise != &new.client_advertise {
+        let value = new.client_advertise.as_ref().map(ToString::to_string);
+        changes.add("client_advertise", value.unwrap_or_default());
     }
     changes.value("max_payload", max_payload, &new.max_payload);
     changes.value("max_control_line", max_control_line, &new.max_control_line);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::Error;
-use crate::options::{MonitorOptions, OperatorOptions, TlsOptions, WebSocketOptions};
+use crate::options::{Advertise, MonitorOptions, OperatorOptions, TlsOptions, WebSocketOptions};
 use crate::users::{Account, NkeyUser, Permissions, User};
 
 fn with(change: impl FnOnce(&mut Options)) -> Options {
@@ -45,7 +45,7 @@ fn the_same_is_no_change() {
 #[test]
 fn what_may_change_is_named() {
     type Case = (&'static str, fn(&mut Options));
-    let cases: [Case; 18] = [
+    let cases: [Case; 19] = [
         ("max_connections = 7", |o| o.max_connections = 7),
         ("max_payload = 7", |o| o.max_payload = 7),
         ("max_control_line = 77", |o| o.max_control_line = 77),
@@ -63,7 +63,8 @@ fn what_may_change_is_named() {
         ("authorization users", |o| o.default_permissions = Some(Permissions::default())),
         ("authorization users", |o| o.closed = true),
         ("accounts", |o| o.accounts = vec![Account::default()]),
-        ("client_advertise = a:1, b:2", |o| o.connect_urls = vec!["a:1".into(), "b:2".into()]),
+        ("client_advertise = a:1", |o| o.client_advertise = Some(Advertise::parse("a:1"))),
+        ("connect_urls = a:1, b:2", |o| o.connect_urls = vec!["a:1".into(), "b:2".into()]),
         ("tls = disabled", |o| o.tls = None),
         ("websocket tls", |o| {
             o.websocket.as_mut().unwrap().tls = Some(TlsOptions::new("w2.pem", "w2.key"));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bacalhau_nats_server::conf::ServerConfig;
-use bacalhau_nats_server::{MonitorOptions, Options, TlsOptions, User};
+use bacalhau_nats_server::{Advertise, MonitorOptions, Options, TlsOptions, User};
 
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
@@ -240,6 +240,7 @@ impl Flags {
 
     /// Puts the flags over what the file says.
     pub(crate) fn apply(&self, config: &mut ServerConfig) -> Result<(), String> {
+        self.apply_tls(&mut config.options)?;
         for change in &self.changes {
             change(&mut config.options);
         }
@@ -252,7 +253,7 @@ impl Flags {
             });
         }
         if let Some(address) = &self.advertise {
-            config.set_client_advertise(address);
+            config.options.client_advertise = Some(Advertise::parse(address));
         }
         match (&self.user, &self.password) {
             (Some(name), Some(password)) => config.options.users.push(User::new(name, password)),
@@ -265,7 +266,7 @@ impl Flags {
         config.debug = self.debug.unwrap_or(config.debug);
         config.trace = self.trace.unwrap_or(config.trace);
         config.log_time = self.log_time.unwrap_or(config.log_time);
-        self.apply_tls(&mut config.options)
+        Ok(())
     }
 
     fn apply_tls(&self, options: &mut Options) -> Result<(), String> {
@@ -287,6 +288,10 @@ impl Flags {
         tls.verify = self.tls_verify.unwrap_or(tls.verify);
         if tls.cert_file.as_os_str().is_empty() || tls.key_file.as_os_str().is_empty() {
             return Err("TLS needs a certificate and its key: --tlscert and --tlskey".to_owned());
+        }
+        // A file without TLS that sets this to the default loses that: nobody can tell the two apart here.
+        if options.auth_timeout == Options::default().auth_timeout {
+            options.auth_timeout = tls.usual_auth_timeout();
         }
         options.tls = Some(tls);
         Ok(())
@@ -341,7 +346,7 @@ mod tests {
         let monitor = options.monitor.as_ref().unwrap();
         assert_eq!((monitor.host.as_str(), monitor.port), ("1.2.3.4", 8222));
         assert!(options.users[0].name == "u" && !config.debug && config.trace);
-        assert!(options.connect_urls == ["h:1"] && config.log_file.is_some());
+        assert!(options.client_advertise == Some(Advertise::parse("h:1")) && config.log_file.is_some());
     }
 
     #[test]
