@@ -8,4 +8,5 @@ mod json;
 pub(crate) mod parser;
 pub(crate) mod text;
 pub(crate) mod told;
+mod usual;
 pub(crate) mod write;

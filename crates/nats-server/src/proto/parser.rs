@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use super::usual;
+
 /// Limits that decide while reading, before anything is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -148,6 +150,14 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
     if limits.connect_only && input.first().is_some_and(|first| !first.eq_ignore_ascii_case(&b'C')) {
         return Step::Fail(Fault::NotAuthorized);
     }
+    if let Some((publish, len)) = usual::publication(input, limits) {
+        return Step::Op(Op::Publish(publish), len);
+    }
+    parse_any(input, limits)
+}
+
+/// Reads every form of every operation.
+pub(super) fn parse_any<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
     let (verb, word) = match verb(input) {
         Ok(Some(found)) => found,
         Ok(None) => return Step::Need(0),
