@@ -137,19 +137,31 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Put for Writer<'_> {
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
+        let open = &mut self.queue.open;
+        if bytes.len() > open.capacity() - open.len() {
+            return self.put_across(bytes);
+        }
+        open.extend_from_slice(bytes);
+        self.queue.len += bytes.len();
+    }
+}
+
+impl Writer<'_> {
+    /// What does not fit into the open chunk goes on in the next.
+    #[cold]
+    fn put_across(&mut self, bytes: &[u8]) {
         self.queue.len += bytes.len();
         let mut rest = bytes;
         loop {
             let open = &mut self.queue.open;
             let room = open.capacity() - open.len();
-            if rest.len() <= room {
-                open.extend_from_slice(rest);
-                return;
-            }
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             open.extend_from_slice(now);
+            if later.is_empty() {
+                return;
+            }
             rest = later;
             let done = std::mem::replace(&mut self.queue.open, self.pool.take());
             if !done.is_empty() {
