@@ -51,6 +51,7 @@ impl Reactor {
         if std::mem::take(&mut conn.stopped) && !self.feed(key, &[]) {
             return;
         }
+        let most = self.turns.most_bytes(self.fabric.now);
         let Some(conn) = self.fabric.conn(key) else { return };
         if conn.stopped {
             return self.turn_over(key, 0);
@@ -59,7 +60,7 @@ impl Reactor {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let size = conn.read_size.min(self.turns.most_bytes());
+        let size = conn.read_size.min(most);
         let result = conn.transport.receive(buffer.get_mut(..size).unwrap_or_default());
         match result {
             Ok(Got { count: 0, .. }) => self.drop_conn(key, CloseReason::ClientClosed),

@@ -66,7 +66,7 @@ impl Reactor {
         // After a pause one whole turn is free, so that a receiver that does not move cannot stop the client for ever.
         let may_pause = !std::mem::take(&mut local.paused_before);
         let (mut commands, mut bytes) = (0, 0);
-        let turn_ends = self.fabric.work + self.turns.length();
+        let turn_ends = self.fabric.work + self.turns.length(self.fabric.now);
         while commands < MAX_COMMANDS && bytes < MAX_BYTES && self.fabric.work <= turn_ends {
             let Some(local) = self.fabric.peers.get_mut(key).and_then(Peer::local) else { return };
             if local.backlog.is_empty() {

@@ -46,7 +46,7 @@ impl<'a> Session<'a> {
             headers: false,
         };
         let behaviour = Behaviour::default();
-        let turn_ends = reactor.fabric.work + reactor.turns.length();
+        let turn_ends = reactor.fabric.work + reactor.turns.length(reactor.fabric.now);
         let congestion = Congestion::None;
         let mut session = Self {
             reactor,

@@ -9,15 +9,30 @@ use std::time::{Duration, Instant};
 use super::{Opening, READ_BUFFER, Reactor};
 use crate::peer::Conn;
 
-/// What one client may cost in its turn, in the steps of `Fabric.work`: enough for a full read buffer of the smallest
-/// messages to one receiver.
-const TURN: u64 = 20_000;
-/// The same when many are busy; some 15 us, as long as `SLICE`.
-const SHORT_TURN: u64 = 1_500;
-/// Time for new connections and busy clients between two looks at the others. What was begun is always finished.
-const SLICE: Duration = Duration::from_micros(15);
+/// How much busy clients may do before others are looked after.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// What one may cost in its turn, in the steps of `Fabric.work`.
+    turn: u64,
+    /// Bytes read from it at most.
+    read: usize,
+    /// Time for new connections and busy clients together. What was begun is always finished.
+    slice: Duration,
+}
+
+/// A few are busy. The turn is enough for a full read buffer of the smallest messages to one receiver; they share it.
+const FEW: Pace = Pace { turn: 20_000, read: READ_BUFFER, slice: Duration::from_micros(15) };
+/// Many are busy, and nobody else is there.
+const CROWD: Pace = Pace { turn: 5_000, read: 32 * 1024, slice: Duration::from_micros(50) };
+/// Many are busy, and others want to be served between them. Half the bytes would make reading cost more than acting on
+/// what was read.
+const CROWD_AND_OTHERS: Pace = Pace { turn: 400, read: 4 * 1024, slice: Duration::from_micros(4) };
+/// So many busy clients are many.
+const MANY: usize = 13;
 /// How long a client that had more than its turn counts as busy.
 const BUSY: Duration = Duration::from_millis(100);
+/// How long after one that asks for little another is expected.
+const EXPECTED: Duration = Duration::from_millis(10);
 /// Bytes read at a time from a connection that is new.
 pub(crate) const FIRST_READ: usize = 16 * 1024;
 /// Bytes read at a time from one whose bytes are worth more than a turn: what is left over is kept, so it must not be much.
@@ -30,6 +45,8 @@ pub(super) struct Turns {
     busy: VecDeque<u32>,
     /// In this round new connections come before busy ones.
     doors_first: bool,
+    /// Until then another client that asks for little is expected.
+    expected_until: Option<Instant>,
 }
 
 impl Turns {
@@ -37,19 +54,24 @@ impl Turns {
         self.modest.is_empty() && self.busy.is_empty()
     }
 
-    /// Are so many busy that turns have to be short?
-    fn is_crowded(&self) -> bool {
-        self.busy.len() as u64 >= TURN / SHORT_TURN
+    fn pace(&self, now: Instant) -> Pace {
+        let busy = self.busy.len();
+        let others = self.expected_until.is_some_and(|until| now < until);
+        match others {
+            _ if busy < MANY => Pace { turn: FEW.turn / (busy as u64 + 1), ..FEW },
+            false => CROWD,
+            true => CROWD_AND_OTHERS,
+        }
     }
 
     /// Bytes to read at most in a turn.
-    pub(super) fn most_bytes(&self) -> usize {
-        if self.is_crowded() { FIRST_READ } else { usize::MAX }
+    pub(super) fn most_bytes(&self, now: Instant) -> usize {
+        self.pace(now).read
     }
 
-    /// What a client may cost now: the more are busy, the less.
-    pub(super) fn length(&self) -> u64 {
-        (TURN / (self.busy.len() as u64 + 1)).max(SHORT_TURN)
+    /// What a client may cost now, in the steps of `Fabric.work`.
+    pub(super) fn length(&self, now: Instant) -> u64 {
+        self.pace(now).turn
     }
 }
 
@@ -68,19 +90,22 @@ impl Reactor {
 
     /// Gives each modest connection a turn, and new and busy ones as long as the slice is.
     pub(super) fn serve(&mut self) {
+        let now = self.fabric.now;
         for _ in 0..self.turns.modest.len() {
             let Some(key) = self.turns.modest.pop_front() else { break };
+            self.turns.expected_until = Some(now + EXPECTED);
             self.turn(key);
         }
+        let Pace { slice, .. } = self.turns.pace(now);
         if self.turns.busy.is_empty() {
-            return self.accept(Instant::now() + SLICE);
+            return self.accept(Instant::now() + slice);
         }
         self.flush_touched();
-        if self.turns.is_crowded() {
+        if self.turns.busy.len() >= MANY {
             // Who was just answered may be waiting for this very processor.
             std::thread::yield_now();
         }
-        let end = Instant::now() + SLICE;
+        let end = Instant::now() + slice;
         // In turns, so that neither keeps the other from ever getting the first half of a slice.
         self.turns.doors_first = !self.turns.doors_first;
         if self.turns.doors_first {
