@@ -1,4 +1,5 @@
-//! Hostile connections of each kind, and all kinds together.
+//! Hostile connections of each kind, and all kinds together. Attackers, servers and clients share the processors; what of the
+//! wait is the machine's shows the same request to a second server, which nobody attacks (`beside`).
 
 use super::Outcome;
 use super::probe::Probe;
@@ -24,8 +25,17 @@ fn attack(address: std::net::SocketAddr, kinds: &[Kind], count: usize, stop: &At
 
 pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&str>) -> Outcome<()> {
     println!(
-        "  {:14}{:>10}{:>10}{:>10}{:>9}{:>9}{:>10}{:>10}{:>10}",
-        "attackers", "p50 us", "p99 us", "max us", "p50 /q", "p99 /q", "peak MiB", "after MiB", "ended"
+        "  {:14}{:>8}{:>8}{:>8}{:>8}{:>8}{:>12}{:>10}{:>10}{:>8}",
+        "attackers",
+        "p50 us",
+        "p99 us",
+        "max us",
+        "p50 /q",
+        "p99 /q",
+        "beside us",
+        "peak MiB",
+        "after MiB",
+        "ended"
     );
     let all: Vec<(String, Vec<Kind>)> = KINDS
         .iter()
@@ -37,11 +47,12 @@ pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&st
         .filter(|(name, _)| only.is_none_or(|only| name == only))
         .collect();
     for (name, kinds) in all {
-        let server = Process::start(program)?;
+        let (server, idle) = (Process::start(program)?, Process::start(program)?);
         let mut probe = Probe::open(server.address())?;
+        let mut probe_beside = Probe::open(idle.address())?;
         let quiet = probe.measure(Duration::from_secs(2))?;
         let (stop, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-        let (under, ended) = std::thread::scope(|scope| -> Outcome<_> {
+        let (under, beside, ended) = std::thread::scope(|scope| -> Outcome<_> {
             let attack = scope.spawn(|| attack(server.address(), &kinds, attackers, &stop));
             let watch = scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -51,10 +62,11 @@ pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&st
                 }
             });
             let under = probe.measure(time);
+            let beside = probe_beside.measure(time / 2);
             stop.store(true, Ordering::Relaxed);
             let ended = attack.join().map_err(|_| "the attack panicked")?;
             watch.join().map_err(|_| "the watch panicked")?;
-            Ok((under?, ended?))
+            Ok((under?, beside?, ended?))
         })?;
         // All attackers are gone: the server needs a moment to notice.
         let until = Instant::now() + Duration::from_secs(2);
@@ -62,12 +74,13 @@ pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&st
             probe.measure(Duration::from_millis(100))?;
         }
         println!(
-            "  {name:14}{:>10.0}{:>10.0}{:>10.0}{:>9.1}{:>9.1}{:>10}{:>10.0}{:>10}",
+            "  {name:14}{:>8.0}{:>8.0}{:>8.0}{:>8.1}{:>8.1}{:>12.0}{:>10}{:>10.0}{:>8}",
             under.p50,
             under.p99,
             under.max,
             under.p50 / quiet.p50,
             under.p99 / quiet.p99,
+            beside.p50,
             peak.load(Ordering::Relaxed),
             server.resident_mib()?,
             ended,
