@@ -80,9 +80,7 @@ impl Reactor {
         }
         self.remove_subscriptions(key, subs);
         if first_time {
-            self.count(reason);
-        }
-        if first_time {
+            self.count(account, reason);
             self.tell_gone(key, reason, info.is_some());
         }
         if let Some(info) = info {
@@ -90,11 +88,14 @@ impl Reactor {
         }
     }
 
-    fn count(&mut self, reason: CloseReason) {
+    fn count(&mut self, account: u32, reason: CloseReason) {
         let stats = &mut self.fabric.stats;
         match reason {
             CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline => {
                 stats.slow_consumers += 1;
+                if let Some(ledger) = self.fabric.ledger(account) {
+                    ledger.slow_consumers += 1;
+                }
             }
             CloseReason::StaleConnection => stats.stale_connections += 1,
             CloseReason::AuthenticationFailure | CloseReason::AuthenticationTimeout => {

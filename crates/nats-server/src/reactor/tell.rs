@@ -78,13 +78,6 @@ impl Reactor {
 
     /// A connection has ended. One that had not logged in belonged to nobody, which is the global account.
     pub(super) fn tell_gone(&mut self, key: u32, reason: CloseReason, was_connected: bool) {
-        if reason == CloseReason::SlowConsumerPendingBytes || reason == CloseReason::SlowConsumerWriteDeadline
-        {
-            let account = self.fabric.conn(key).map_or(0, |conn| conn.account);
-            if let Some(ledger) = self.fabric.ledger(account) {
-                ledger.slow_consumers += 1;
-            }
-        }
         if !self.is_heard() {
             return;
         }

