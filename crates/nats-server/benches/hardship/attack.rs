@@ -1,19 +1,17 @@
-//! Hostile connections of each kind, and all kinds together. Attackers, servers and clients share the processors; what of the
-//! wait is the machine's shows the same request to a second server, which nobody attacks (`beside`).
+//! Hostile connections of each kind, and all kinds together. Attackers have a processor, server and client the others; what
+//! of the wait is the machine's shows the same request to a second server, which nobody attacks (`beside`).
 
 use super::Outcome;
 use super::probe::Probe;
 use super::support::attackers::{Attacker, KINDS, Kind};
 use super::support::crowd::Crowd;
+use super::support::processors::Processors;
 use super::support::servers::{Process, Program};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Attacks until told to stop; how many connections the server ended.
-///
-/// Attackers would be on other machines: they must not take the processor from those that are measured.
 fn attack(address: std::net::SocketAddr, kinds: &[Kind], count: usize, stop: &AtomicBool) -> Outcome<u64> {
-    rustix::process::nice(19)?;
     let attacker = |number: usize| Attacker::new(kinds[number % kinds.len()], number);
     let mut crowd = Crowd::new(address, (0..count).map(attacker).collect())?;
     while !stop.load(Ordering::Relaxed) {
@@ -23,7 +21,10 @@ fn attack(address: std::net::SocketAddr, kinds: &[Kind], count: usize, stop: &At
     Ok(crowd.ended)
 }
 
+/// Keeps the calling thread, and the servers that it starts, off the attackers' processor for good.
 pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&str>) -> Outcome<()> {
+    let processors = Processors::split()?;
+    processors.measure_here()?;
     println!(
         "  {:14}{:>8}{:>8}{:>8}{:>8}{:>8}{:>12}{:>10}{:>10}{:>8}",
         "attackers",
@@ -53,7 +54,10 @@ pub fn run(program: &Program, attackers: usize, time: Duration, only: Option<&st
         let quiet = probe.measure(Duration::from_secs(2))?;
         let (stop, peak) = (AtomicBool::new(false), AtomicU64::new(0));
         let (under, beside, ended) = std::thread::scope(|scope| -> Outcome<_> {
-            let attack = scope.spawn(|| attack(server.address(), &kinds, attackers, &stop));
+            let attack = scope.spawn(|| {
+                processors.attack_here()?;
+                attack(server.address(), &kinds, attackers, &stop)
+            });
             let watch = scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let now = server.resident_mib().unwrap_or(0.0) as u64;

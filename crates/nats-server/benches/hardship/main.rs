@@ -34,7 +34,11 @@ fn main() -> Outcome<()> {
     let programs = std::iter::once(Program::own()).chain(Program::original());
     for program in programs {
         println!("{}", program.name);
-        attack::run(&program, attackers, seconds, only.as_deref())?;
+        // A thread of its own: it binds itself to processors, and the storm may use all.
+        std::thread::scope(|scope| {
+            let run = || attack::run(&program, attackers, seconds, only.as_deref());
+            scope.spawn(run).join().map_err(|_| "the attack panicked")?
+        })?;
         if only.is_none() {
             storm::run(&program, clients)?;
         }

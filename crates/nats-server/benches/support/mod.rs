@@ -4,6 +4,7 @@
 pub mod attackers;
 pub mod client;
 pub mod crowd;
+pub mod processors;
 pub mod returning;
 pub mod servers;
 
