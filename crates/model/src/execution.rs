@@ -191,6 +191,10 @@ pub struct Execution {
     /// Partition, 0..Count; left out when 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub partition_index: i64,
+    /// Number of the attempt at its partition in this version of the job (on its node for ops and daemon jobs), from 1;
+    /// 0 where it is not known.
+    #[serde(skip_serializing_if = "is_not_known")]
+    pub attempt: u64,
     /// From 1, one more with every stored change.
     pub revision: u64,
     /// Nanoseconds since 1970.
@@ -201,6 +205,10 @@ pub struct Execution {
 
 fn is_zero(value: &i64) -> bool {
     *value == 0
+}
+
+fn is_not_known(attempt: &u64) -> bool {
+    *attempt == 0
 }
 
 impl Execution {

@@ -1,5 +1,6 @@
 //! A job: the versioned description of work and its state.
 
+use crate::policy::{Dependency, Schedule, UpdatePolicy};
 use crate::selector::Requirement;
 use crate::state::State;
 use crate::task::Task;
@@ -21,6 +22,8 @@ pub mod meta {
     pub const CLIENT_INSTANCE_ID: &str = "bacalhau.org/client.instance.id";
     /// Installation ID of the client.
     pub const CLIENT_INSTALLATION_ID: &str = "bacalhau.org/client.installation.id";
+    /// ID of the scheduled job that made this one.
+    pub const SCHEDULED_BY: &str = "bacalhau.org/scheduled-by";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
 }
@@ -179,6 +182,15 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// Exactly one task once accepted.
     pub tasks: Vec<Task>,
+    /// How a new version of a service or daemon replaces the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdatePolicy>,
+    /// When it runs; without one, now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Jobs that have to end first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
     /// State.
     pub state: State<JobState>,
     /// From 1, one more with every update and rerun.

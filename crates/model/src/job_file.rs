@@ -103,7 +103,7 @@ mod tests {
             [
                 "unknown field 'lables' in 'Job' is ignored, did you mean 'Labels'?",
                 "unknown field 'Colour' in 'Tasks[1]' is ignored, it may have: Name, Engine, Publisher, Env, Meta, \
-                 InputSources, ResultPaths, Resources, Network, Timeouts",
+                 InputSources, ResultPaths, Resources, Network, Timeouts, Retry",
                 "unknown field 'Resource' in 'Tasks[1]' is ignored, did you mean 'Resources'?",
                 "unknown field 'Excution_Timeout' in 'Tasks[1].Timeouts' is ignored, did you mean 'ExecutionTimeout'?",
             ]

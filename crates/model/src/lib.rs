@@ -20,6 +20,7 @@ pub mod network;
 pub mod node;
 pub mod normalize;
 pub mod paging;
+pub mod policy;
 pub mod quantity;
 pub mod resources;
 pub mod sanitize;
@@ -37,8 +38,10 @@ pub use execution::{ComputeState, DesiredState, Execution, RunCommandResult};
 pub use job::{Job, JobState, JobType};
 pub use network::{NetworkConfig, NetworkType, PortMapping};
 pub use node::{
-    BuildVersion, ComputeNodeInfo, Connection, ConnectionState, Membership, NodeInfo, NodeState, NodeType,
+    BuildVersion, ComputeNodeInfo, Connection, ConnectionState, Drain, Membership, NodeInfo, NodeState,
+    NodeType,
 };
+pub use policy::{Dependency, RetryPolicy, Schedule, UpdatePolicy};
 pub use resources::{AllocatedResources, Gpu, Resources};
 pub use selector::Requirement;
 pub use spec::SpecConfig;

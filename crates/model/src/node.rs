@@ -172,6 +172,27 @@ pub struct NodeState {
     pub connection: Connection,
     /// The link to it.
     pub connection_state: ConnectionState,
+    /// Gets no new work, by an operator's wish.
+    #[serde(skip_serializing_if = "is_false")]
+    pub cordoned: bool,
+    /// Its work is being moved away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// An operator's wish that a node become empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Drain {
+    /// When it was asked for.
+    pub started: Time,
+    /// Until then batch and ops executions may finish; what is left is stopped.
+    pub deadline: Time,
+    /// Live executions still on the node.
+    pub remaining: usize,
+    /// When the node was empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Time>,
 }
 
 impl NodeState {
@@ -180,6 +201,7 @@ impl NodeState {
         self.info.node_type == NodeType::Compute
             && self.membership == Membership::Approved
             && self.connection_state.status == Connection::Connected
+            && !self.cordoned
     }
 }
 
@@ -204,6 +226,10 @@ pub struct ConnectionState {
     /// Why not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_error: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_zero(value: &u64) -> bool {

@@ -1,6 +1,7 @@
 //! A task: what to run, on which inputs, with which resources, and where its results go.
 
 use crate::network::NetworkConfig;
+use crate::policy::RetryPolicy;
 use crate::spec::SpecConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub struct Task {
     pub network: Option<NetworkConfig>,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// What happens when an attempt fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
 }
 
 impl Task {

@@ -2,6 +2,7 @@
 
 mod env;
 mod network;
+mod policy;
 
 use crate::job::{Job, JobType};
 use crate::spec::SpecConfig;
@@ -45,6 +46,7 @@ pub fn submission(job: &Job) -> Result<(), Vec<String>> {
             errors.push(format!("constraint {number} validation failed: {why}"));
         }
     }
+    errors.extend(policy::problems(job));
     match job.tasks.first() {
         None => errors.push("missing job tasks".to_owned()),
         Some(task) => {

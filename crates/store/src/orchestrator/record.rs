@@ -63,6 +63,8 @@ pub(super) struct ExecutionRecord {
     eval_id: String,
     #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
     partition_index: i64,
+    #[serde(rename = "t", default, skip_serializing_if = "is_not_known")]
+    attempt: u64,
     #[serde(rename = "d")]
     desired: State<bacalhau_model::DesiredState>,
     #[serde(rename = "c")]
@@ -83,6 +85,10 @@ fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 
+fn is_not_known(attempt: &u64) -> bool {
+    *attempt == 0
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -93,6 +99,7 @@ impl ExecutionRecord {
             node_id: execution.node_id.clone(),
             eval_id: execution.eval_id.clone(),
             partition_index: execution.partition_index,
+            attempt: execution.attempt,
             desired: execution.desired_state.clone(),
             compute: execution.compute_state.clone(),
             allocated: execution.allocated_resources.clone(),
@@ -109,6 +116,7 @@ impl ExecutionRecord {
             node_id: self.node_id,
             eval_id: self.eval_id,
             partition_index: self.partition_index,
+            attempt: self.attempt,
             desired_state: self.desired,
             compute_state: self.compute,
             allocated_resources: self.allocated,
