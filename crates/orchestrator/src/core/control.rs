@@ -59,8 +59,8 @@ impl Core {
             let job = Arc::clone(&entry.job);
             let Some(live) = entry.live_mut(&execution_id) else { continue };
             // The time that the node was away does not count against its answer.
-            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &job, now)
-                .max(live.deadline);
+            live.deadline =
+                super::evaluate::deadline(&self.settings, &live.execution, &job, now).max(live.deadline);
             messages
                 .extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
             self.dirty.insert(job_id);
@@ -214,7 +214,9 @@ impl Core {
             }
             (NodeAction::Cordon, _) => return self.set_cordoned(node_id, true, out),
             (NodeAction::Uncordon, _) => return self.set_cordoned(node_id, false, out),
-            (NodeAction::Drain { deadline }, _) => self.drain(now, node_id, now.saturating_add(deadline), out),
+            (NodeAction::Drain { deadline }, _) => {
+                self.drain(now, node_id, now.saturating_add(deadline), out)
+            }
             (NodeAction::Delete, _) => {
                 self.go_offline(now, node_id, "node deleted", now, out);
                 self.lose_work(now, node_id, out);

@@ -43,7 +43,9 @@ impl Cause {
             Cause::NotNeeded => "Execution stop requested because there are more executions than needed",
             Cause::NodeLost => "Execution stop requested because node has disappeared",
             Cause::NodeDrained => "Execution stop requested because its node is drained",
-            Cause::NodeMismatch => "Execution stop requested because its node does not match the job any more",
+            Cause::NodeMismatch => {
+                "Execution stop requested because its node does not match the job any more"
+            }
             Cause::BidTimeout => "Execution stop requested because node did not answer the bid in time",
             Cause::ExecutionTimeout(limit) => {
                 let text = format!("Execution timed out. Execution took longer than {}", duration(limit));

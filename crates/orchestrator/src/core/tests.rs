@@ -122,6 +122,25 @@ impl World {
         self.step(Input::UpdateNodeInfo { info: Box::new(info), token: () });
     }
 
+    /// Time passes while all connected nodes go on sending heartbeats.
+    fn pass_alive(&mut self, seconds: i64) {
+        let until = self.now + seconds * SECOND;
+        while self.now < until {
+            let connected = |n: &&NodeState| n.connection_state.status == Connection::Connected;
+            let ids: Vec<String> =
+                self.core.nodes().filter(connected).map(|n| n.info.node_id.clone()).collect();
+            ids.iter().for_each(|id| self.heartbeat(id));
+            let step = (until - self.now).min(10 * SECOND);
+            let at = self.now + step;
+            while let Some(due) = self.core.next_wakeup().filter(|due| *due <= at) {
+                self.now = due.max(self.now);
+                self.step(Input::Tick);
+            }
+            self.now = at.max(self.now);
+        }
+        self.step(Input::Tick);
+    }
+
     fn heartbeat(&mut self, node: &str) {
         self.step(Input::Heartbeat {
             node_id: node.into(),
@@ -156,7 +175,9 @@ impl World {
         }
         let mut snapshot = Snapshot { nodes: nodes.into_values().collect(), ..Snapshot::default() };
         for (id, versions) in jobs {
-            let Some((_, job)) = versions.last_key_value().filter(|(_, job)| !job.is_terminal()) else { continue };
+            let Some((_, job)) = versions.last_key_value().filter(|(_, job)| !job.is_terminal()) else {
+                continue;
+            };
             let rolls = job.state.details.contains_key(bacalhau_model::event::detail::ROLLOUT);
             let from = job.meta.get(bacalhau_model::job::meta::ROLLS_FROM).filter(|_| rolls);
             let previous = from.map(|from| versions[&from.parse().unwrap()].clone());
@@ -607,7 +628,11 @@ fn a_restart_restores_the_same_state() {
     w.accept(&e[1].id);
     w.complete(&e[1].id);
     let snapshot = Snapshot {
-        jobs: vec![StoredJob { job: w.job("j"), next_history_seq: w.history().len() as u64 + 1, previous: None }],
+        jobs: vec![StoredJob {
+            job: w.job("j"),
+            next_history_seq: w.history().len() as u64 + 1,
+            previous: None,
+        }],
         executions: w.executions().into_iter().map(|e| (e, None)).collect(),
         nodes: w.core.nodes().cloned().collect(),
     };

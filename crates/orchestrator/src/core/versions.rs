@@ -90,7 +90,9 @@ impl Core {
         out.changes.push(Change::PutJob(Arc::clone(&job)));
         let not_started: Vec<String> = entry
             .all_live()
-            .filter(|live| live.running_since().is_none() || live.execution.partition_index >= job.count.max(1))
+            .filter(|live| {
+                live.running_since().is_none() || live.execution.partition_index >= job.count.max(1)
+            })
             .map(|live| live.execution.id.clone())
             .collect();
         for id in not_started {
@@ -131,7 +133,7 @@ impl Core {
             *entry = fresh;
         }
         if entry.all_live().next().is_some() {
-            record::running(entry, now, out);
+            record::set_state(entry, State::with_message(JobState::Running, message), now, out);
         }
     }
 

@@ -62,11 +62,7 @@ fn a_drain_moves_services_at_once_and_lets_batch_jobs_finish_until_the_deadline(
     w.restart();
     w.node("n1", 8.0);
     w.node("n2", 8.0);
-    for _ in 0..6 {
-        w.pass(10);
-        w.heartbeat("n1");
-        w.heartbeat("n2");
-    }
+    w.pass_alive(60);
     assert_eq!(on(&w, "n1"), 0);
     assert!(node(&w, "n1").drain.unwrap().finished.is_some());
     let moved = w.executions().into_iter().find(|e| e.job_id == "b" && !e.is_terminal()).unwrap();
@@ -102,7 +98,7 @@ fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
     w.accept(&e);
     w.submit(job("d", "daemon", 0)).unwrap();
     w.step(Input::ConnectionLost { node_id: "n1".into() });
-    w.pass(30);
+    w.pass_alive(30);
     assert_eq!(on(&w, "n1"), 0);
     w.restart();
     w.node("n1", 4.0);
@@ -110,7 +106,7 @@ fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
     let adopted = w.executions().into_iter().find(|x| x.id == e).unwrap();
     assert_eq!(adopted.compute_state.state_type, ComputeState::BidAccepted);
     w.fail(&e);
-    w.pass(2);
+    w.pass_alive(2);
     assert_eq!(w.executions().last().map(|x| x.attempt), Some(2));
 }
 
@@ -123,7 +119,7 @@ fn work_that_was_replaced_is_cancelled_when_its_node_comes_back() {
     w.accept(&e);
     w.step(Input::ConnectionLost { node_id: "n1".into() });
     w.node("n2", 4.0);
-    w.pass(30);
+    w.pass_alive(30);
     assert_eq!(on(&w, "n2"), 1);
     w.sent.clear();
     w.node("n1", 4.0);
