@@ -11,6 +11,7 @@ pub mod diff;
 pub mod error;
 pub mod event;
 pub mod execution;
+pub mod explain;
 pub mod ids;
 pub mod job;
 pub mod job_file;

@@ -2,6 +2,7 @@
 //!
 //! Records are read synchronously, off the async threads (see [`super::App::read`]); everything else is a future.
 
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
 use bacalhau_orchestrator::{Diff, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Versions};
@@ -26,6 +27,10 @@ pub trait Backend: Send + Sync + 'static {
     fn submit(&self, job: Job, options: SubmitOptions) -> Reply<'_, Submitted>;
     /// Compares a job with the stored one of its name.
     fn diff(&self, job: Job) -> Reply<'_, Diff>;
+    /// Says for every node why it is or is not chosen for a stored job.
+    fn explain(&self, job: Job) -> Reply<'_, Explanation>;
+    /// Says where a job would run if it were submitted now.
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation>;
     /// Stops a job by its full ID. Gives the evaluation's ID, empty when the job was stopped already.
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String>;
     /// Runs a version of a job again, by its full ID; 0 is the latest version.
@@ -34,7 +39,7 @@ pub trait Backend: Send + Sync + 'static {
     fn nodes(&self) -> Reply<'_, Vec<NodeState>>;
     /// One node by ID or unique prefix.
     fn node<'a>(&'a self, id: &'a str) -> Reply<'a, NodeState>;
-    /// Approves, rejects or deletes a node, by ID or unique prefix.
+    /// Approves, rejects, deletes, cordons or drains a node, by ID or unique prefix.
     fn update_node<'a>(&'a self, id: &'a str, action: NodeAction) -> Reply<'a, ()>;
     /// Opens the log of an execution on its node.
     fn logs<'a>(&'a self, node_id: &'a str, request: LogRequest) -> Reply<'a, Lines>;

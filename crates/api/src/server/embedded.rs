@@ -3,6 +3,7 @@
 use super::backend::{Backend, Compute, Lines, Records, Reply};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::error::code;
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
 use bacalhau_orchestrator::{Diff, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::StoreError;
@@ -27,6 +28,14 @@ impl Backend for Orchestrator {
 
     fn diff(&self, job: Job) -> Reply<'_, Diff> {
         Box::pin(Orchestrator::diff(self, job))
+    }
+
+    fn explain(&self, job: Job) -> Reply<'_, Explanation> {
+        Box::pin(Orchestrator::explain(self, job))
+    }
+
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation> {
+        Box::pin(Orchestrator::explain_new(self, job))
     }
 
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String> {

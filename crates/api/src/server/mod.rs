@@ -20,6 +20,7 @@ mod backend;
 mod credentials;
 mod embedded;
 mod envelope;
+mod explain;
 mod gate;
 mod headers;
 mod history;
@@ -195,6 +196,8 @@ fn router(app: App) -> Router {
                 put(submit::diff).get(jobs::named_diff).delete(submit::stop_diff),
             )
             .route("/orchestrator/jobs/{id}", get(jobs::get).delete(submit::stop))
+            .route("/orchestrator/explain", put(explain::new))
+            .route("/orchestrator/jobs/{id}/explain", get(explain::stored))
             .route("/orchestrator/jobs/{id}/rerun", put(submit::rerun))
             .route("/orchestrator/jobs/{id}/history", get(history::history))
             .route("/orchestrator/jobs/{id}/executions", get(jobs::executions))

@@ -42,7 +42,7 @@ pub(super) async fn submit(State(app): State<App>, mut input: Input) -> Answer {
 }
 
 /// The job in the body, and warnings for fields that it has no place for.
-fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
+pub(super) fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
     match input.take("Job") {
         None | Some(Value::Null) => Err(bad_request("empty/nil job")),
         Some(value) => job_and_warnings(value).map_err(|e| {

@@ -2,6 +2,7 @@
 
 use crate::support::NODE_ID;
 use bacalhau_api::server::{Backend, Lines, Records, Reply};
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, NodeState, SpecConfig};
 use bacalhau_orchestrator::{Diff, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, OrderBy, Page, Paging, Versions};
@@ -94,6 +95,14 @@ impl Backend for Fake {
     fn diff(&self, job: Job) -> Reply<'_, Diff> {
         let what = format!("diff {}", job.name);
         ready(self.call(what, |world| Diff { diff: world.diff.clone(), warnings: world.warnings.clone() }))
+    }
+
+    fn explain(&self, job: Job) -> Reply<'_, Explanation> {
+        ready(self.call(format!("explain {}", job.id), |_| Explanation::default()))
+    }
+
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation> {
+        ready(self.call(format!("explain new {}", job.name), |_| Explanation::default()))
     }
 
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String> {

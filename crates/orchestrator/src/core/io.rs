@@ -2,6 +2,7 @@
 //!
 //! `T` is a token of the shell's own (a reply channel, a message to acknowledge). The core hands it back unseen.
 
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Job, NodeInfo, NodeState, Resources};
 use bacalhau_store::orchestrator::{Change, PendingMessage, StoredJob};
 use bacalhau_wire::messages::NodeMessage;
@@ -111,6 +112,13 @@ pub enum Input<T> {
         /// Answered with [`Reply::NodeUpdated`].
         token: T,
     },
+    /// Somebody wants to know where a job runs, would run, and why not elsewhere.
+    Explain {
+        /// The job, submitted or not.
+        job: Box<Job>,
+        /// Answered with [`Reply::Explained`].
+        token: T,
+    },
     /// Somebody wants to see the nodes.
     ListNodes {
         /// Answered with [`Reply::Nodes`].
@@ -164,6 +172,8 @@ pub enum Reply {
     NodeUpdated(Result<(), Error>),
     /// To [`Input::ListNodes`].
     Nodes(Vec<NodeState>),
+    /// To [`Input::Explain`]; `None` for a job that cannot be read.
+    Explained(Option<Explanation>),
 }
 
 /// A job was accepted.

@@ -15,6 +15,7 @@ mod end;
 mod entry;
 mod evaluate;
 mod everywhere;
+mod explain;
 mod io;
 mod nodes;
 mod partitioned;
@@ -194,6 +195,10 @@ impl Core {
             Input::UpdateNode { node_id, action, token } => {
                 let result = self.update_node(now, &node_id, action, out);
                 out.reply(token, Reply::NodeUpdated(result));
+            }
+            Input::Explain { job, token } => {
+                let explanation = self.explain(now, &job);
+                out.reply(token, Reply::Explained(explanation));
             }
             Input::ListNodes { token } => {
                 let nodes = self.nodes().cloned().collect();

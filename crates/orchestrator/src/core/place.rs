@@ -159,7 +159,7 @@ pub fn explain(entry: &JobEntry, nodes: &Nodes, settings: &Settings, left_over: 
     result
 }
 
-fn busy(node: &NodeEntry) -> String {
+pub(crate) fn busy(node: &NodeEntry) -> String {
     let max = &node.state.info.compute_node_info.max_capacity;
     let free = max.minus(&node.reserved);
     format!("node busy with available capacity {}", amounts(&free))

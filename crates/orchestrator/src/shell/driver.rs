@@ -146,6 +146,7 @@ impl Driver {
             Command::UpdateNode { node_id, action, answer } => {
                 Input::UpdateNode { node_id, action, token: Token::UpdateNode(answer) }
             }
+            Command::Explain { job, answer } => Input::Explain { job, token: Token::Explain(answer) },
             Command::ListNodes { answer } => Input::ListNodes { token: Token::ListNodes(answer) },
             Command::Census { answer } => {
                 // A caller that went away needs no answer.
@@ -232,6 +233,7 @@ impl Driver {
             (Token::Rerun(answer), Reply::Rerun(result)) => drop(answer.send(result)),
             (Token::UpdateNode(answer), Reply::NodeUpdated(result)) => drop(answer.send(result)),
             (Token::ListNodes(answer), Reply::Nodes(nodes)) => drop(answer.send(nodes)),
+            (Token::Explain(answer), Reply::Explained(found)) => drop(answer.send(found)),
             (Token::Control { reply_to, what }, reply) => {
                 if let Some(response) = control_response(what, reply, self.post.next_seq(now)) {
                     self.post.control(now, reply_to, response);

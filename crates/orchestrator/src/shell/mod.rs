@@ -11,6 +11,7 @@ pub use prepare::SubmitOptions;
 use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Connection, Error, Job, Membership, NodeInfo, NodeState, Time};
 use bacalhau_store::orchestrator::Reader;
 use bacalhau_wire::bus::Bus;
@@ -151,6 +152,22 @@ impl Orchestrator {
                 .component("JobStore")
         })?;
         Ok(Diff { diff: bacalhau_model::diff::diff(&stored.job, &prepared.job), warnings: prepared.warnings })
+    }
+
+    /// Says for every node why it is or is not chosen for a job that is stored.
+    pub async fn explain(&self, job: Job) -> Result<Explanation, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Explain { job: Box::new(job), answer }).await?;
+        let found = answered.await.map_err(|_| stopping())?;
+        found.ok_or_else(|| {
+            Error::new(code::BAD_REQUEST, "the job has no task, an unknown type or unreadable resources")
+        })
+    }
+
+    /// Says where a job would run if it were submitted now, without submitting it.
+    pub async fn explain_new(&self, job: Job) -> Result<Explanation, Error> {
+        let prepared = prepare::prepare(job, &SubmitOptions::default(), &self.context())?;
+        self.explain(Job { id: String::new(), ..prepared.job }).await
     }
 
     /// Stops a job by its full ID. Gives the evaluation ID, empty when it was stopped already.

@@ -37,7 +37,10 @@ impl PendingMessage {
 
 /// One change. Changes of a batch are applied in order, all or none.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "most changes are executions; boxing them would cost an allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are executions; boxing them would cost an allocation each"
+)]
 pub enum Change {
     /// Creates or updates a version of a job and makes it the latest. The spec of a version is written once.
     PutJob(Arc<Job>),

@@ -15,9 +15,10 @@ const OPEN: [&str; 8] = [
 ];
 
 /// Folders of the API and what they are about.
-const RESOURCES: [(&str, &str); 4] = [
+const RESOURCES: [(&str, &str); 5] = [
     ("/api/v1/agent", "agent"),
     ("/api/v1/orchestrator/jobs", "job"),
+    ("/api/v1/orchestrator/explain", "job"),
     ("/api/v1/orchestrator/nodes", "node"),
     ("/api/v1/orchestrator/credentials", "node"),
 ];

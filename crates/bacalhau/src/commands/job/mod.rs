@@ -2,6 +2,7 @@
 
 mod describe;
 mod executions;
+pub(crate) mod explain;
 mod get;
 mod history;
 mod list;
@@ -22,6 +23,8 @@ pub(crate) enum Verb {
     Describe(describe::DescribeArgs),
     /// List the executions of a job
     Executions(executions::ExecutionsArgs),
+    /// Say for every node why the job runs there or not
+    Explain(explain::ExplainArgs),
     /// Download the results of a job
     Get(get::GetArgs),
     /// List what happened to a job
@@ -58,6 +61,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
     match verb {
         Verb::Describe(args) => describe::run(context, args).await,
         Verb::Executions(args) => executions::run(context, args).await,
+        Verb::Explain(args) => explain::run(context, args).await,
         Verb::Get(args) => get::run(context, args).await,
         Verb::History(args) => history::run(context, args).await,
         Verb::List(args) => list::run(context, args).await,

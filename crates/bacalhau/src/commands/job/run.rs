@@ -1,5 +1,6 @@
 //! `job run`.
 
+use super::explain;
 use crate::commands::submit::{print_dry_run, submit_and_follow};
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -55,11 +56,13 @@ pub(super) async fn run(context: &Context, args: JobRunArgs) -> Outcome {
         return match client.diff(&job).await {
             Ok(answer) => {
                 context.out.warnings(if args.hide_warnings { &[] } else { &answer.warnings });
-                show_diff(context, &answer.diff)
+                show_diff(context, &answer.diff)?;
+                explain::dry_run(context, &client, &job).await
             }
             Err(error) => {
                 offline(context, &error);
-                print_dry_run(&context.out, &job)
+                print_dry_run(&context.out, &job)?;
+                explain::dry_run(context, &client, &job).await
             }
         };
     }
