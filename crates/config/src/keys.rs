@@ -153,6 +153,7 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Cluster.Advertise", Kind::Text, "", "Address announced to other servers of the cluster."),
     secret("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
+    key("Orchestrator.NodeManager.ReconnectGrace", Kind::Duration, "0s", "How long the work of a node waits for it when its connection breaks; 0 for 1.5 s."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
     key("Orchestrator.Scheduler.QueueBackoff", Kind::Duration, "1m0s", "Kept for compatibility: waiting jobs are woken by what they wait for."),
@@ -257,7 +258,7 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 131, "Bacalhau 1.9 has 130, and Compute.Auth.Credentials is ours");
+        assert_eq!(KEYS.len(), 132, "Bacalhau 1.9 has 130; Compute.Auth.Credentials and ReconnectGrace are ours");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

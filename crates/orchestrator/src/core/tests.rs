@@ -1,5 +1,6 @@
 //! The core's behaviour, told as short stories.
 
+mod explain;
 mod lifecycles;
 mod nodes;
 mod rollouts;
@@ -446,7 +447,7 @@ fn a_lost_nodes_work_moves_and_a_short_cut_moves_nothing() {
     w.accept(&e);
     w.node("n2", 4.0);
     w.step(Input::ConnectionLost { node_id: "n1".into() });
-    w.pass(5);
+    w.pass(1);
     assert_eq!(w.executions().len(), 1);
     w.node("n1", 4.0);
     w.pass(30);
