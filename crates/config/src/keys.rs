@@ -258,7 +258,11 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 132, "Bacalhau 1.9 has 130; Compute.Auth.Credentials and ReconnectGrace are ours");
+        assert_eq!(
+            KEYS.len(),
+            132,
+            "Bacalhau 1.9 has 130; Compute.Auth.Credentials and ReconnectGrace are ours"
+        );
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

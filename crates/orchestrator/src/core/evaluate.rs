@@ -59,8 +59,9 @@ impl Core {
             return;
         }
         let late: Vec<(String, bool)> = entry
-            .all_live()
-            .filter(|live| live.deadline <= now)
+            .live
+            .overdue(now)
+            .chain(entry.old.overdue(now))
             .map(|live| {
                 let asked = live.execution.desired_state.state_type == DesiredState::Pending;
                 (live.execution.id.clone(), asked)
@@ -113,7 +114,7 @@ impl Core {
 
     /// One timer per job: the earliest of everything that can become due.
     fn set_timer(&mut self, entry: &JobEntry, now: i64) {
-        let executions = entry.all_live().map(|l| l.deadline).min().unwrap_or(i64::MAX);
+        let executions = entry.live.next_deadline().min(entry.old.next_deadline());
         let total = match (entry.total_timeout(), entry.job_type.is_long_running()) {
             (0, _) | (_, true) => i64::MAX,
             (limit, false) => entry.version_started.saturating_add(limit),

@@ -71,7 +71,7 @@ impl Core {
         (wanted, would_get): (usize, usize),
     ) -> NodeVerdict {
         let node_id = node.state.info.node_id.clone();
-        let live = entry.all_live().filter(|l| l.execution.node_id == node_id).count();
+        let live = entry.live_on(&node_id);
         let (verdict, reason) = if live > 0 {
             (Verdict::Running, format!("{live} live {}", executions(live)))
         } else if let Some(why) = unavailable(node) {

@@ -17,6 +17,7 @@ mod evaluate;
 mod everywhere;
 mod explain;
 mod io;
+mod live;
 mod nodes;
 mod partitioned;
 mod partitions;
@@ -156,8 +157,11 @@ impl Core {
         entry.queued_since = queued_since;
         entry.restore(found);
         entry.previous = stored.previous.map(Arc::new);
-        for live in entry.live.values_mut().chain(entry.old.values_mut()) {
-            live.deadline = evaluate::deadline(&self.settings, &live.execution, &job, now);
+        let settings = &self.settings;
+        for set in [&mut entry.live, &mut entry.old] {
+            set.set_deadlines(|live| evaluate::deadline(settings, &live.execution, &job, now));
+        }
+        for live in entry.all_live() {
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
             self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);

@@ -2,8 +2,9 @@
 
 use super::Core;
 use super::end::Cause;
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::io::Output;
+use super::live::{Live, LiveSet};
 use super::record::{self, job_event};
 use super::rollout;
 use bacalhau_model::event::detail;
@@ -11,7 +12,7 @@ use bacalhau_model::job::meta;
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, Job, JobState, diff};
 use bacalhau_store::orchestrator::Change;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Core {
@@ -30,7 +31,7 @@ impl Core {
         out.changes.push(Change::PutJob(Arc::clone(&job)));
         // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
         self.stop_all(&mut entry, Cause::JobUpdated, now, out);
-        self.replace(entry, job, event, (BTreeMap::new(), BTreeMap::new()), now, out);
+        self.replace(entry, job, event, (LiveSet::default(), LiveSet::default()), now, out);
         version
     }
 
@@ -99,8 +100,8 @@ impl Core {
             self.stop_execution(&mut entry, &id, Cause::JobUpdated, now, out);
         }
         let mut old = std::mem::take(&mut entry.live);
-        old.append(&mut entry.old);
-        self.replace(entry, job, event, (BTreeMap::new(), old), now, out);
+        old.append(std::mem::take(&mut entry.old));
+        self.replace(entry, job, event, (LiveSet::default(), old), now, out);
         if let Some(entry) = self.jobs.get_mut(id) {
             job_event(entry, rollout::started(previous.version, now), now, out);
             entry.previous = Some(previous);
@@ -129,7 +130,7 @@ impl Core {
             self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
         }
         let live = std::mem::take(&mut entry.old);
-        if let Some(fresh) = fresh(entry, job, event, (live, BTreeMap::new()), now, out) {
+        if let Some(fresh) = fresh(entry, job, event, (live, LiveSet::default()), now, out) {
             *entry = fresh;
         }
         if entry.all_live().next().is_some() {
@@ -142,7 +143,7 @@ impl Core {
         entry: JobEntry,
         job: Arc<Job>,
         event: Event,
-        executions: (BTreeMap<String, Live>, BTreeMap<String, Live>),
+        executions: (LiveSet, LiveSet),
         now: i64,
         out: &mut Output<T>,
     ) {
@@ -159,7 +160,7 @@ fn fresh<T>(
     entry: &JobEntry,
     job: Arc<Job>,
     event: Event,
-    (live, old): (BTreeMap<String, Live>, BTreeMap<String, Live>),
+    (live, old): (LiveSet, LiveSet),
     now: i64,
     out: &mut Output<T>,
 ) -> Option<JobEntry> {

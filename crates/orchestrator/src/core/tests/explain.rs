@@ -35,11 +35,7 @@ fn every_node_has_a_verdict_and_the_dry_run_is_what_happens() {
         verdicts(&dry),
         [
             ("n2", Verdict::Chosen, "gets 1 execution"),
-            (
-                "n1",
-                Verdict::Busy,
-                "node busy with available capacity {CPU: -1, Memory: 1.1 GB, Disk: 1.1 GB}"
-            ),
+            ("n1", Verdict::Busy, "node busy with available capacity {CPU: 0, Memory: 1.1 GB, Disk: 1.1 GB}"),
             ("n3", Verdict::Unavailable, "node is cordoned"),
             ("n4", Verdict::Unavailable, "node is not connected: connection lost"),
         ]
