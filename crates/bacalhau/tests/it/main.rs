@@ -18,5 +18,6 @@ mod devstack;
 mod encrypted;
 mod fake;
 mod heal;
+mod lifecycles;
 mod main_job;
 mod offline;
