@@ -21,6 +21,10 @@ impl Core {
                 entry.retries.recovered(&slot);
             }
         }
+        // A job that waits for nodes says so; that is what its operator has to know first.
+        if entry.job.state.state_type == JobState::Queued {
+            return;
+        }
         let is_known = entry.job.state.details.contains_key(detail::CRASH_LOOP);
         let Some(text) = entry.retries.crash_loop().map(|(slot, streak)| describe(slot, streak)) else {
             if is_known {

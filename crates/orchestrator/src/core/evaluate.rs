@@ -79,12 +79,14 @@ impl Core {
         limit > 0 && entry.queued_since.is_none_or(|since| now < since.saturating_add(limit))
     }
 
-    /// True when a node that could run the job is expected back soon.
+    /// True when a node that could run the job is expected back: its connection broke a moment ago, or an operator took it
+    /// out of service while the job was under way.
     pub(crate) fn node_may_return(&self, entry: &JobEntry) -> bool {
+        let started = !entry.used.is_empty();
         self.nodes.iter().any(|n| {
-            n.lose_work_at.is_some()
+            let comes_back = n.lose_work_at.is_some() && !n.state.cordoned;
+            (comes_back || (started && n.state.cordoned))
                 && n.state.membership == Membership::Approved
-                && !n.state.cordoned
                 && suitable::unsuitable(entry, n).is_none()
         })
     }

@@ -86,6 +86,7 @@ impl Core {
         let previous = entry.previous.clone().unwrap_or_else(|| Arc::clone(&entry.job));
         let mut job = (*next_version(&entry.job, spec, message, now)).clone();
         job.meta.insert(meta::ROLLS_FROM.to_owned(), previous.version.to_string());
+        job.state.state_type = JobState::Running;
         job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
         let job = Arc::new(job);
         out.changes.push(Change::PutJob(Arc::clone(&job)));

@@ -71,6 +71,25 @@ fn a_drain_moves_services_at_once_and_lets_batch_jobs_finish_until_the_deadline(
 }
 
 #[test]
+fn work_that_has_nowhere_to_go_waits_for_the_node() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("b", "batch", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    act(&mut w, "n1", NodeAction::Drain { deadline: 0 }).unwrap();
+    assert_eq!((on(&w, "n1"), w.job("b").state.state_type), (0, JobState::Running));
+    w.submit(job("new", "batch", 1)).unwrap();
+    assert_eq!(
+        w.job("new").state.state_type,
+        JobState::Failed,
+        "a job that never ran fails at once, as without the node"
+    );
+    act(&mut w, "n1", NodeAction::Uncordon).unwrap();
+    assert_eq!(on(&w, "n1"), 1);
+}
+
+#[test]
 fn a_daemon_follows_labels_and_approval() {
     let mut w = World::new();
     w.core.settings.manual_approval = true;
