@@ -52,7 +52,7 @@ fn node_of(execution: &Value) -> String {
 
 fn up(cluster: &Cluster, job: &str, count: usize) {
     eventually(&format!("{count} of {job} are up"), || {
-        let up = live(cluster, job).iter().filter(|e| {
+        let up = live(cluster, job).into_iter().filter(|e| {
             let id = e["ID"].as_str().unwrap_or_default();
             let output = cluster.cli(&["job", "logs", job, "--execution-id", id]);
             String::from_utf8_lossy(&output.stdout).contains("up")
