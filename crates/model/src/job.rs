@@ -24,6 +24,8 @@ pub mod meta {
     pub const CLIENT_INSTALLATION_ID: &str = "bacalhau.org/client.installation.id";
     /// ID of the scheduled job that made this one.
     pub const SCHEDULED_BY: &str = "bacalhau.org/scheduled-by";
+    /// IDs of the jobs that this one depends on, in the order of `DependsOn`, with blanks between them.
+    pub const DEPENDS_ON: &str = "bacalhau.org/depends-on";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
 }

@@ -24,7 +24,10 @@ impl Core {
     ) {
         let existing = self.job_named(&job.namespace, &job.name).map(str::to_owned);
         let existing = existing.or_else(|| stored.map(|s| self.adopt(now, s)));
+        let mut job = job;
+        let id = existing.clone().unwrap_or_else(|| job.id.clone());
         let result = match existing {
+            _ if let Err(error) = self.resolve_dependencies(&mut job, &id) => Err(error),
             Some(id) => self.update(now, &id, job, force, out),
             None if id_taken || self.jobs.contains_key(&job.id) => Err(taken(&job.id)),
             None => self.create(now, job, out),
@@ -47,7 +50,7 @@ impl Core {
         id
     }
 
-    fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
+    pub(crate) fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
         job.version = 1;
         job.revision = 1;
         job.state = State::new(JobState::Pending);
@@ -62,6 +65,7 @@ impl Core {
         let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
         job_event(&mut entry, event, now, out);
         self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
+        self.related.note(&job);
         self.jobs.insert(id.clone(), entry);
         self.dirty.insert(id.clone());
         Ok(id)
@@ -92,6 +96,10 @@ impl Core {
             .status(409)
             .hint("Use the --force flag to override this warning"));
         }
+        if old.schedule.is_some() {
+            // A run that was due before the update takes place as it was meant.
+            self.evaluate(now, id, out);
+        }
         let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
         self.new_version(now, id, &job, "Job update requested by user", event, out);
         Ok(id.to_owned())
@@ -117,11 +125,20 @@ impl Core {
                     .status(409)
                     .hint("try to use the job run command instead of the job rerun command"))
             }
+            // A schedule goes on; a run now is what the user wants.
+            Some(JobState::Running) if self.jobs.get(job_id).is_some_and(|e| e.job.schedule.is_some()) => {
+                self.run_now(now, job_id, spec, out).map(|run| Rerun {
+                    evaluation_id: self.new_id(""),
+                    job_version: 1,
+                    run: Some(run),
+                })
+            }
+            Some(_) if let Err(error) = self.check_cycle(spec, job_id) => Err(error),
             Some(_) => {
                 let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
                     .with(detail::REASON, "job rerun");
                 let job_version = self.new_version(now, job_id, spec, "job rerun", event, out);
-                Ok(Rerun { evaluation_id: self.new_id(""), job_version })
+                Ok(Rerun { evaluation_id: self.new_id(""), job_version, run: None })
             }
         };
         out.reply(token, Reply::Rerun(result));
@@ -139,6 +156,7 @@ impl Core {
     ) -> u64 {
         let Some(mut entry) = self.jobs.remove(id) else { return 0 };
         self.waiting.remove(id);
+        self.related.forget(&entry.job);
         let mut job = (*entry.job).clone();
         job.priority = spec.priority;
         job.count = spec.count;
@@ -146,12 +164,16 @@ impl Core {
         job.meta = spec.meta.clone();
         job.labels = spec.labels.clone();
         job.tasks = spec.tasks.clone();
+        job.schedule = spec.schedule.clone();
+        job.depends_on = spec.depends_on.clone();
         job.version += 1;
         job.revision += 1;
         job.modify_time = now;
         job.state = State::with_message(JobState::Pending, message);
         let job = Arc::new(job);
         let version = job.version;
+        self.related.note(&job);
+        self.wake_waiters(id);
         out.changes.push(Change::PutJob(Arc::clone(&job)));
         // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
         self.stop_all(&mut entry, Cause::JobUpdated, now, out);
@@ -197,7 +219,7 @@ impl Core {
         out.reply(token, Reply::Stopped(result));
     }
 
-    fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
+    pub(crate) fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
         record::set_state(&mut entry, State::with_message(JobState::Stopped, reason), now, out);
         let event = scheduling("Job requested to stop before completion", now).with(detail::REASON, reason);
