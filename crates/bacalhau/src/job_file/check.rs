@@ -1,8 +1,8 @@
 //! Checks of a job that need no server.
 
 use super::invalid;
-use bacalhau_orchestrator::Calendar;
 use bacalhau_model::{Error, Job, sanitize, validate};
+use bacalhau_orchestrator::Calendar;
 
 /// Checks a job as the server will, and gives the warnings it would send.
 pub(crate) fn check(mut job: Job) -> Result<Vec<String>, Error> {

@@ -34,9 +34,8 @@ pub(crate) fn graph(jobs: &[Job]) -> Result<Graph, Error> {
         needs.push(inside);
     }
     let mut left: BTreeSet<usize> = (0..jobs.len()).collect();
-    let free = |left: &BTreeSet<usize>, place: &usize| {
-        needs.get(*place).is_none_or(|needs| needs.is_disjoint(left))
-    };
+    let free =
+        |left: &BTreeSet<usize>, place: &usize| needs.get(*place).is_none_or(|needs| needs.is_disjoint(left));
     while !left.is_empty() {
         let Some(next) = left.iter().copied().find(|place| free(&left, place)) else {
             return Err(circle(jobs, &needs, &left));
@@ -83,7 +82,13 @@ mod tests {
 
     #[test]
     fn dependencies_come_first_and_the_order_of_the_file_counts() {
-        let jobs = [job("d", &["b", "c"]), job("b", &["a"]), job("", &["a", "old"]), job("c", &["a"]), job("a", &[])];
+        let jobs = [
+            job("d", &["b", "c"]),
+            job("b", &["a"]),
+            job("", &["a", "old"]),
+            job("c", &["a"]),
+            job("a", &[]),
+        ];
         let found = graph(&jobs).unwrap();
         assert_eq!(found.order, [4, 1, 2, 3, 0]);
         assert_eq!(found.outside, [(2, "old".to_owned())]);
@@ -95,7 +100,8 @@ mod tests {
         let other = Job { namespace: "team".into(), ..job("a", &[]) };
         let found = graph(&[other.clone(), job("a", &[]), job("b", &["a"])]).unwrap();
         assert!(found.outside.is_empty());
-        let error = graph(&[job("a", &[]), Job { namespace: "default".into(), ..job("a", &[]) }]).unwrap_err();
+        let error =
+            graph(&[job("a", &[]), Job { namespace: "default".into(), ..job("a", &[]) }]).unwrap_err();
         assert!(error.message.ends_with("two jobs in it are named a"), "{error:?}");
         assert_eq!(graph(&[other, job("b", &["a"])]).unwrap().outside, [(1, "a".to_owned())]);
     }

@@ -64,7 +64,10 @@ pub(crate) fn parse(
     match values.len() {
         0 => Err(invalid("no content provided").hint(HINT)),
         1 => values.into_iter().map(decode).collect(),
-        _ => (1..).zip(values).map(|(number, value)| decode(value).map_err(|e| in_document(number, e))).collect(),
+        _ => (1..)
+            .zip(values)
+            .map(|(number, value)| decode(value).map_err(|e| in_document(number, e)))
+            .collect(),
     }
 }
 

@@ -129,7 +129,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn calendar(cron: &str, zone: &str) -> Calendar {
-        Calendar::read(&Schedule { cron: cron.into(), time_zone: zone.into(), ..Schedule::default() }).unwrap()
+        Calendar::read(&Schedule { cron: cron.into(), time_zone: zone.into(), ..Schedule::default() })
+            .unwrap()
     }
 
     /// The first `count` due times after `from`, as UTC.

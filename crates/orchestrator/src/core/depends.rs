@@ -64,7 +64,8 @@ impl Core {
         out: &mut Output<T>,
     ) -> bool {
         let job = Arc::clone(&entry.job);
-        let before: BTreeSet<&str> = job.state.details.get(ENDED).map_or("", String::as_str).split(' ').collect();
+        let before: BTreeSet<&str> =
+            job.state.details.get(ENDED).map_or("", String::as_str).split(' ').collect();
         let (mut ended, mut unfinished) = (Vec::new(), Vec::new());
         let mut ids = ids(&job);
         for dependency in &job.depends_on {
@@ -189,7 +190,8 @@ impl Core {
     pub(crate) fn check_cycle(&self, job: &Job, id: &str) -> Result<(), Error> {
         // Each job that was reached, with the one that led there.
         let mut reached: BTreeMap<String, String> = BTreeMap::new();
-        let mut open: Vec<(String, String)> = ids(job).map(|first| (first.to_owned(), id.to_owned())).collect();
+        let mut open: Vec<(String, String)> =
+            ids(job).map(|first| (first.to_owned(), id.to_owned())).collect();
         while let Some((next, from)) = open.pop() {
             if next == id {
                 return Err(self.cycle(job, id, from, &reached));
@@ -200,7 +202,8 @@ impl Core {
             open.extend(self.depends_on(&next).into_iter().map(|id| (id, next.clone())));
             reached.insert(next, from);
             if reached.len() > MOST_JOBS {
-                let text = format!("job {} depends, directly or not, on more than {MOST_JOBS} jobs", job.name);
+                let text =
+                    format!("job {} depends, directly or not, on more than {MOST_JOBS} jobs", job.name);
                 return Err(Error::new(code::BAD_REQUEST, text).hint("Use fewer and larger jobs"));
             }
         }
@@ -219,7 +222,8 @@ impl Core {
         names.push(job.name.clone());
         names.reverse();
         let text = format!("the dependencies of job {} form a cycle: {}", job.name, names.join(" -> "));
-        Error::new(code::BAD_REQUEST, text).hint("Each job in it would wait for the next: take one of these dependencies away")
+        Error::new(code::BAD_REQUEST, text)
+            .hint("Each job in it would wait for the next: take one of these dependencies away")
     }
 
     fn name_of(&self, id: &str) -> String {

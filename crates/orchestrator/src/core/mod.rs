@@ -17,13 +17,13 @@ mod partitions;
 mod place;
 mod record;
 mod related;
+#[cfg(test)]
+mod related_tests;
 mod report;
 mod schedule;
 mod settings;
 mod submit;
 mod suitable;
-#[cfg(test)]
-mod related_tests;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -159,7 +159,8 @@ impl World {
     fn rerun(&mut self, id: &str) -> Result<Rerun, Error> {
         let spec = self.jobs[id].clone();
         self.look_up(|core| core.unknown_to_rerun(&spec));
-        let stored = (!self.core.holds_job(id)).then(|| StoredJob { job: spec.clone(), next_history_seq: 1000 });
+        let stored =
+            (!self.core.holds_job(id)).then(|| StoredJob { job: spec.clone(), next_history_seq: 1000 });
         self.step(Input::Rerun { job_id: id.into(), spec: Arc::new(spec), stored, token: () });
         match self.replies.pop() {
             Some(Reply::Rerun(result)) => result,
@@ -193,8 +194,11 @@ impl World {
     }
 
     fn runs_of(&self, id: &str) -> Vec<&Job> {
-        let mut runs: Vec<_> =
-            self.jobs.values().filter(|j| j.meta.get(meta::SCHEDULED_BY).is_some_and(|by| by == id)).collect();
+        let mut runs: Vec<_> = self
+            .jobs
+            .values()
+            .filter(|j| j.meta.get(meta::SCHEDULED_BY).is_some_and(|by| by == id))
+            .collect();
         runs.sort_by_key(|job| &job.name);
         runs
     }
@@ -296,7 +300,10 @@ fn a_missed_run_takes_place_once_and_not_long_after() {
     w.submit(scheduled("rare", "0 12 1 12 *", "allow")).unwrap();
     w.restart(3600 * SECOND);
     assert_eq!(w.names("tick"), ["tick-20261128T110000Z"], "the latest of six");
-    assert!(w.told("tick", "Runs due from 2026-11-28 10:10:00 UTC on were missed, the latest at 2026-11-28 11:00:00"));
+    assert!(w.told(
+        "tick",
+        "Runs due from 2026-11-28 10:10:00 UTC on were missed, the latest at 2026-11-28 11:00:00"
+    ));
     w.pass(600);
     assert_eq!(w.names("tick").len(), 2);
     // The same when the process was suspended.

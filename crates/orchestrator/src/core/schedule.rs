@@ -206,7 +206,8 @@ impl Core {
         out: &mut Output<T>,
     ) -> Result<String, Error> {
         let found = self.jobs.get(job_id).map(|entry| Arc::clone(&entry.job));
-        let Some((job, schedule)) = found.and_then(|job| job.schedule.clone().map(|schedule| (job, schedule)))
+        let Some((job, schedule)) =
+            found.and_then(|job| job.schedule.clone().map(|schedule| (job, schedule)))
         else {
             return Err(Error::plain(format!("job {job_id} has no schedule")).status(409));
         };
@@ -219,7 +220,8 @@ impl Core {
                 .hint("Stop that run first, or set Schedule.Overlap to allow or replace")
         })?;
         if let Some(mut entry) = self.jobs.remove(job_id) {
-            let event = scheduling(format!("Run {name} started at user request"), now).with(RUN_ID, id.clone());
+            let event =
+                scheduling(format!("Run {name} started at user request"), now).with(RUN_ID, id.clone());
             job_event(&mut entry, event, now, out);
             if let Some((at, calendar)) = next_run(&job).zip(Calendar::read(&schedule).ok()) {
                 self.set_next_run(&mut entry, (at, &calendar.show(at)), Some(id.clone()), now, out);

@@ -39,7 +39,8 @@ async fn stop(context: &Context, args: &StopArgs) -> Outcome {
     let job = steps.step("Verifying job state", verify(&client, &args.job)).await?;
     let id = job.id;
     let stopped = steps.step("Stopping job", client.stop(&id, &args.job.namespace, REASON)).await?;
-    steps.line(&format!("\nJob stop successfully submitted with evaluation ID: {}", stopped.evaluation_id))?;
+    steps
+        .line(&format!("\nJob stop successfully submitted with evaluation ID: {}", stopped.evaluation_id))?;
     match job.schedule {
         Some(_) => steps.line("The schedule makes no more runs. Runs that are under way go on."),
         None => Ok(()),

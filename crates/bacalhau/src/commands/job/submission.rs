@@ -43,19 +43,28 @@ pub(super) fn check_all(out: &Out, files: Vec<JobFile>, quiet: bool) -> Result<(
 pub(super) fn warn_of_outside(out: &Out, jobs: &[Job], graph: &Graph) {
     let texts = graph.outside.iter().filter_map(|(place, name)| {
         let job = label(jobs.get(*place)?, place + 1);
-        Some(format!("{job} depends on {name}, which is not in this file and has to exist when it is submitted"))
+        Some(format!(
+            "{job} depends on {name}, which is not in this file and has to exist when it is submitted"
+        ))
     });
     out.warnings(&texts.collect::<Vec<_>>());
 }
 
 /// Submits all jobs of a file and follows them.
-pub(super) async fn run(context: &Context, client: &Client, files: Vec<JobFile>, flags: Flags<'_>) -> Outcome {
+pub(super) async fn run(
+    context: &Context,
+    client: &Client,
+    files: Vec<JobFile>,
+    flags: Flags<'_>,
+) -> Outcome {
     let out = &context.out;
     let args = flags.run;
     if args.follow || args.node_details || args.group_events {
-        return Err(fail("--follow, --node-details and --group-events show one job, and the file has several")
-            .hint("leave them out, and use `bacalhau job logs --follow JOB` on one of the jobs")
-            .into());
+        return Err(fail(
+            "--follow, --node-details and --group-events show one job, and the file has several",
+        )
+        .hint("leave them out, and use `bacalhau job logs --follow JOB` on one of the jobs")
+        .into());
     }
     let (jobs, graph) = check_all(out, files, flags.hide_warnings || args.id_only)?;
     for (number, job) in (1..).zip(&jobs) {
@@ -81,7 +90,7 @@ async fn look_for(client: &Client, jobs: &[Job], graph: &Graph) -> Result<(), Er
             Err(error) => error.http_status() == 404,
         };
         if missing {
-            let text = format!("{} depends on {name}, and there is no such job", label(job, place + 1));
+            let text = format!("job {} depends on {name}, and there is no such job", label(job, place + 1));
             return Err(fail(text).hint("add that job to the file, or submit it first"));
         }
         found?;
