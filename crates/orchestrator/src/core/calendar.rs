@@ -157,6 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_guide_shows() {
+        for (cron, first) in [
+            ("0 9-17 * * MON-FRI", "2026-11-30T09:00:00Z"),
+            ("0 0 L * *", "2026-11-30T00:00:00Z"),
+            ("0 12 * * MON#1", "2026-12-07T12:00:00Z"),
+            ("0 8 15W * *", "2026-12-15T08:00:00Z"),
+            ("@monthly", "2026-12-01T00:00:00Z"),
+            ("@yearly", "2027-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(due(cron, "", "2026-11-28T10:28:00Z", 1), [first], "{cron}");
+        }
+    }
+
+    #[test]
     fn clock_changes() {
         // Berlin, 29 March 2026: 02:00 CET is followed by 03:00 CEST. 25 October 2026: 02:00-03:00 comes twice.
         let zone = "Europe/Berlin";

@@ -132,8 +132,7 @@ impl World {
     /// Time passes; the core is stepped whenever it asked for it.
     fn pass(&mut self, seconds: i64) {
         let until = self.now + seconds * SECOND;
-        loop {
-            let Some(at) = self.core.next_wakeup().filter(|at| *at <= until) else { break };
+        while let Some(at) = self.core.next_wakeup().filter(|at| *at <= until) {
             self.now = at.max(self.now);
             self.step(Input::Tick);
         }
