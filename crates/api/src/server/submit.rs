@@ -121,7 +121,7 @@ pub(super) async fn rerun(State(app): State<App>, Id(id): Id, input: Input) -> A
     let done = app.backend()?.rerun(&job.id, version).await?;
     Json::of(&Rerun {
         evaluation_id: done.evaluation_id,
-        job_id: job.id,
+        job_id: done.run.unwrap_or(job.id),
         job_version: done.job_version,
         warnings: None,
     })

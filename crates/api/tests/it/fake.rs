@@ -113,6 +113,7 @@ impl Backend for Fake {
         ready(self.call(format!("rerun {job_id} {version}"), |world| Rerun {
             evaluation_id: world.evaluation_id.clone(),
             job_version: world.job_version,
+            run: None,
         }))
     }
 

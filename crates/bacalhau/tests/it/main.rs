@@ -21,3 +21,4 @@ mod heal;
 mod lifecycles;
 mod main_job;
 mod offline;
+mod schedules;

@@ -153,6 +153,8 @@ impl Core {
 
     /// A job in a final state waits for nothing any more and leaves the memory once that is on disk.
     pub(crate) fn finish(&mut self, entry: &mut JobEntry) {
+        self.related.forget(&entry.job);
+        self.wake_waiters(&entry.job.id);
         entry.queued_since = None;
         self.waiting.remove(&entry.job.id);
         self.timers.set(Due::Job(entry.job.id.clone()), None);

@@ -1,6 +1,7 @@
 //! Looks at one job and does what is due: timeouts, then what its type asks for, then its timer.
 
 use super::Core;
+use super::depends;
 use super::end::{self, Cause};
 use super::entry::JobEntry;
 use super::io::Output;
@@ -32,6 +33,10 @@ impl Core {
     /// Does everything that is due for one job. Harmless when nothing is.
     pub(crate) fn evaluate<T>(&mut self, now: i64, job_id: &str, out: &mut Output<T>) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
+        if !entry.job.is_terminal() && self.is_held_back(&mut entry, now, out) {
+            self.jobs.insert(job_id.to_owned(), entry);
+            return;
+        }
         if !entry.job.is_terminal() {
             self.timeouts(&mut entry, now, out);
         }
@@ -48,6 +53,15 @@ impl Core {
             self.set_timer(&entry, now);
         }
         self.jobs.insert(job_id.to_owned(), entry);
+    }
+
+    /// Jobs with a schedule never run themselves, and others may have to wait for jobs they depend on.
+    fn is_held_back<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) -> bool {
+        if entry.job.schedule.is_some() {
+            self.keep_schedule(entry, now, out);
+            return true;
+        }
+        depends::waits(&entry.job) && self.waits_for_others(entry, now, out)
     }
 
     fn timeouts<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {

@@ -4,7 +4,7 @@ use super::Core;
 use super::entry::JobEntry;
 use super::everywhere::wants_execution;
 use super::nodes::NodeEntry;
-use super::{end, place, suitable};
+use super::{depends, end, place, suitable};
 use bacalhau_model::explain::{Explanation, NodeVerdict, Verdict};
 use bacalhau_model::{Connection, Job, Membership, NodeType};
 use std::collections::BTreeMap;
@@ -105,6 +105,9 @@ impl Core {
                 }
                 (wanted, _) => format!("All {wanted} executions would run now."),
             };
+        }
+        if entry.job.schedule.is_some() || depends::waits(&entry.job) {
+            return entry.job.state.message.clone();
         }
         let live = entry.all_live().count();
         let mut parts = vec![format!("{live} live, {} completed, {wanted} to be placed.", entry.completed)];

@@ -194,6 +194,8 @@ pub struct Rerun {
     pub evaluation_id: String,
     /// The new version.
     pub job_version: u64,
+    /// ID of the run that was made, when the job has a schedule: the job itself stays as it is.
+    pub run: Option<String>,
 }
 
 /// The answer to a node that introduced itself.

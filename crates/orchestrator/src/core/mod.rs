@@ -7,9 +7,11 @@
 mod absence;
 mod adopt;
 mod backoff;
+mod calendar;
 mod control;
 mod crash_loop;
 mod create;
+mod depends;
 mod drain;
 mod end;
 mod entry;
@@ -24,8 +26,12 @@ mod partitions;
 mod place;
 mod ranges;
 mod record;
+mod related;
+#[cfg(test)]
+mod related_tests;
 mod report;
 mod rollout;
+mod schedule;
 mod settings;
 mod submit;
 mod suitable;
@@ -35,15 +41,20 @@ mod timers;
 mod versions;
 mod waiting;
 
+pub use calendar::Calendar;
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
+pub use related::Reference;
 pub use settings::{SECOND, Settings};
 
+pub(crate) use schedule::largest_run;
+
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Connection, Event, NodeState};
+use bacalhau_model::{Connection, Event, Job, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
 use nodes::{NodeEntry, Nodes};
+use related::Related;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use timers::{Due, Timers};
@@ -72,6 +83,7 @@ pub struct Core {
     /// Nodes that are being drained and not empty yet.
     draining: BTreeSet<String>,
     waiting: Waiting,
+    related: Related,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
     lenient_until: i64,
@@ -98,6 +110,7 @@ impl Core {
             cancelled: BTreeMap::new(),
             draining: BTreeSet::new(),
             waiting: Waiting::default(),
+            related: Related::default(),
             timers: Timers::default(),
             lenient_until: 0,
             dirty: BTreeSet::new(),
@@ -148,7 +161,11 @@ impl Core {
         // The store keeps no time of submission per version. The first execution of the version is close to it.
         let first =
             found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
-        let started = if job.version == 1 { job.create_time } else { first.min().unwrap_or(job.modify_time) };
+        let started = match depends::released_at(&job) {
+            Some(at) => at,
+            None if job.version == 1 && job.depends_on.is_empty() => job.create_time,
+            None => first.min().unwrap_or(job.modify_time),
+        };
         let queued = job.state.state_type == bacalhau_model::JobState::Queued;
         let queued_since = queued.then_some(job.modify_time);
         let Some(mut entry) = JobEntry::new(Arc::clone(&job), stored.next_history_seq, started) else {
@@ -167,6 +184,7 @@ impl Core {
             self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
         }
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
+        self.related.note(&job);
         self.timers.set(Due::Job(job.id.clone()), Some(now));
         self.jobs.insert(job.id.clone(), entry);
     }
@@ -257,6 +275,7 @@ impl Core {
 
     /// Ends a batch: what was stepped since the last call is stored together. Gives the batch its number.
     pub fn seal(&mut self) -> u64 {
+        self.related.seal();
         self.batch += 1;
         self.batch - 1
     }
@@ -286,6 +305,28 @@ impl Core {
     /// True when the job is in memory.
     pub fn holds_job(&self, job_id: &str) -> bool {
         self.jobs.contains_key(job_id)
+    }
+
+    /// What has to be looked up in the store before the next step, because runs of schedules may be due in it. The
+    /// answers go to [`Core::learn`].
+    pub fn unknown_runs(&self, now: i64) -> Vec<Reference> {
+        self.names_of_due_runs(now)
+    }
+
+    /// What has to be looked up before this job is submitted, as for [`Core::unknown_runs`]. Answers may lead to more:
+    /// it is to be asked until nothing comes.
+    pub fn unknown_to_submit(&self, job: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(job, false)
+    }
+
+    /// The same before a version of a job is run again.
+    pub fn unknown_to_rerun(&self, spec: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(spec, true)
+    }
+
+    /// Takes the stored job that was looked up, or that there is none. It holds until the batch is sealed.
+    pub fn learn(&mut self, reference: Reference, found: Option<&Job>) {
+        self.related.learn(reference, found);
     }
 
     /// All nodes, by ID.

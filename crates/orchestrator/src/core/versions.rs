@@ -28,7 +28,7 @@ impl Core {
         let Some(mut entry) = self.jobs.remove(id) else { return 0 };
         let job = next_version(&entry.job, spec, message, now);
         let version = job.version;
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
         self.stop_all(&mut entry, Cause::JobUpdated, now, out);
         self.replace(entry, job, event, (LiveSet::default(), LiveSet::default()), now, out);
@@ -54,12 +54,11 @@ impl Core {
         if let Some(from) = rolls_from {
             job.meta.insert(meta::ROLLS_FROM.to_owned(), from.clone());
         }
-        if entry.all_live().next().is_some() {
-            job.state = state;
-        }
-        entry.job = Arc::new(job);
+        job.state = state;
+        let job = Arc::new(job);
+        self.put_version(&entry.job, &job, out);
+        entry.job = job;
         (entry.version_started, entry.queued_since) = (now, None);
-        out.changes.push(Change::PutJob(Arc::clone(&entry.job)));
         job_event(&mut entry, event, now, out);
         let surplus = |live: &&Live| live.execution.partition_index >= entry.job.count;
         let surplus: Vec<String> = entry.all_live().filter(surplus).map(|l| l.execution.id.clone()).collect();
@@ -89,7 +88,7 @@ impl Core {
         job.state.state_type = JobState::Running;
         job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
         let job = Arc::new(job);
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         let not_started: Vec<String> = entry
             .all_live()
             .filter(|live| {
@@ -123,7 +122,7 @@ impl Core {
         kept.insert(job.version);
         job.keep_versions(&kept);
         let job = Arc::new(job);
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         let is_kept = |live: &Live, kept: &BTreeSet<u64>| kept.contains(&live.execution.job_version);
         let failed: Vec<String> =
             entry.all_live().filter(|l| !is_kept(l, &kept)).map(|l| l.execution.id.clone()).collect();
@@ -137,6 +136,14 @@ impl Core {
         if entry.all_live().next().is_some() {
             record::set_state(entry, State::with_message(JobState::Running, message), now, out);
         }
+    }
+
+    /// Stores a new version and lets those who depend on the job know that it is not finished.
+    fn put_version<T>(&mut self, old: &Job, new: &Arc<Job>, out: &mut Output<T>) {
+        self.related.forget(old);
+        self.related.note(new);
+        self.wake_waiters(&new.id);
+        out.changes.push(Change::PutJob(Arc::clone(new)));
     }
 
     fn replace<T>(

@@ -4,6 +4,7 @@
 //! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
 
 use super::command::{Command, ControlKind, Token};
+use super::lookup;
 use super::post::Post;
 use crate::core::{Core, Effect, Input, Output, Reply};
 use bacalhau_model::Error;
@@ -122,6 +123,9 @@ impl Driver {
                     true => self.stored_unless_held(&job.id).map(|stored| stored.is_some()),
                     false => Ok(false),
                 };
+                if let Err(error) = lookup::for_submission(&mut self.core, &self.reader, &job) {
+                    return refuse(answer, read_failed(&error));
+                }
                 match (stored.map_err(|e| read_failed(&e)), id_taken) {
                     (Ok(stored), Ok(id_taken)) => {
                         Input::Submit { job, stored, id_taken, force, token: Token::Submit(answer) }
@@ -137,6 +141,9 @@ impl Driver {
                 let spec = self.reader.job(&job_id, version);
                 match (spec, self.stored_unless_held(&job_id)) {
                     (Ok(spec), Ok(stored)) => {
+                        if let Err(error) = lookup::for_rerun(&mut self.core, &self.reader, &spec) {
+                            return refuse(answer, read_failed(&error));
+                        }
                         let spec = Arc::new(spec);
                         Input::Rerun { job_id, spec, stored, token: Token::Rerun(answer) }
                     }
@@ -189,6 +196,10 @@ impl Driver {
     /// Steps inputs and hands what they changed to the store.
     fn step_batch(&mut self, inputs: impl Iterator<Item = Input<Token>>) {
         let now = self.now();
+        if let Err(error) = lookup::for_runs(&mut self.core, &self.reader, now) {
+            // Not knowing that a name is taken is no reason to leave runs out; the store refuses a name that is.
+            tracing::error!(%error, "looking up the names of runs that are due failed");
+        }
         let mut out = Output::default();
         inputs.for_each(|input| self.core.step(now, input, &mut out));
         let batch = self.core.seal();

@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 mod intake;
+mod lookup;
 mod post;
 mod prepare;
 

@@ -7,11 +7,15 @@ mod get;
 mod history;
 mod list;
 mod logs;
+mod related;
 mod rerun;
 mod run;
 mod stop;
+mod submission;
 mod validate;
 mod versions;
+
+pub(crate) use related::tell_schedule;
 
 use crate::context::Context;
 use crate::failure::Outcome;
