@@ -154,6 +154,7 @@ pub static KEYS: &[Key] = &[
     secret("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
+    key("Orchestrator.EventsKept", Kind::Uint, "", "Events of the stream that are kept; 0 is the default of 100000."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
     key("Orchestrator.Scheduler.QueueBackoff", Kind::Duration, "1m0s", "Kept for compatibility: waiting jobs are woken by what they wait for."),
     key("Orchestrator.Scheduler.HousekeepingInterval", Kind::Duration, "30s", "Kept for compatibility: timeouts are acted upon when they are due."),
@@ -257,7 +258,11 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 131, "Bacalhau 1.9 has 130, and Compute.Auth.Credentials is ours");
+        assert_eq!(
+            KEYS.len(),
+            132,
+            "Bacalhau 1.9 has 130; Compute.Auth.Credentials and Orchestrator.EventsKept are ours"
+        );
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"
