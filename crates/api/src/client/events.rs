@@ -115,7 +115,7 @@ impl Client {
 
 /// There is no such route: servers that do not know one say 404, and users with few rights may hear 403.
 fn is_unknown(status: u16, error: &Error) -> bool {
-    let is_job = error.message.contains("job") || error.component == "JobStore";
+    let is_job = error.component == "JobStore" || error.message.starts_with("job not found");
     match status {
         404 => !is_job,
         403 | 405 | 501 => true,
