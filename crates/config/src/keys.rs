@@ -155,6 +155,7 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
     key("Orchestrator.NodeManager.ReconnectGrace", Kind::Duration, "0s", "How long the work of a node waits for it when its connection breaks; 0 for 1.5 s."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
+    key("Orchestrator.EventsKept", Kind::Uint, "", "Events of the stream that are kept; 0 is the default of 100000."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
     key("Orchestrator.Scheduler.QueueBackoff", Kind::Duration, "1m0s", "Kept for compatibility: waiting jobs are woken by what they wait for."),
     key("Orchestrator.Scheduler.HousekeepingInterval", Kind::Duration, "30s", "Kept for compatibility: timeouts are acted upon when they are due."),
@@ -250,6 +251,10 @@ pub static KEYS: &[Key] = &[
 mod tests {
     use super::*;
 
+    /// Keys that Bacalhau 1.9 does not have.
+    const OURS: [&str; 3] =
+        ["Compute.Auth.Credentials", "Orchestrator.EventsKept", "Orchestrator.NodeManager.ReconnectGrace"];
+
     #[test]
     fn keys_are_unique_in_any_case_and_found() {
         let mut seen = std::collections::BTreeSet::new();
@@ -258,11 +263,8 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(
-            KEYS.len(),
-            132,
-            "Bacalhau 1.9 has 130; Compute.Auth.Credentials and ReconnectGrace are ours"
-        );
+        assert!(OURS.iter().all(|key| find(key).is_some()));
+        assert_eq!(KEYS.len(), 130 + OURS.len(), "Bacalhau 1.9 has 130");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

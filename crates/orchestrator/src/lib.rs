@@ -4,4 +4,5 @@ pub mod core;
 mod shell;
 
 pub use core::{Calendar, NodeAction, Rerun, Settings, Submitted};
+pub use shell::feed::{Cursor, EVENTS_KEPT, LiveEvents, Next};
 pub use shell::{Diff, Ended, Options, Orchestrator, SubmitOptions, start};

@@ -3,8 +3,8 @@
 //! Records are read synchronously, off the async threads (see [`super::App::read`]); everything else is a future.
 
 use bacalhau_model::explain::Explanation;
-use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
-use bacalhau_orchestrator::{Diff, NodeAction, Rerun, SubmitOptions, Submitted};
+use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
+use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Versions};
 use bacalhau_wire::logs::{LogLine, LogRequest};
 use futures_util::future::BoxFuture;
@@ -43,6 +43,8 @@ pub trait Backend: Send + Sync + 'static {
     fn update_node<'a>(&'a self, id: &'a str, action: NodeAction) -> Reply<'a, ()>;
     /// Opens the log of an execution on its node.
     fn logs<'a>(&'a self, node_id: &'a str, request: LogRequest) -> Reply<'a, Lines>;
+    /// Events of the stream from now on; they are among the records before they come here.
+    fn live_events(&self) -> Result<LiveEvents, Error>;
     /// Internals for people who look for trouble.
     fn debug(&self) -> Reply<'_, Map<String, Value>>;
 }
@@ -63,6 +65,10 @@ pub trait Records: Send + Sync {
     fn history(&self, query: &HistoryQuery<'_>) -> Result<Page<JobHistory>, Error>;
     /// What the completed executions of a job's latest version published.
     fn results(&self, job_id: &str) -> Result<Vec<SpecConfig>, Error>;
+    /// Events of the stream after number `after`, oldest first, at most `limit`.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, Error>;
+    /// Numbers of the oldest and the newest event that are kept.
+    fn event_bounds(&self) -> Result<Option<(u64, u64)>, Error>;
 }
 
 /// The compute node in the same process.

@@ -4,8 +4,8 @@ use super::backend::{Backend, Compute, Lines, Records, Reply};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::error::code;
 use bacalhau_model::explain::Explanation;
-use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
-use bacalhau_orchestrator::{Diff, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
+use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
+use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::StoreError;
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Reader, Versions};
 use bacalhau_wire::logs::LogRequest;
@@ -62,6 +62,10 @@ impl Backend for Orchestrator {
         Box::pin(Orchestrator::logs(self, node_id, request))
     }
 
+    fn live_events(&self) -> Result<LiveEvents, Error> {
+        Orchestrator::live_events(self)
+    }
+
     fn debug(&self) -> Reply<'_, Map<String, Value>> {
         Box::pin(async move {
             let census = self.census().await?;
@@ -107,6 +111,14 @@ impl Records for Reader {
 
     fn results(&self, job_id: &str) -> Result<Vec<SpecConfig>, Error> {
         Reader::results(self, job_id).map_err(to_user)
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, Error> {
+        Reader::events(self, after, limit).map_err(to_user)
+    }
+
+    fn event_bounds(&self) -> Result<Option<(u64, u64)>, Error> {
+        Reader::event_bounds(self).map_err(to_user)
     }
 }
 

@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod devstack;
 mod encrypted;
+mod events;
 mod fake;
 mod heal;
 mod lifecycles;

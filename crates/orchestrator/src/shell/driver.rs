@@ -4,6 +4,7 @@
 //! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
 
 use super::command::{Command, ControlKind, Token};
+use super::feed::Feed;
 use super::lookup;
 use super::post::Post;
 use crate::core::{Core, Effect, Input, Output, Reply};
@@ -29,6 +30,7 @@ pub(super) struct Driver {
     pipeline: Pipeline<Change, Effect<Token>>,
     reader: Reader,
     post: Post,
+    feed: Feed,
     last_now: i64,
     /// A subscription ended.
     deaf: bool,
@@ -40,9 +42,10 @@ impl Driver {
         writer: Writer<Change>,
         reader: Reader,
         post: Post,
+        feed: Feed,
     ) -> (Driver, mpsc::Receiver<Committed>) {
         let (pipeline, committed) = Pipeline::new(writer);
-        (Driver { core, pipeline, reader, post, last_now: 0, deaf: false }, committed)
+        (Driver { core, pipeline, reader, post, feed, last_now: 0, deaf: false }, committed)
     }
 
     /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
@@ -203,6 +206,7 @@ impl Driver {
         let mut out = Output::default();
         inputs.for_each(|input| self.core.step(now, input, &mut out));
         let batch = self.core.seal();
+        self.feed.append(now, batch, &mut out.changes);
         self.pipeline.hand_over(out.changes, out.effects, batch);
         self.release();
     }
@@ -218,6 +222,7 @@ impl Driver {
     fn release(&mut self) {
         while let Some((batch, effects)) = self.pipeline.release() {
             self.core.settled(batch);
+            self.feed.release(batch);
             let now = self.now();
             effects.into_iter().for_each(|effect| self.effect(now, effect));
         }

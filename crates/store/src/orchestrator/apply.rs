@@ -52,7 +52,7 @@ CREATE TABLE nodes (
 ) WITHOUT ROWID;
 ";
 
-pub(super) static SCHEMA: Schema<Change> = Schema { migrations: &[FIRST], apply };
+pub(super) static SCHEMA: Schema<Change> = Schema { migrations: &[FIRST, super::events::MIGRATION], apply };
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
     match change {
@@ -68,6 +68,9 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         }
         Change::DeleteNode(id) => {
             transaction.prepare_cached("DELETE FROM nodes WHERE id = ?1")?.execute([id]).map(drop)
+        }
+        Change::AppendEvents { events, forget_below } => {
+            super::events::append(transaction, events, *forget_below)
         }
         Change::DeleteJob(id) => {
             transaction.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([id]).map(drop)

@@ -1,6 +1,6 @@
 //! What the orchestrator's core wants stored, and what it gets back at the start.
 
-use bacalhau_model::{Execution, Job, JobHistory, NodeState};
+use bacalhau_model::{EncodedEvent, Execution, Job, JobHistory, NodeState};
 use std::sync::Arc;
 
 /// A message about an execution that its node has not acknowledged.
@@ -59,6 +59,13 @@ pub enum Change {
     DeleteNode(String),
     /// Deletes a job with all its versions, executions and history.
     DeleteJob(String),
+    /// Adds to the event stream. The shell makes these from the core's changes; see the orchestrator's feed.
+    AppendEvents {
+        /// In order, with numbers that were not given before.
+        events: Vec<Arc<EncodedEvent>>,
+        /// Older events are forgotten; 0 for none.
+        forget_below: u64,
+    },
 }
 
 /// A job with its place in the history.
