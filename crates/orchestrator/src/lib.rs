@@ -3,5 +3,5 @@
 pub mod core;
 mod shell;
 
-pub use core::{NodeAction, Rerun, Settings, Submitted};
+pub use core::{NodeAction, Rerun, Retention, Settings, Submitted};
 pub use shell::{Diff, Ended, Options, Orchestrator, SubmitOptions, start};

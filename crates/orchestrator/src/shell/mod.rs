@@ -2,6 +2,7 @@
 
 mod command;
 mod driver;
+mod housekeeping;
 mod intake;
 mod post;
 mod prepare;
@@ -75,7 +76,8 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     let (shutdown, stopping) = watch::channel(false);
     let life = bacalhau_wire::inbox::nuid();
     let post = Post::new(Postman::start(Arc::clone(&bus)), life.clone());
-    let (driver, committed) = Driver::new(core, writer, reader.clone(), post);
+    let bell = housekeeping::start(options.settings.retention, reader.clone(), &commands, stopping.clone());
+    let (driver, committed) = Driver::new(core, writer, reader.clone(), post, bell);
     let bus_error = |e: bacalhau_wire::bus::BusError| {
         Error::new(code::SERVICE_UNAVAILABLE, format!("the orchestrator cannot subscribe on NATS: {e}"))
     };
@@ -95,6 +97,13 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     Ok((Orchestrator { inner: Arc::new(inner) }, ended))
 }
 
+/// Completes when a stop is asked for, or nobody is left who could.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across other awaits, so it ends here.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Nanoseconds since 1970.
 fn clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -163,6 +172,12 @@ impl Orchestrator {
     pub async fn rerun(&self, job_id: &str, version: u64) -> Result<Rerun, Error> {
         let job_id = job_id.to_owned();
         self.ask(|answer| Command::Rerun { job_id, version, answer }).await
+    }
+
+    /// Deletes a finished job with everything that is known of it, by its full ID.
+    pub async fn delete(&self, job_id: &str) -> Result<(), Error> {
+        let job_id = job_id.to_owned();
+        self.ask(|answer| Command::Delete { job_id, answer }).await
     }
 
     /// All nodes, this one included, by ID.
