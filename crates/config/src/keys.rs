@@ -160,6 +160,10 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Scheduler.HousekeepingTimeout", Kind::Duration, "2m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.VisibilityTimeout", Kind::Duration, "1m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.MaxRetryCount", Kind::Int, "10", "Kept for compatibility."),
+    key("Orchestrator.Retention.MaxAge", Kind::Duration, "", "How long a finished job is kept after its end; 0 keeps it for ever."),
+    key("Orchestrator.Retention.MaxJobs", Kind::Uint, "0", "Finished jobs kept, those that ended last; 0 keeps all."),
+    key("Orchestrator.Retention.MaxExecutionsPerJob", Kind::Uint, "1000", "Ended executions kept of a job that is not finished, the newest; 0 keeps all."),
+    key("Orchestrator.Retention.MaxHistoryPerJob", Kind::Uint, "10000", "Lines of history kept of a job that is not finished, the newest; 0 keeps all."),
     key("Orchestrator.SupportReverseProxy", Kind::Bool, "false", "The NATS server stands behind a proxy that ends TLS."),
     key("Compute.Enabled", Kind::Bool, "false", "Run the compute role."),
     secret("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
@@ -257,7 +261,11 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 131, "Bacalhau 1.9 has 130, and Compute.Auth.Credentials is ours");
+        assert_eq!(
+            KEYS.len(),
+            135,
+            "Bacalhau 1.9 has 130; Compute.Auth.Credentials and Orchestrator.Retention are ours"
+        );
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

@@ -44,7 +44,7 @@ pub use options::{Limits, Rate, ServerOptions};
 use crate::credentials::CredentialBook;
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{any, get, put};
+use axum::routing::{any, delete, get, put};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::{BuildVersion, NodeInfo};
 use bacalhau_orchestrator::Orchestrator;
@@ -196,6 +196,7 @@ fn router(app: App) -> Router {
             )
             .route("/orchestrator/jobs/{id}", get(jobs::get).delete(submit::stop))
             .route("/orchestrator/jobs/{id}/rerun", put(submit::rerun))
+            .route("/orchestrator/jobs/{id}/record", delete(submit::delete))
             .route("/orchestrator/jobs/{id}/history", get(history::history))
             .route("/orchestrator/jobs/{id}/executions", get(jobs::executions))
             .route("/orchestrator/jobs/{id}/versions", get(jobs::versions))

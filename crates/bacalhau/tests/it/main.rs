@@ -20,3 +20,4 @@ mod fake;
 mod heal;
 mod main_job;
 mod offline;
+mod retention;

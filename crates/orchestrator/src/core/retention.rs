@@ -93,7 +93,7 @@ impl Core {
     /// Deletes old executions and lines of an unfinished job.
     fn trim<T>(&mut self, excess: Excess, out: &mut Output<T>) -> usize {
         let Excess { job_id, mut executions, history_before } = excess;
-        if !self.jobs.get(&job_id).is_some_and(|entry| !entry.job.is_terminal()) {
+        if self.jobs.get(&job_id).is_none_or(|entry| entry.job.is_terminal()) {
             return 0;
         }
         executions.retain(|id| !self.owner.contains_key(id) && !self.cancelled.contains_key(id));
