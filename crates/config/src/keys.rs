@@ -162,6 +162,10 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Scheduler.HousekeepingTimeout", Kind::Duration, "2m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.VisibilityTimeout", Kind::Duration, "1m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.MaxRetryCount", Kind::Int, "10", "Kept for compatibility."),
+    key("Orchestrator.Retention.MaxAge", Kind::Duration, "", "How long a finished job is kept after its end; 0 keeps it for ever."),
+    key("Orchestrator.Retention.MaxJobs", Kind::Uint, "0", "Finished jobs kept, those that ended last; 0 keeps all."),
+    key("Orchestrator.Retention.MaxExecutionsPerJob", Kind::Uint, "1000", "Ended executions kept of a job that is not finished, the newest; 0 keeps all."),
+    key("Orchestrator.Retention.MaxHistoryPerJob", Kind::Uint, "10000", "Lines of history kept of a job that is not finished, the newest; 0 keeps all."),
     key("Orchestrator.SupportReverseProxy", Kind::Bool, "false", "The NATS server stands behind a proxy that ends TLS."),
     key("Compute.Enabled", Kind::Bool, "false", "Run the compute role."),
     secret("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
@@ -252,8 +256,15 @@ mod tests {
     use super::*;
 
     /// Keys that Bacalhau 1.9 does not have.
-    const OURS: [&str; 3] =
-        ["Compute.Auth.Credentials", "Orchestrator.EventsKept", "Orchestrator.NodeManager.ReconnectGrace"];
+    const OURS: [&str; 7] = [
+        "Compute.Auth.Credentials",
+        "Orchestrator.EventsKept",
+        "Orchestrator.NodeManager.ReconnectGrace",
+        "Orchestrator.Retention.MaxAge",
+        "Orchestrator.Retention.MaxJobs",
+        "Orchestrator.Retention.MaxExecutionsPerJob",
+        "Orchestrator.Retention.MaxHistoryPerJob",
+    ];
 
     #[test]
     fn keys_are_unique_in_any_case_and_found() {

@@ -2,7 +2,8 @@
 
 use super::Client;
 use super::types::{
-    Diff, DiffBody, Explained, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody, Submitted,
+    Deleted, Diff, DiffBody, Explained, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody,
+    Submitted,
 };
 use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, SpecConfig};
@@ -204,6 +205,12 @@ impl Client {
         let pairs = Pairs::default().text("namespace", namespace);
         let body = StopBody { namespace, reason };
         self.call(Method::DELETE, &["orchestrator", "jobs", id], &pairs.0, Some(&body)).await
+    }
+
+    /// Deletes a finished job with all versions, executions and history.
+    pub async fn delete(&self, id: &str, namespace: &str) -> Result<Deleted, Error> {
+        let pairs = Pairs::default().text("namespace", namespace);
+        self.call(Method::DELETE, &["orchestrator", "jobs", id, "record"], &pairs.0, None::<&()>).await
     }
 
     /// Runs a version of a job again, as a new version; 0 for the latest.

@@ -78,6 +78,15 @@ pub struct Stopped {
     pub evaluation_id: String,
 }
 
+/// Answer to a request to delete a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Deleted {
+    /// Full ID of the job that is gone.
+    #[serde(rename = "JobID")]
+    pub job_id: String,
+}
+
 /// A job with the records that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

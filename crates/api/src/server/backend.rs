@@ -33,6 +33,8 @@ pub trait Backend: Send + Sync + 'static {
     fn explain_new(&self, job: Job) -> Reply<'_, Explanation>;
     /// Stops a job by its full ID. Gives the evaluation's ID, empty when the job was stopped already.
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String>;
+    /// Deletes a finished job by its full ID, with all versions, executions and history.
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()>;
     /// Runs a version of a job again, by its full ID; 0 is the latest version.
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun>;
     /// All nodes, by ID.

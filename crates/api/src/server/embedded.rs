@@ -42,6 +42,10 @@ impl Backend for Orchestrator {
         Box::pin(Orchestrator::stop(self, job_id, reason))
     }
 
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()> {
+        Box::pin(Orchestrator::delete(self, job_id))
+    }
+
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun> {
         Box::pin(Orchestrator::rerun(self, job_id, version))
     }

@@ -46,7 +46,7 @@ pub use options::{Limits, Rate, ServerOptions};
 use crate::credentials::CredentialBook;
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{any, get, put};
+use axum::routing::{any, delete, get, put};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::{BuildVersion, NodeInfo};
 use bacalhau_orchestrator::Orchestrator;
@@ -200,6 +200,7 @@ fn router(app: App) -> Router {
             .route("/orchestrator/explain", put(explain::new))
             .route("/orchestrator/jobs/{id}/explain", get(explain::stored))
             .route("/orchestrator/jobs/{id}/rerun", put(submit::rerun))
+            .route("/orchestrator/jobs/{id}/record", delete(submit::delete))
             .route("/orchestrator/jobs/{id}/history", get(history::history))
             .route("/orchestrator/jobs/{id}/executions", get(jobs::executions))
             .route("/orchestrator/jobs/{id}/versions", get(jobs::versions))

@@ -1,4 +1,4 @@
-//! What changes jobs: submit, diff, stop, rerun.
+//! What changes jobs: submit, diff, stop, delete, rerun.
 
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
@@ -92,6 +92,19 @@ pub(super) async fn stop(State(app): State<App>, Id(id): Id, input: Input) -> An
 /// A job called `diff` can be stopped too.
 pub(super) async fn stop_diff(state: State<App>, input: Input) -> Answer {
     stop(state, Id("diff".to_owned()), input).await
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    #[serde(rename = "JobID")]
+    job_id: String,
+}
+
+/// Deletes a finished job with everything that is known of it.
+pub(super) async fn delete(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let job = resolve(&app, id, &input).await?;
+    app.backend()?.delete(&job.id).await?;
+    Json::of(&Deleted { job_id: job.id })
 }
 
 async fn resolve(app: &App, id: String, input: &Input) -> Result<Job, Failure> {

@@ -133,6 +133,10 @@ impl Backend for Fake {
         ready(self.call(format!("stop {job_id} {reason}"), |world| world.evaluation_id.clone()))
     }
 
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()> {
+        ready(self.call(format!("delete {job_id}"), |_| ()))
+    }
+
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun> {
         ready(self.call(format!("rerun {job_id} {version}"), |world| Rerun {
             evaluation_id: world.evaluation_id.clone(),

@@ -22,4 +22,5 @@ mod heal;
 mod lifecycles;
 mod main_job;
 mod offline;
+mod retention;
 mod schedules;

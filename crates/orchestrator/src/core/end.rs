@@ -124,6 +124,7 @@ impl Core {
     pub(crate) fn forget_live(&mut self, entry: &mut JobEntry, execution_id: &str) {
         self.owner.remove(execution_id);
         if let Some(live) = entry.end(execution_id) {
+            self.ledger.ends += 1;
             self.nodes.release(&live.execution.node_id, &entry.job.id, execution_id, &live.reserved);
             self.wake = true;
         }

@@ -2,6 +2,7 @@
 //!
 //! `T` is a token of the shell's own (a reply channel, a message to acknowledge). The core hands it back unseen.
 
+use super::retention::Tidy;
 use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Job, NodeInfo, NodeState, Resources};
 use bacalhau_store::orchestrator::{Change, PendingMessage, StoredJob};
@@ -44,6 +45,22 @@ pub enum Input<T> {
         /// The stored job (latest version) when the core does not hold it in memory.
         stored: Option<StoredJob>,
         /// Answered with [`Reply::Rerun`].
+        token: T,
+    },
+    /// A user deletes a finished job.
+    Delete {
+        /// Full job ID.
+        job_id: String,
+        /// The stored job when the core does not hold it in memory.
+        stored: Option<StoredJob>,
+        /// Answered with [`Reply::Deleted`].
+        token: T,
+    },
+    /// Housekeeping found what is beyond the limits.
+    Tidy {
+        /// What it found.
+        found: Tidy,
+        /// Answered with [`Reply::Tidied`].
         token: T,
     },
     /// A compute node introduces itself.
@@ -164,6 +181,10 @@ pub enum Reply {
     Stopped(Result<String, Error>),
     /// To [`Input::Rerun`].
     Rerun(Result<Rerun, Error>),
+    /// To [`Input::Delete`].
+    Deleted(Result<(), Error>),
+    /// To [`Input::Tidy`]: how many jobs, executions and pieces of history are deleted.
+    Tidied(usize),
     /// To [`Input::Handshake`] and [`Input::UpdateNodeInfo`].
     Handshake(Handshake),
     /// To [`Input::Heartbeat`] and [`Input::ShutdownNotice`]: the last report of the node that was processed.

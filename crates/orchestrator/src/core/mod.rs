@@ -30,6 +30,7 @@ mod related;
 #[cfg(test)]
 mod related_tests;
 mod report;
+mod retention;
 mod rollout;
 mod schedule;
 mod settings;
@@ -44,6 +45,7 @@ mod waiting;
 pub use calendar::Calendar;
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
 pub use related::Reference;
+pub use retention::{Retention, Tidy};
 pub use settings::{SECOND, Settings};
 
 pub(crate) use schedule::largest_run;
@@ -95,6 +97,8 @@ pub struct Core {
     batch: u64,
     /// Jobs that finished, with the batch that stores it.
     finished: Vec<(u64, String)>,
+    /// What was deleted and what ended.
+    ledger: retention::Ledger,
 }
 
 impl Core {
@@ -117,6 +121,7 @@ impl Core {
             wake: false,
             batch: 0,
             finished: Vec::new(),
+            ledger: retention::Ledger::default(),
         }
     }
 
@@ -194,14 +199,20 @@ impl Core {
         self.notice_absence(now);
         match input {
             Input::Submit { job, stored, id_taken, force, token } => {
+                let stored = self.unless_deleted(stored);
+                let id_taken = id_taken && !self.is_deleted(&job.id);
                 self.submit(now, *job, (stored, id_taken), force, token, out);
             }
             Input::Stop { job_id, reason, stored, token } => {
+                let stored = self.unless_deleted(stored);
                 self.stop(now, &job_id, &reason, stored, token, out);
             }
             Input::Rerun { job_id, spec, stored, token } => {
+                let stored = self.unless_deleted(stored);
                 self.rerun(now, &job_id, &spec, stored, token, out)
             }
+            Input::Delete { job_id, stored, token } => self.delete(&job_id, stored, token, out),
+            Input::Tidy { found, token } => self.tidy(found, token, out),
             Input::Handshake { info, token } => self.handshake(now, *info, token, out),
             Input::Heartbeat { node_id, available, queued, last_orchestrator_seq, token } => {
                 self.heartbeat(now, &node_id, (available, queued), last_orchestrator_seq, token, out);
@@ -284,8 +295,10 @@ impl Core {
     pub fn settled(&mut self, batch: u64) {
         let (gone, kept) = std::mem::take(&mut self.finished).into_iter().partition(|(b, _)| *b <= batch);
         self.finished = kept;
+        self.ledger.settled(batch);
         let gone: Vec<(u64, String)> = gone;
         for (_, job_id) in gone {
+            self.ledger.ends += 1;
             // A job that was run again meanwhile is not finished any more, or finished again in a later batch.
             let again = self.finished.iter().any(|(_, id)| *id == job_id);
             if again || !self.jobs.get(&job_id).is_some_and(|entry| entry.job.is_terminal()) {

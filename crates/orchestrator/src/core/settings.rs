@@ -25,6 +25,8 @@ pub struct Settings {
     pub tries_per_node: u32,
     /// Executions created in one step; the rest follows in the next, so that no step takes long.
     pub placements_per_step: usize,
+    /// How long and how much is kept (`Orchestrator.Retention`).
+    pub retention: super::Retention,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             oversubscription: 1.5,
             tries_per_node: 2,
             placements_per_step: 256,
+            retention: super::Retention::default(),
         }
     }
 }

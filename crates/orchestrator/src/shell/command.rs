@@ -25,6 +25,15 @@ pub(super) enum Command {
         version: u64,
         answer: Answer<Rerun>,
     },
+    Delete {
+        job_id: String,
+        answer: Answer<()>,
+    },
+    Tidy {
+        found: super::housekeeping::Found,
+        /// With how much was deleted.
+        answer: Answer<usize>,
+    },
     UpdateNode {
         node_id: String,
         action: NodeAction,
@@ -80,6 +89,8 @@ pub(super) enum Token {
     Submit(Answer<Submitted>),
     Stop(Answer<String>),
     Rerun(Answer<Rerun>),
+    Delete(Answer<()>),
+    Tidy(Answer<usize>),
     UpdateNode(Answer<()>),
     ListNodes(oneshot::Sender<Vec<NodeState>>),
     Explain(oneshot::Sender<Option<Explanation>>),

@@ -5,6 +5,7 @@
 
 use super::command::{Command, ControlKind, Token};
 use super::feed::Feed;
+use super::housekeeping::Bell;
 use super::lookup;
 use super::post::Post;
 use crate::core::{Core, Effect, Input, Output, Reply};
@@ -31,6 +32,7 @@ pub(super) struct Driver {
     reader: Reader,
     post: Post,
     feed: Feed,
+    bell: Bell,
     last_now: i64,
     /// A subscription ended.
     deaf: bool,
@@ -43,9 +45,10 @@ impl Driver {
         reader: Reader,
         post: Post,
         feed: Feed,
+        bell: Bell,
     ) -> (Driver, mpsc::Receiver<Committed>) {
         let (pipeline, committed) = Pipeline::new(writer);
-        (Driver { core, pipeline, reader, post, feed, last_now: 0, deaf: false }, committed)
+        (Driver { core, pipeline, reader, post, feed, bell, last_now: 0, deaf: false }, committed)
     }
 
     /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
@@ -75,7 +78,7 @@ impl Driver {
                         self.step_batch(std::iter::once(Input::Tick));
                     }
                 }
-                () = asked_to_stop(&mut shutdown) => break,
+                () = super::asked_to_stop(&mut shutdown) => break,
             }
             if self.deaf {
                 return Err(deaf());
@@ -153,6 +156,14 @@ impl Driver {
                     (Err(error), _) | (_, Err(error)) => return refuse(answer, error),
                 }
             }
+            Command::Delete { job_id, answer } => match self.stored_unless_held(&job_id) {
+                Ok(stored) => Input::Delete { job_id, stored, token: Token::Delete(answer) },
+                Err(error) => return refuse(answer, error),
+            },
+            Command::Tidy { found, answer } => match found.check(&self.reader) {
+                Ok(found) => Input::Tidy { found, token: Token::Tidy(answer) },
+                Err(error) => return refuse(answer, read_failed(&error)),
+            },
             Command::UpdateNode { node_id, action, answer } => {
                 Input::UpdateNode { node_id, action, token: Token::UpdateNode(answer) }
             }
@@ -223,6 +234,7 @@ impl Driver {
         while let Some((batch, effects)) = self.pipeline.release() {
             self.core.settled(batch);
             self.feed.release(batch);
+            self.bell.ends(self.core.ends());
             let now = self.now();
             effects.into_iter().for_each(|effect| self.effect(now, effect));
         }
@@ -247,6 +259,8 @@ impl Driver {
             (Token::Submit(answer), Reply::Submitted(result)) => drop(answer.send(result)),
             (Token::Stop(answer), Reply::Stopped(result)) => drop(answer.send(result)),
             (Token::Rerun(answer), Reply::Rerun(result)) => drop(answer.send(result)),
+            (Token::Delete(answer), Reply::Deleted(result)) => drop(answer.send(result)),
+            (Token::Tidy(answer), Reply::Tidied(count)) => drop(answer.send(Ok(count))),
             (Token::UpdateNode(answer), Reply::NodeUpdated(result)) => drop(answer.send(result)),
             (Token::ListNodes(answer), Reply::Nodes(nodes)) => drop(answer.send(nodes)),
             (Token::Explain(answer), Reply::Explained(found)) => drop(answer.send(found)),
@@ -332,10 +346,4 @@ fn deaf() -> Error {
 fn store_failed(error: &StoreError) -> Error {
     Error::new(code::INTERNAL_ERROR, format!("the job store cannot be written, stopping: {error}"))
         .hint("Free space or repair the disk, then start the orchestrator again; everything acknowledged is on disk")
-}
-
-/// Completes when a stop is asked for, or nobody is left who could.
-async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    // The guard inside the result must not live across other awaits, so it ends here.
-    let _ = shutdown.wait_for(|stop| *stop).await;
 }

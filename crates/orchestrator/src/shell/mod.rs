@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 pub(crate) mod feed;
+mod housekeeping;
 mod intake;
 mod lookup;
 mod post;
@@ -90,7 +91,8 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     let life = bacalhau_wire::inbox::nuid();
     let post = Post::new(Postman::start(Arc::clone(&bus)), life.clone());
     let published = events.upgrade().map(|live| Cursor::new(live.subscribe(), last_event));
-    let (driver, committed) = Driver::new(core, writer, reader.clone(), post, feed);
+    let bell = housekeeping::start(options.settings.retention, reader.clone(), &commands, stopping.clone());
+    let (driver, committed) = Driver::new(core, writer, reader.clone(), post, feed, bell);
     let bus_error = |e: bacalhau_wire::bus::BusError| {
         Error::new(code::SERVICE_UNAVAILABLE, format!("the orchestrator cannot subscribe on NATS: {e}"))
     };
@@ -114,6 +116,13 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     Ok((Orchestrator { inner: Arc::new(inner) }, ended))
 }
 
+/// Completes when a stop is asked for, or nobody is left who could.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across other awaits, so it ends here.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Nanoseconds since 1970.
 fn clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -198,6 +207,12 @@ impl Orchestrator {
     pub async fn rerun(&self, job_id: &str, version: u64) -> Result<Rerun, Error> {
         let job_id = job_id.to_owned();
         self.ask(|answer| Command::Rerun { job_id, version, answer }).await
+    }
+
+    /// Deletes a finished job with everything that is known of it, by its full ID.
+    pub async fn delete(&self, job_id: &str) -> Result<(), Error> {
+        let job_id = job_id.to_owned();
+        self.ask(|answer| Command::Delete { job_id, answer }).await
     }
 
     /// All nodes, this one included, by ID.

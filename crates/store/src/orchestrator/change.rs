@@ -57,7 +57,8 @@ pub enum Change {
     PutNode(NodeState),
     /// Forgets a node.
     DeleteNode(String),
-    /// Deletes a job with all its versions, executions and history.
+    /// Deletes a job with all its versions, executions and history. It is gone at once; the room comes free in
+    /// slices. Executions with a message that is not acknowledged are kept, without their job, until it is.
     DeleteJob(String),
     /// Adds to the event stream. The shell makes these from the core's changes; see the orchestrator's feed.
     AppendEvents {
@@ -65,6 +66,15 @@ pub enum Change {
         events: Vec<Arc<EncodedEvent>>,
         /// Older events are forgotten; 0 for none.
         forget_below: u64,
+    },
+    /// Deletes executions that are over, by their IDs.
+    DeleteExecutions(Vec<String>),
+    /// Deletes the beginning of a job's history.
+    DeleteHistory {
+        /// The job.
+        job_id: String,
+        /// Number of the first line that stays.
+        before: u64,
     },
 }
 
@@ -84,7 +94,8 @@ pub struct StoredJob {
 pub struct Snapshot {
     /// Jobs that are not final.
     pub jobs: Vec<StoredJob>,
-    /// All executions of these jobs, and others whose node has not acknowledged a message.
+    /// All executions of these jobs, and others whose node has not acknowledged a message. Those of deleted jobs
+    /// name no job.
     pub executions: Vec<(Execution, Option<PendingMessage>)>,
     /// All nodes.
     pub nodes: Vec<NodeState>,

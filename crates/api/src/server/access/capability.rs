@@ -75,6 +75,7 @@ mod tests {
             (Method::GET, "/api/v1/orchestrator/jobs", Some("read:job")),
             (Method::GET, "/api/v1/orchestrator/events", Some("read:job")),
             (Method::HEAD, "/api/v1/orchestrator/jobs/x", Some("write:job")),
+            (Method::DELETE, "/api/v1/orchestrator/jobs/x/record", Some("write:job")),
             (Method::PUT, "/api/v1/orchestrator/nodes/n", Some("write:node")),
             (Method::GET, "/api/v1/orchestrator/credentials", Some("read:node")),
             (Method::PUT, "/api/v1/orchestrator/credentials/n", Some("write:node")),

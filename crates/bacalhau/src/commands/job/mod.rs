@@ -1,5 +1,6 @@
 //! `job`: submit, watch and manage jobs.
 
+mod delete;
 mod describe;
 mod executions;
 pub(crate) mod explain;
@@ -23,6 +24,8 @@ use crate::failure::Outcome;
 /// Commands of `job`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
+    /// Delete the record of finished jobs
+    Delete(delete::DeleteArgs),
     /// Show everything about a job
     Describe(describe::DescribeArgs),
     /// List the executions of a job
@@ -63,6 +66,7 @@ pub(crate) struct JobArg {
 /// Runs a command.
 pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
     match verb {
+        Verb::Delete(args) => delete::run(context, args).await,
         Verb::Describe(args) => describe::run(context, args).await,
         Verb::Executions(args) => executions::run(context, args).await,
         Verb::Explain(args) => explain::run(context, args).await,

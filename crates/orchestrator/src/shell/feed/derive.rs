@@ -2,7 +2,7 @@
 //!
 //! A job's final event comes after everything else of its batch, so whoever reads up to it has read how it came to it.
 
-use bacalhau_model::{ClusterEvent, Connection, Membership, NodeInfo, NodeState, Time};
+use bacalhau_model::{ClusterEvent, Connection, Drain, Membership, NodeInfo, NodeState, Time};
 use bacalhau_store::orchestrator::{Change, Snapshot};
 use std::collections::{HashMap, HashSet};
 
@@ -23,8 +23,7 @@ struct Seen {
     since: Time,
     last_error: String,
     cordoned: bool,
-    /// Start, deadline, end.
-    drain: Option<(Time, Time, Option<Time>)>,
+    drain: Option<Drain>,
 }
 
 impl Seen {
@@ -37,7 +36,7 @@ impl Seen {
             since: link.connected_since,
             last_error: link.last_error.clone(),
             cordoned: node.cordoned,
-            drain: drain(node),
+            drain: node.drain.clone(),
         }
     }
 
@@ -49,7 +48,7 @@ impl Seen {
             && self.since == link.connected_since
             && self.last_error == link.last_error
             && self.cordoned == node.cordoned
-            && self.drain == drain(node)
+            && self.drain == node.drain
     }
 
     /// What it offers is as it was.
@@ -65,10 +64,6 @@ impl Seen {
             && was.max_job_requirements == is.max_job_requirements
             && was.address == is.address
     }
-}
-
-fn drain(node: &NodeState) -> Option<(Time, Time, Option<Time>)> {
-    node.drain.as_ref().map(|drain| (drain.started, drain.deadline, drain.finished))
 }
 
 /// The message of a node whose labels, capacity or the like changed.
@@ -111,7 +106,8 @@ impl Teller {
                     self.nodes.remove(id);
                     events.push(ClusterEvent::node_deleted(id));
                 }
-                Change::AppendEvents { .. } => {}
+                // What is tidied away was told when it happened.
+                Change::AppendEvents { .. } | Change::DeleteExecutions(_) | Change::DeleteHistory { .. } => {}
             }
         }
         events.append(&mut ends);
