@@ -38,6 +38,8 @@ pub struct JobEntry {
     pub next_history_seq: u64,
     /// Executions that may still change, by ID.
     pub live: BTreeMap<String, Live>,
+    /// No deadline of a live execution is earlier. Whoever sets one says so with [`JobEntry::note_deadline`].
+    pub next_deadline: i64,
     /// Partitions without a live or completed execution. Empty for ops and daemon jobs.
     pub unplaced: Unplaced,
     /// Executions of this version that completed.
@@ -66,6 +68,7 @@ impl JobEntry {
             queued_since: None,
             next_history_seq,
             live: BTreeMap::new(),
+            next_deadline: i64::MAX,
             unplaced,
             completed: 0,
             failures: BTreeMap::new(),
@@ -101,8 +104,19 @@ impl JobEntry {
         }
     }
 
+    /// A live execution has this deadline. Removing or postponing one need not be said: looking too early is harmless.
+    pub fn note_deadline(&mut self, deadline: i64) {
+        self.next_deadline = self.next_deadline.min(deadline);
+    }
+
+    /// Looks at every live execution for the earliest deadline.
+    pub fn find_deadline(&mut self) {
+        self.next_deadline = self.live.values().map(|live| live.deadline).min().unwrap_or(i64::MAX);
+    }
+
     /// Remembers a new execution.
     pub fn add(&mut self, live: Live) {
+        self.note_deadline(live.deadline);
         self.unplaced.take(live.execution.partition_index);
         self.used.insert(live.execution.node_id.clone());
         self.live.insert(live.execution.id.clone(), live);

@@ -56,6 +56,9 @@ impl Core {
             self.fail_job(entry, end::timeout(topic::JOB_TIMEOUT, text, now), now, out);
             return;
         }
+        if now < entry.next_deadline {
+            return;
+        }
         let late: Vec<(String, bool)> = entry
             .live
             .iter()
@@ -66,6 +69,7 @@ impl Core {
             let limit = Cause::ExecutionTimeout(entry.execution_timeout());
             self.stop_execution(entry, &id, if asked { Cause::BidTimeout } else { limit }, now, out);
         }
+        entry.find_deadline();
     }
 
     /// Batch and service jobs: one live execution per partition.
@@ -78,7 +82,7 @@ impl Core {
             self.stop_waiting(entry);
             return;
         }
-        let placement = place::place(entry, &self.nodes, &self.settings, &mut self.random);
+        let placement = place::place(entry, &mut self.nodes, &self.settings, &mut self.random);
         for (partition, node_id) in &placement.chosen {
             self.create_execution(entry, *partition, node_id, DesiredState::Pending, now, out);
         }
@@ -111,11 +115,10 @@ impl Core {
     /// Ops and daemon jobs: one execution on every matching node.
     fn evaluate_all_nodes<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
         let daemon = entry.job_type.is_long_running();
-        let targets: Vec<String> = self
-            .nodes
-            .schedulable()
-            .filter(|n| suitable::unsuitable(entry, n).is_none())
-            .map(|n| n.state.info.node_id.clone())
+        let matching = self.nodes.matching(entry).into_iter();
+        let matching: Vec<String> = matching.map(|n| n.state.info.node_id.clone()).collect();
+        let targets: Vec<String> = matching
+            .into_iter()
             .filter(|id| if daemon { self.daemon_needs(entry, id) } else { !entry.used.contains(id) })
             .collect();
         let (with_room, without_room): (Vec<_>, Vec<_>) = targets.into_iter().partition(|id| {
@@ -247,7 +250,7 @@ impl Core {
 
     /// One timer per job: the earliest of everything that can become due.
     fn set_timer(&mut self, entry: &JobEntry, now: i64) {
-        let executions = entry.live.values().map(|l| l.deadline).min().unwrap_or(i64::MAX);
+        let executions = entry.next_deadline;
         let total = match (entry.total_timeout(), entry.job_type.is_long_running()) {
             (0, _) | (_, true) => i64::MAX,
             (limit, false) => entry.version_started.saturating_add(limit),

@@ -5,10 +5,12 @@
 //! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
 
 mod absence;
+mod bits;
 mod control;
 mod end;
 mod entry;
 mod evaluate;
+mod fleet;
 mod io;
 mod nodes;
 mod partitions;
@@ -143,6 +145,7 @@ impl Core {
             self.owner.insert(execution.id.clone(), job.id.clone());
             self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
         }
+        entry.find_deadline();
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
         self.timers.set(Due::Job(job.id.clone()), Some(now));
         self.jobs.insert(job.id.clone(), entry);

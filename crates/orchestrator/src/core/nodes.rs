@@ -1,5 +1,7 @@
 //! The nodes and what the core has set aside on each.
 
+use super::entry::JobEntry;
+use super::fleet::{Candidates, Fleet};
 use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,64 +47,186 @@ impl NodeEntry {
     }
 }
 
-/// All nodes, in a fixed order so that equal inputs give equal plans.
+/// All nodes, in a fixed order so that equal inputs give equal plans, and their index for placing.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
-    nodes: BTreeMap<String, NodeEntry>,
+    slots: Vec<Option<NodeEntry>>,
+    vacant: Vec<usize>,
+    by_id: BTreeMap<String, usize>,
+    fleet: Fleet,
+    /// Slots that may have changed since the index was brought up to date.
+    touched: BTreeSet<usize>,
+    /// Slots that may take more, or other, jobs than when they were last asked for.
+    gained: BTreeSet<usize>,
+    /// A node that takes nothing but the named job.
+    held: Option<(usize, String)>,
+    /// Counts everything that may change an explanation.
+    epoch: u64,
 }
 
 impl Nodes {
     /// One node.
     pub fn get(&self, id: &str) -> Option<&NodeEntry> {
-        self.nodes.get(id)
+        self.at(*self.by_id.get(id)?)
     }
 
     /// One node, to change.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut NodeEntry> {
-        self.nodes.get_mut(id)
+        let slot = *self.by_id.get(id)?;
+        self.touched.insert(slot);
+        self.epoch += 1;
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// The node of a slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<&NodeEntry> {
+        self.slots.get(slot)?.as_ref()
     }
 
     /// Adds or replaces a node.
     pub fn insert(&mut self, entry: NodeEntry) {
-        self.nodes.insert(entry.state.info.node_id.clone(), entry);
+        let id = entry.state.info.node_id.clone();
+        let slot = match self.by_id.get(&id) {
+            Some(slot) => *slot,
+            None => self.vacant.pop().unwrap_or(self.slots.len()),
+        };
+        self.by_id.insert(id, slot);
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(entry);
+        }
+        self.touched.insert(slot);
+        self.epoch += 1;
     }
 
     /// Forgets a node.
     pub fn remove(&mut self, id: &str) -> Option<NodeEntry> {
-        self.nodes.remove(id)
+        let slot = self.by_id.remove(id)?;
+        self.touched.remove(&slot);
+        self.gained.remove(&slot);
+        if self.held.as_ref().is_some_and(|(held, _)| *held == slot) {
+            self.held = None;
+        }
+        self.fleet.clear(slot);
+        self.vacant.push(slot);
+        self.epoch += 1;
+        self.slots.get_mut(slot)?.take()
     }
 
     /// All nodes by ID.
     pub fn iter(&self) -> impl Iterator<Item = &NodeEntry> {
-        self.nodes.values()
+        self.by_id.values().filter_map(|slot| self.at(*slot))
     }
 
-    /// All nodes by ID, to change.
+    /// All nodes, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut NodeEntry> {
-        self.nodes.values_mut()
+        self.touched.extend(self.by_id.values());
+        self.epoch += 1;
+        self.slots.iter_mut().flatten()
     }
 
-    /// Nodes that may get work now.
+    /// Nodes that may get work now, by ID.
     pub fn schedulable(&self) -> impl Iterator<Item = &NodeEntry> {
-        self.nodes.values().filter(|n| n.state.is_schedulable())
+        self.iter().filter(|n| n.state.is_schedulable())
     }
 
     /// Sets resources aside.
     pub fn reserve(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
-        if let Some(node) = self.nodes.get_mut(node_id)
+        let Some(&slot) = self.by_id.get(node_id) else { return };
+        if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.insert((job_id.to_owned(), execution_id.to_owned()))
         {
             node.reserved = node.reserved.plus(amount);
+            self.fleet.set_used(slot, &node.reserved);
+            self.epoch += 1;
         }
     }
 
     /// Gives resources back.
     pub fn release(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
-        if let Some(node) = self.nodes.get_mut(node_id)
+        let Some(&slot) = self.by_id.get(node_id) else { return };
+        if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.remove(&(job_id.to_owned(), execution_id.to_owned()))
         {
             node.reserved = node.reserved.minus(amount);
+            self.fleet.set_used(slot, &node.reserved);
+            self.gained.insert(slot);
+            self.epoch += 1;
         }
+    }
+
+    /// Brings the index up to date.
+    fn refresh(&mut self) {
+        while let Some(slot) = self.touched.pop_first() {
+            if let Some(node) = self.slots.get(slot).and_then(Option::as_ref)
+                && self.fleet.update(slot, node)
+            {
+                self.gained.insert(slot);
+            }
+        }
+    }
+
+    /// Slots of the nodes that may get work of this job now, room aside.
+    pub(crate) fn candidates(&mut self, entry: &JobEntry) -> Candidates {
+        self.refresh();
+        let slots = &self.slots;
+        let node = |slot: usize| slots.get(slot).and_then(Option::as_ref);
+        let mut found = self.fleet.candidates(&entry.job, &entry.request, node);
+        for id in &entry.refused {
+            if let Some(slot) = self.by_id.get(id) {
+                found.exclude(*slot);
+            }
+        }
+        if let Some((slot, job_id)) = &self.held
+            && *job_id != entry.job.id
+        {
+            found.exclude(*slot);
+        }
+        found
+    }
+
+    /// The same nodes themselves, by ID.
+    pub(crate) fn matching(&mut self, entry: &JobEntry) -> Vec<&NodeEntry> {
+        let candidates = self.candidates(entry);
+        let mut nodes: Vec<&NodeEntry> = candidates.all.iter().filter_map(|slot| self.at(slot)).collect();
+        nodes.sort_unstable_by(|a, b| a.state.info.node_id.cmp(&b.state.info.node_id));
+        nodes
+    }
+
+    /// How full each slot would be with `request` on top, see [`Fleet::loads`].
+    pub(crate) fn loads(&self, request: &Resources, loads: &mut Vec<u32>) {
+        self.fleet.loads(request, loads);
+    }
+
+    /// The slot of a node.
+    pub(crate) fn slot(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Takes the slots that may take more, or other, jobs than when this was last called.
+    pub(crate) fn take_gained(&mut self) -> BTreeSet<usize> {
+        self.refresh();
+        std::mem::take(&mut self.gained)
+    }
+
+    /// Keeps a node free for one job; `None` lets it go, and jobs that wait may profit.
+    pub(crate) fn hold(&mut self, held: Option<(usize, String)>) {
+        if let Some((slot, _)) = std::mem::replace(&mut self.held, held) {
+            self.gained.insert(slot);
+        }
+        self.epoch += 1;
+    }
+
+    /// The node that is kept free, and for which job.
+    pub(crate) fn held(&self) -> Option<&(usize, String)> {
+        self.held.as_ref()
+    }
+
+    /// A number that is another one after every change.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 }
 

@@ -4,12 +4,18 @@
 //! can run the job the best is the one that meets its preferences, then the one on which no attempt of the job
 //! failed, then the one with the smallest load; equal ones are spread at random.
 
+use super::bits::Bits;
 use super::entry::JobEntry;
+use super::fleet::steps;
 use super::nodes::{NodeEntry, Nodes};
 use super::settings::Settings;
 use super::suitable;
 use bacalhau_model::Resources;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
+
+/// Lines of reasons in a text at most; the rest is counted.
+const MOST_REASONS: usize = 10;
 
 /// What could be placed.
 #[derive(Debug, Default)]
@@ -35,97 +41,163 @@ pub struct Shortage {
     pub room_would_help: bool,
 }
 
-/// A candidate in the heap: best first.
-struct Candidate<'a> {
-    favoured: bool,
-    untried: bool,
-    load: f64,
-    tie: u32,
-    node: &'a NodeEntry,
-    taken: Resources,
-}
-
-impl Candidate<'_> {
-    fn key(&self) -> (bool, bool, i64, u32) {
-        // Load as an integer of millionths: a total order without the oddities of floats.
-        #[allow(clippy::cast_possible_truncation)]
-        let load = -(self.load * 1e6) as i64;
-        (self.favoured, self.untried, load, self.tie)
-    }
-}
-
-impl PartialEq for Candidate<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl Eq for Candidate<'_> {}
-impl PartialOrd for Candidate<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Candidate<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 /// Places up to `settings.placements_per_step` of the job's unplaced partitions.
-pub fn place(entry: &JobEntry, nodes: &Nodes, settings: &Settings, random: &mut fastrand::Rng) -> Placement {
+pub fn place(
+    entry: &JobEntry,
+    nodes: &mut Nodes,
+    settings: &Settings,
+    random: &mut fastrand::Rng,
+) -> Placement {
     let wanted = entry.unplaced.first(settings.placements_per_step);
-    let mut heap = BinaryHeap::new();
-    for node in nodes.schedulable().filter(|n| suitable::unsuitable(entry, n).is_none()) {
-        let id = &node.state.info.node_id;
-        heap.push(Candidate {
-            favoured: suitable::is_favoured(entry, &node.state.info),
-            untried: !entry.failures.keys().any(|(failed, _)| failed == id),
-            load: node.load_with(&entry.request),
-            tie: random.u32(..),
-            node,
-            taken: Resources::default(),
-        });
+    if wanted.is_empty() {
+        return Placement::default();
     }
-    let mut placement = Placement::default();
-    for partition in wanted {
-        match pick(entry, partition, &mut heap, settings) {
-            Some(node_id) => placement.chosen.push((partition, node_id)),
-            None => placement.left_over.push(partition),
-        }
+    let tiers = tiers(entry, nodes);
+    let mut loads = Vec::new();
+    if !tiers.is_empty() {
+        nodes.loads(&entry.request, &mut loads);
     }
-    placement
+    let choice = Choice { entry, nodes, settings, tiers, loads };
+    match wanted.as_slice() {
+        [partition] => choice.one(*partition, random),
+        _ => choice.many(&wanted, random),
+    }
 }
 
-/// Takes the best candidate with room that may still try this partition, and puts it back with its new load.
-fn pick(
-    entry: &JobEntry,
-    partition: i64,
-    heap: &mut BinaryHeap<Candidate<'_>>,
-    settings: &Settings,
-) -> Option<String> {
-    let mut set_aside = Vec::new();
-    let mut chosen = None;
-    while let Some(mut candidate) = heap.pop() {
-        let with_this = candidate.taken.plus(&entry.request);
-        if !candidate.node.has_room(&with_this, settings.oversubscription) {
-            continue; // Full for this job: no later partition will fit either.
-        }
-        if exhausted(entry, candidate.node, partition, settings) {
-            set_aside.push(candidate);
-            continue;
-        }
-        chosen = Some(candidate.node.state.info.node_id.clone());
-        candidate.load = candidate.node.load_with(&with_this.plus(&entry.request));
-        candidate.taken = with_this;
-        heap.push(candidate);
-        break;
+/// The nodes that may get work of the job, best first: those that meet its preferences and on which none of its
+/// attempts failed; the rest of those that meet them; then the same two of the others.
+fn tiers(entry: &JobEntry, nodes: &mut Nodes) -> Vec<Bits> {
+    let candidates = nodes.candidates(entry);
+    let mut tried = Bits::default();
+    for (node_id, _) in entry.failures.keys() {
+        nodes.slot(node_id).into_iter().for_each(|slot| tried.set(slot, true));
     }
-    heap.extend(set_aside);
-    chosen
+    let others = candidates.all.without(&candidates.favoured);
+    let by_preference = [candidates.favoured, others];
+    let tiers = by_preference.into_iter().flat_map(|tier| [tier.without(&tried), tier.and(&tried)]);
+    tiers.filter(|tier| !tier.is_empty()).collect()
+}
+
+/// All that a choice looks at.
+struct Choice<'a> {
+    entry: &'a JobEntry,
+    nodes: &'a Nodes,
+    settings: &'a Settings,
+    /// Slots, best tier first.
+    tiers: Vec<Bits>,
+    /// By slot: how full it would be with one execution more.
+    loads: Vec<u32>,
+}
+
+/// A candidate in the heap: best first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// (tier, load, chance, slot), lowest first.
+    key: Reverse<(usize, u32, u32, usize)>,
+    /// Executions planned for it.
+    planned: u32,
+}
+
+impl Choice<'_> {
+    /// Chooses for one partition, without building a heap.
+    fn one(mut self, partition: i64, random: &mut fastrand::Rng) -> Placement {
+        for mut tier in std::mem::take(&mut self.tiers) {
+            while let Some(slot) = self.least_loaded(&tier, random) {
+                if let Some(node) = self.nodes.at(slot)
+                    && self.has_room(node, 1)
+                    && !exhausted(self.entry, node, partition, self.settings)
+                {
+                    let chosen = vec![(partition, node.state.info.node_id.clone())];
+                    return Placement { chosen, left_over: Vec::new() };
+                }
+                tier.set(slot, false);
+            }
+        }
+        Placement { chosen: Vec::new(), left_over: vec![partition] }
+    }
+
+    /// One of the slots with the smallest load, each with the same chance. `None` when all are full.
+    fn least_loaded(&self, tier: &Bits, random: &mut fastrand::Rng) -> Option<usize> {
+        let load = |slot: usize| self.loads.get(slot).copied().unwrap_or(u32::MAX);
+        let (mut least, mut equals) = (self.fullest(), 0_usize);
+        for slot in tier.iter() {
+            match load(slot).cmp(&least) {
+                Ordering::Less => (least, equals) = (load(slot), 1),
+                Ordering::Equal => equals += 1,
+                Ordering::Greater => {}
+            }
+        }
+        let lucky = if equals > 1 { random.usize(..equals) } else { 0 };
+        tier.iter().filter(|slot| load(*slot) == least).nth(lucky)
+    }
+
+    /// The load above which there is no room, with a little more for the estimate's error.
+    #[allow(clippy::cast_possible_truncation)]
+    fn fullest(&self) -> u32 {
+        steps(self.settings.oversubscription as f32).saturating_add(16)
+    }
+
+    /// Chooses for several partitions.
+    fn many(self, wanted: &[i64], random: &mut fastrand::Rng) -> Placement {
+        let fullest = self.fullest();
+        let mut candidates = Vec::new();
+        for (number, tier) in self.tiers.iter().enumerate() {
+            for slot in tier.iter() {
+                let load = self.loads.get(slot).copied().unwrap_or(u32::MAX);
+                if load <= fullest {
+                    let key = Reverse((number, load, random.u32(..), slot));
+                    candidates.push(Candidate { key, planned: 0 });
+                }
+            }
+        }
+        let mut heap = BinaryHeap::from(candidates);
+        let mut placement = Placement::default();
+        for partition in wanted {
+            match self.pick(*partition, &mut heap) {
+                Some(node_id) => placement.chosen.push((*partition, node_id)),
+                None => placement.left_over.push(*partition),
+            }
+        }
+        placement
+    }
+
+    /// Takes the best candidate with room that may still try this partition, and puts it back with its new load.
+    fn pick(&self, partition: i64, heap: &mut BinaryHeap<Candidate>) -> Option<String> {
+        let mut set_aside = Vec::new();
+        let mut chosen = None;
+        while let Some(candidate) = heap.pop() {
+            let Reverse((tier, _, chance, slot)) = candidate.key;
+            let planned = candidate.planned + 1;
+            let Some(node) = self.nodes.at(slot).filter(|node| self.has_room(node, planned)) else {
+                continue; // Full for this job: no later partition will fit either.
+            };
+            if exhausted(self.entry, node, partition, self.settings) {
+                set_aside.push(candidate);
+                continue;
+            }
+            chosen = Some(node.state.info.node_id.clone());
+            let load = node.load_with(&self.entry.request.scaled(f64::from(planned + 1)));
+            #[allow(clippy::cast_possible_truncation)]
+            let load = steps(load as f32);
+            heap.push(Candidate { key: Reverse((tier, load, chance, slot)), planned });
+            break;
+        }
+        heap.extend(set_aside);
+        chosen
+    }
+
+    /// True when `executions` of the job fit onto the node on top of what it has. Exact.
+    fn has_room(&self, node: &NodeEntry, executions: u32) -> bool {
+        let more = self.entry.request.scaled(f64::from(executions));
+        node.has_room(&more, self.settings.oversubscription)
+    }
 }
 
 /// True when this partition had all its tries on the node.
 fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Settings) -> bool {
+    if entry.failures.is_empty() {
+        return false;
+    }
     let key = (node.state.info.node_id.clone(), partition);
     entry.failures.get(&key).is_some_and(|tries| *tries >= settings.tries_per_node)
 }
@@ -186,12 +258,22 @@ impl Shortage {
             )
         };
         let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(reason, nodes)| (std::cmp::Reverse(nodes.len()), (*reason).clone()));
+        // Stable, so those with equally many nodes stay in the order of their words.
+        reasons.sort_by_key(|(_, nodes)| Reverse(nodes.len()));
+        let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
         for (reason, nodes) in reasons {
             text.push_str(&match nodes.as_slice() {
                 [node] => format!("\n• Node {}: {reason}", bacalhau_model::ids::short(node)),
                 many => format!("\n• {} of {} nodes: {reason}", many.len(), self.available),
             });
+        }
+        if !rest.is_empty() {
+            let nodes: usize = rest.iter().map(|(_, nodes)| nodes.len()).sum();
+            text.push_str(&format!(
+                "\n• {nodes} of {} nodes: {} other reasons; `bacalhau job explain` lists them",
+                self.available,
+                rest.len()
+            ));
         }
         text
     }

@@ -106,7 +106,8 @@ impl Core {
         live.deadline = deadline(&self.settings, execution, &entry.job, now);
         live.pending = Some(PendingMessage::BidAccepted);
         put_execution(live, now, out);
-        let node_id = live.execution.node_id.clone();
+        let (node_id, deadline) = (live.execution.node_id.clone(), live.deadline);
+        entry.note_deadline(deadline);
         record::running(entry, now, out);
         let event = Event::new(topic::EXECUTION, "Running", Time::from_unix_nanos(now));
         execution_event(entry, execution_id, event, now, out);
