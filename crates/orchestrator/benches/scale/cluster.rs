@@ -49,7 +49,8 @@ impl Cluster {
             max_payload,
             seed: 1,
         };
-        let (orchestrator, ended) = bacalhau_orchestrator::start(options, bus).await.expect("an orchestrator");
+        let (orchestrator, ended) =
+            bacalhau_orchestrator::start(options, bus).await.expect("an orchestrator");
         let _ = watch.0.set(orchestrator.clone());
         Cluster { server, orchestrator, ended }
     }

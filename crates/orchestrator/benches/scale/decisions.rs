@@ -56,7 +56,8 @@ fn time(seed: u64, jobs: Vec<Job>) -> f64 {
         let started = Instant::now();
         batch.into_iter().for_each(|input| core.step(now, input, &mut out));
         spent += started.elapsed();
-        let asks = out.effects.iter().filter(|e| matches!(e, Effect::Send { kind: PendingMessage::AskForBid, .. }));
+        let asks =
+            out.effects.iter().filter(|e| matches!(e, Effect::Send { kind: PendingMessage::AskForBid, .. }));
         placed += asks.count();
     }
     assert_eq!(placed, 100_000, "everything fits");

@@ -32,7 +32,11 @@ pub fn run() {
         tokio::time::sleep(WINDOW).await;
         let used = processor_time(server.child.id()) - before;
         let share = used.as_secs_f64() / since.elapsed().as_secs_f64() * 100.0;
-        line("heartbeats, 5,000 nodes every 15 s: processor time", &format!("{share:.1} % of a core"), "<= 25 %");
+        line(
+            "heartbeats, 5,000 nodes every 15 s: processor time",
+            &format!("{share:.1} % of a core"),
+            "<= 25 %",
+        );
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("/proc");
         let resident = status.lines().find(|l| l.starts_with("VmRSS")).unwrap_or_default().to_owned();
         println!("    joined within {join:.1?}; server {resident}; this process {:.0} MB", resident_mb());

@@ -24,7 +24,12 @@ pub fn node(n: usize) -> NodeInfo {
         compute_node_info: ComputeNodeInfo {
             execution_engines: vec!["docker".into(), "wasm".into()],
             publishers: vec!["local".into(), "s3".into()],
-            storage_sources: vec!["inline".into(), "localdirectory".into(), "s3".into(), "urldownload".into()],
+            storage_sources: vec![
+                "inline".into(),
+                "localdirectory".into(),
+                "s3".into(),
+                "urldownload".into(),
+            ],
             max_capacity: capacity.clone(),
             available_capacity: capacity.clone(),
             max_job_requirements: capacity,

@@ -5,9 +5,9 @@ use crate::jobs;
 use crate::measure::{line, median};
 use crate::socket::Node;
 use bacalhau_orchestrator::SubmitOptions;
+use bacalhau_wire::data;
 use bacalhau_wire::headers::Headers;
 use bacalhau_wire::messages::{OrchestratorMessage, bid_result};
-use bacalhau_wire::data;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 3;

@@ -84,11 +84,7 @@ fn jobs_of_one() {
         core.step(now, Input::Tick, &mut out);
     }
     let (took, placed) = (started.elapsed(), core.census().live_executions + 1 - live);
-    line(
-        &format!("queued, room for {placed} of 100,000: the longest step"),
-        &micros(first),
-        "milliseconds",
-    );
+    line(&format!("queued, room for {placed} of 100,000: the longest step"), &micros(first), "milliseconds");
     line(&format!("queued, room for {placed} of 100,000: all placed"), &micros(took), "milliseconds");
 }
 

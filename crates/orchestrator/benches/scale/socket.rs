@@ -91,8 +91,13 @@ impl Node {
             _ => panic!("never sent here"),
         };
         let reply = format!("_INBOX.{}.1", self.id);
-        self.publish(&subjects::control(&self.id), Some(&reply), &metadata.to_headers(), &payload.expect("bytes"))
-            .await;
+        self.publish(
+            &subjects::control(&self.id),
+            Some(&reply),
+            &metadata.to_headers(),
+            &payload.expect("bytes"),
+        )
+        .await;
     }
 
     pub async fn publish(&mut self, subject: &str, reply: Option<&str>, headers: &Headers, payload: &[u8]) {

@@ -161,6 +161,7 @@ impl Core {
             }
         }
         // Jobs that waited for this node to come back look elsewhere or fail now.
+        self.dirty.extend(self.waiting.impatient());
         self.wake_for_nodes();
     }
 

@@ -121,10 +121,9 @@ impl Core {
             .into_iter()
             .filter(|id| if daemon { self.daemon_needs(entry, id) } else { !entry.used.contains(id) })
             .collect();
-        let (with_room, without_room): (Vec<_>, Vec<_>) = targets.into_iter().partition(|id| {
-            let node = self.nodes.get(id);
-            node.is_some_and(|n| n.has_room(&entry.request, self.settings.oversubscription))
-        });
+        let (with_room, without_room): (Vec<_>, Vec<_>) = targets
+            .into_iter()
+            .partition(|id| self.nodes.has_room_for(entry, id, self.settings.oversubscription));
         if !with_room.is_empty() {
             record::running(entry, now, out);
         }
@@ -217,7 +216,7 @@ impl Core {
     }
 
     /// True while the job's queue timeout lets it wait. It counts from the moment the job had to wait.
-    fn may_wait(&self, entry: &JobEntry, now: i64) -> bool {
+    pub(crate) fn may_wait(&self, entry: &JobEntry, now: i64) -> bool {
         let limit = entry.queue_timeout();
         limit > 0 && entry.queued_since.is_none_or(|since| now < since.saturating_add(limit))
     }
@@ -233,7 +232,7 @@ impl Core {
 
     fn wait(&mut self, entry: &mut JobEntry, now: i64) {
         entry.queued_since.get_or_insert(now);
-        self.waiting.insert(entry);
+        self.waiting.insert(entry, self.may_wait(entry, now), &self.settings);
     }
 
     fn stop_waiting(&mut self, entry: &mut JobEntry) {

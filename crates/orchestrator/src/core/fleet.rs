@@ -214,7 +214,8 @@ impl Fleet {
             let kind = Kind { needs, suits: Bits::default(), favours: Bits::default(), seen: 0 };
             self.kinds.entry(hash).or_default().push(kind);
         }
-        let found = self.kinds.get_mut(&hash).and_then(|kinds| kinds.iter_mut().find(|k| k.needs.are_of(job)));
+        let found =
+            self.kinds.get_mut(&hash).and_then(|kinds| kinds.iter_mut().find(|k| k.needs.are_of(job)));
         let Some(kind) = found else { return Candidates::default() };
         let missed = usize::try_from(self.change_count - kind.seen).unwrap_or(usize::MAX);
         if missed > self.changes.len() {

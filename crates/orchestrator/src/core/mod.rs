@@ -11,6 +11,7 @@ mod end;
 mod entry;
 mod evaluate;
 mod fleet;
+mod hold;
 mod io;
 mod nodes;
 mod partitions;
@@ -24,6 +25,7 @@ mod suitable;
 mod tests;
 mod timers;
 mod waiting;
+mod wake;
 
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
 pub use settings::{SECOND, Settings};
@@ -33,6 +35,7 @@ use bacalhau_model::{Connection, Event, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
+use hold::Hold;
 use nodes::{NodeEntry, Nodes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -60,6 +63,7 @@ pub struct Core {
     nodes: Nodes,
     cancelled: BTreeMap<String, Cancelled>,
     waiting: Waiting,
+    hold: Hold,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
     lenient_until: i64,
@@ -85,6 +89,7 @@ impl Core {
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
             waiting: Waiting::default(),
+            hold: Hold::default(),
             timers: Timers::default(),
             lenient_until: 0,
             dirty: BTreeSet::new(),
@@ -117,6 +122,19 @@ impl Core {
         }
         for stored in snapshot.jobs {
             self.restore_job(now, stored, &mut executions);
+        }
+        self.restore_queue(now);
+    }
+
+    /// Jobs that waited get their turns again, the oldest first.
+    fn restore_queue(&mut self, now: i64) {
+        let waiting = self.jobs.values().filter_map(|e| Some((e.queued_since?, e.job.id.clone())));
+        let mut waiting: Vec<(i64, String)> = waiting.collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
+            if let Some(entry) = self.jobs.get(&id) {
+                self.waiting.insert(entry, self.may_wait(entry, now), &self.settings);
+            }
         }
     }
 
@@ -202,6 +220,8 @@ impl Core {
                     self.dirty.insert(id);
                 }
                 Due::Node(id) => self.node_due(now, &id, out),
+                // What waits is looked at in every step.
+                Due::Waiting => {}
             }
         }
     }
@@ -212,20 +232,16 @@ impl Core {
             while let Some(job_id) = self.dirty.pop_first() {
                 self.evaluate(now, &job_id, out);
             }
-            if !std::mem::take(&mut self.wake) {
+            if std::mem::take(&mut self.wake) || self.waiting.is_passing() {
+                self.wake_waiting(now, out);
+                let paused = self.waiting.is_passing();
+                if paused && self.dirty.is_empty() {
+                    return;
+                }
+            } else if self.see_to_hold(now) {
+                self.wake = true;
+            } else {
                 return;
-            }
-            self.wake_waiting(now, out);
-        }
-    }
-
-    /// Places waiting jobs, best first, until none of any class fits.
-    fn wake_waiting<T>(&mut self, now: i64, out: &mut Output<T>) {
-        let mut heads = self.waiting.heads();
-        while let Some(((_, _, job_id), class)) = heads.pop_first() {
-            self.evaluate(now, &job_id, out);
-            if !self.waiting.contains(&job_id) {
-                heads.extend(self.waiting.head_of(&class).map(|place| (place, class)));
             }
         }
     }

@@ -34,6 +34,12 @@ impl NodeEntry {
         self.reserved.plus(request).fits_in(&self.limit(oversubscription))
     }
 
+    /// How many executions of a job it has.
+    pub(crate) fn count_of(&self, job_id: &str) -> usize {
+        let from = (job_id.to_owned(), String::new());
+        self.executions.range(from..).take_while(|(of, _)| of == job_id).count()
+    }
+
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.
     #[allow(clippy::cast_precision_loss)]
     pub fn load_with(&self, request: &Resources) -> f64 {
@@ -168,7 +174,8 @@ impl Nodes {
         }
     }
 
-    /// Slots of the nodes that may get work of this job now, room aside.
+    /// Slots of the nodes that may get work of this job now, room aside. For a job that runs on all nodes a node that is
+    /// kept free for another job is among them, full.
     pub(crate) fn candidates(&mut self, entry: &JobEntry) -> Candidates {
         self.refresh();
         let slots = &self.slots;
@@ -179,10 +186,10 @@ impl Nodes {
                 found.exclude(*slot);
             }
         }
-        if let Some((slot, job_id)) = &self.held
-            && *job_id != entry.job.id
+        if let Some(slot) = self.held_from(&entry.job.id)
+            && !entry.job_type.is_on_all_nodes()
         {
-            found.exclude(*slot);
+            found.exclude(slot);
         }
         found
     }
@@ -193,6 +200,18 @@ impl Nodes {
         let mut nodes: Vec<&NodeEntry> = candidates.all.iter().filter_map(|slot| self.at(slot)).collect();
         nodes.sort_unstable_by(|a, b| a.state.info.node_id.cmp(&b.state.info.node_id));
         nodes
+    }
+
+    /// The slot that this job must leave alone because it is kept free for another.
+    fn held_from(&self, job_id: &str) -> Option<usize> {
+        self.held.as_ref().filter(|(_, of)| of != job_id).map(|(slot, _)| *slot)
+    }
+
+    /// True when one more execution of a job that runs on all nodes may go to this one.
+    pub(crate) fn has_room_for(&self, entry: &JobEntry, node_id: &str, oversubscription: f64) -> bool {
+        let slot = self.slot(node_id).filter(|slot| self.held_from(&entry.job.id) != Some(*slot));
+        slot.and_then(|slot| self.at(slot))
+            .is_some_and(|node| node.has_room(&entry.request, oversubscription))
     }
 
     /// How full each slot would be with `request` on top, see [`Fleet::loads`].

@@ -9,6 +9,8 @@ pub(crate) enum Due {
     Job(String),
     /// Look at the node's connection.
     Node(String),
+    /// Look at the jobs that wait.
+    Waiting,
 }
 
 /// At most one due time for each thing, so that timers never outnumber jobs and nodes.
