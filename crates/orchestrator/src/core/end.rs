@@ -139,6 +139,7 @@ impl Core {
     pub(crate) fn finish(&mut self, entry: &mut JobEntry) {
         entry.queued_since = None;
         self.waiting.remove(&entry.job.id);
+        self.everywhere.remove(&entry.job.id);
         self.timers.set(Due::Job(entry.job.id.clone()), None);
         self.finished.push((self.batch, entry.job.id.clone()));
     }

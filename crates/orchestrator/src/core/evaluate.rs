@@ -37,6 +37,9 @@ impl Core {
             self.timeouts(&mut entry, now, out);
         }
         if !entry.job.is_terminal() {
+            if entry.job_type.is_on_all_nodes() && !self.everywhere.contains(job_id) {
+                self.everywhere.insert(job_id.to_owned());
+            }
             match entry.job_type.is_on_all_nodes() {
                 false => self.evaluate_partitions(&mut entry, now, out),
                 true => self.evaluate_all_nodes(&mut entry, now, out),
@@ -94,13 +97,13 @@ impl Core {
             // Waiting for its turn again: no text is needed, it is known to wait.
             let known = entry.queued_since.is_some() && entry.job.state.state_type == JobState::Queued;
             if !known && placement.chosen.is_empty() && entry.live.is_empty() {
-                let shortage = place::explain(entry, &self.nodes, &self.settings, &placement.left_over);
+                let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
                 self.enter_queue(entry, &shortage, now, out);
             }
             self.wait(entry, now);
             return;
         }
-        let shortage = place::explain(entry, &self.nodes, &self.settings, &placement.left_over);
+        let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
         if shortage.room_would_help && !entry.live.is_empty() {
             // Its own executions hold the room; when they end it goes on.
             self.wait(entry, now);
@@ -152,7 +155,7 @@ impl Core {
 
     /// An ops job that no node matches waits as long as it may, then fails.
     fn no_node_matches<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
-        let shortage = place::explain(entry, &self.nodes, &self.settings, &[]);
+        let shortage = place::explain(entry, &mut self.nodes, &self.settings, &[]);
         if self.may_wait(entry, now) {
             if entry.job.state.state_type != JobState::Queued {
                 self.enter_queue(entry, &shortage, now, out);

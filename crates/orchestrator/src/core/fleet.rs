@@ -165,6 +165,11 @@ impl Fleet {
         }
     }
 
+    /// Hash of everything that decides which jobs the node suits; 0 for an empty slot.
+    pub(crate) fn facts(&self, slot: usize) -> u64 {
+        self.facts.get(slot).copied().unwrap_or(0)
+    }
+
     fn is_open(&self, slot: usize) -> bool {
         // Facts of 0 stand for an empty slot.
         self.facts.get(slot).is_some_and(|facts| *facts != 0) && self.open.contains(slot)
@@ -238,18 +243,16 @@ impl Fleet {
     pub(crate) fn loads(&self, request: &Resources, loads: &mut Vec<u32>) {
         let [cpu, memory, disk, gpu] = &self.dimensions;
         let [a, b, c, d] = amounts(request);
-        let part = |dimension: &Dimension, more: f32, at: &mut Vec<f32>| {
-            at.clear();
-            at.extend(dimension.used.iter().zip(&dimension.share).map(|(used, share)| (used + more) * share));
-        };
-        let mut most = Vec::new();
-        part(cpu, a, &mut most);
-        for (dimension, more) in [(memory, b), (disk, c), (gpu, d)] {
-            let shares = dimension.used.iter().zip(&dimension.share);
-            for (most, (used, share)) in most.iter_mut().zip(shares) {
+        let shares = |dimension: &'_ Dimension, more: f32, most: &mut [f32]| {
+            let nodes = dimension.used.iter().zip(&dimension.share);
+            for (most, (used, share)) in most.iter_mut().zip(nodes) {
                 let load = (used + more) * share;
                 *most = if load > *most { load } else { *most };
             }
+        };
+        let mut most = vec![0.0; cpu.used.len()];
+        for (dimension, more) in [(cpu, a), (memory, b), (disk, c), (gpu, d)] {
+            shares(dimension, more, &mut most);
         }
         loads.clear();
         loads.extend(most.into_iter().map(steps));

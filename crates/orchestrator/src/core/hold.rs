@@ -5,7 +5,6 @@
 //!
 //! [`Settings::hold_after`]: super::Settings::hold_after
 
-use super::entry::JobEntry;
 use super::nodes::NodeEntry;
 use super::timers::Due;
 use super::wake::has_its_share;
@@ -88,7 +87,7 @@ impl Core {
     /// What service and daemon executions have set aside on the node.
     fn lasting(&self, node: &NodeEntry) -> Resources {
         let entries = node.executions.iter().filter_map(|(job_id, _)| self.jobs.get(job_id));
-        let lasting = entries.filter(|entry: &&JobEntry| entry.job_type.is_long_running());
+        let lasting = entries.filter(|entry| entry.job_type.is_long_running());
         lasting.fold(Resources::default(), |sum, entry| sum.plus(&entry.request))
     }
 }

@@ -16,6 +16,8 @@ mod io;
 mod nodes;
 mod partitions;
 mod place;
+#[cfg(test)]
+mod properties;
 mod record;
 mod report;
 mod settings;
@@ -55,9 +57,11 @@ pub struct Core {
     settings: Settings,
     random: fastrand::Rng,
     /// Unfinished jobs, and finished ones until their end is on disk.
-    jobs: BTreeMap<String, JobEntry>,
+    jobs: BTreeMap<String, Box<JobEntry>>,
     /// (namespace, name) to ID of the jobs in memory.
     names: HashMap<(String, String), String>,
+    /// Unfinished jobs that run on all nodes.
+    everywhere: BTreeSet<String>,
     /// Live execution to its job.
     owner: HashMap<String, String>,
     nodes: Nodes,
@@ -85,6 +89,7 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             jobs: BTreeMap::new(),
             names: HashMap::new(),
+            everywhere: BTreeSet::new(),
             owner: HashMap::new(),
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
@@ -166,7 +171,7 @@ impl Core {
         entry.find_deadline();
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
         self.timers.set(Due::Job(job.id.clone()), Some(now));
-        self.jobs.insert(job.id.clone(), entry);
+        self.jobs.insert(job.id.clone(), Box::new(entry));
     }
 
     /// Handles one input.

@@ -2,8 +2,10 @@
 
 use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet};
-use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
+use super::place::Shortage;
+use bacalhau_model::{Connection, Job, Membership, NodeInfo, NodeState, NodeType, Resources, Task, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A node and its bookings.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct Nodes {
     held: Option<(usize, String)>,
     /// Counts everything that may change an explanation.
     epoch: u64,
+    /// The latest explanation: when it was true, and for which job.
+    explained: Option<(u64, Arc<Job>, Arc<Shortage>)>,
 }
 
 impl Nodes {
@@ -243,10 +247,43 @@ impl Nodes {
         self.held.as_ref()
     }
 
-    /// A number that is another one after every change.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// True when the node of the slot is kept free for another job.
+    pub(crate) fn is_held_from(&self, slot: usize, entry: &JobEntry) -> bool {
+        self.held_from(&entry.job.id) == Some(slot)
     }
+
+    /// Nodes that may get work now, by ID, with their slots.
+    pub(crate) fn schedulable_slots(&self) -> impl Iterator<Item = (usize, &NodeEntry)> {
+        let nodes = self.by_id.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
+        nodes.filter(|(_, node)| node.state.is_schedulable())
+    }
+
+    /// Equal numbers stand for nodes that suit the same jobs.
+    pub(crate) fn facts(&self, slot: usize) -> u64 {
+        self.fleet.facts(slot)
+    }
+
+    /// Why a job that asks for the same found no node, if nothing happened to any node since.
+    pub(crate) fn explained(&self, entry: &JobEntry) -> Option<Arc<Shortage>> {
+        let (epoch, job, shortage) = self.explained.as_ref()?;
+        let task = |job: &Job| job.task().map(|t| (t.resources.clone(), kinds_of(t)));
+        let same = *epoch == self.epoch
+            && job.r#type == entry.job.r#type
+            && job.constraints == entry.job.constraints
+            && task(job) == task(&entry.job);
+        same.then(|| Arc::clone(shortage))
+    }
+
+    /// Keeps an explanation for the next job that asks for the same.
+    pub(crate) fn remember_explained(&mut self, entry: &JobEntry, shortage: Arc<Shortage>) {
+        self.explained = Some((self.epoch, Arc::clone(&entry.job), shortage));
+    }
+}
+
+/// The types of engine, publisher and sources.
+fn kinds_of(task: &Task) -> Vec<String> {
+    let inputs = task.input_sources.iter().map(|input| &input.source);
+    [&task.engine, &task.publisher].into_iter().chain(inputs).map(|spec| spec.r#type.clone()).collect()
 }
 
 /// The state of a node that shakes hands for the first time.

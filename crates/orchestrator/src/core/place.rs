@@ -11,10 +11,13 @@ use super::nodes::{NodeEntry, Nodes};
 use super::settings::Settings;
 use super::suitable;
 use bacalhau_model::Resources;
+use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
-/// Lines of reasons in a text at most; the rest is counted.
+/// Reasons told in full at most. Those of further nodes are told in brief, so that a text stays readable and cheap however
+/// different the nodes are.
 const MOST_REASONS: usize = 10;
 
 /// What could be placed.
@@ -24,6 +27,15 @@ pub struct Placement {
     pub chosen: Vec<(i64, String)>,
     /// Partitions that wanted a node and found none.
     pub left_over: Vec<i64>,
+}
+
+/// Nodes that gave the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many they are.
+    pub count: usize,
+    /// ID of the first of them.
+    pub example: String,
 }
 
 /// Why partitions could not be placed.
@@ -36,7 +48,7 @@ pub struct Shortage {
     /// Nodes that could take at least one of them.
     pub suitable: usize,
     /// Reason to the nodes that gave it.
-    pub reasons: BTreeMap<String, Vec<String>>,
+    pub reasons: BTreeMap<String, Group>,
     /// True when more room on some node would help; false when only another node would.
     pub room_would_help: bool,
 }
@@ -203,36 +215,79 @@ fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Sett
 }
 
 /// Says why `left_over` partitions found no node, node by node. Empty for "all nodes" jobs, which have no partitions.
-pub fn explain(entry: &JobEntry, nodes: &Nodes, settings: &Settings, left_over: &[i64]) -> Shortage {
-    let mut result = Shortage {
-        requested: entry.unplaced.len(),
-        available: nodes.schedulable().count(),
-        ..Shortage::default()
-    };
-    for node in nodes.schedulable() {
-        let reason = suitable::unsuitable(entry, node).or_else(|| {
-            let tried =
-                !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
-            tried.then(|| "job already executed on this node more than once".to_owned())
-        });
-        let reason = reason.or_else(|| {
-            result.room_would_help = true;
-            (!node.has_room(&entry.request, settings.oversubscription)).then(|| busy(node))
-        });
+///
+/// Jobs that ask for the same things while nothing happens to any node get the same answer without another look.
+pub fn explain(entry: &JobEntry, nodes: &mut Nodes, settings: &Settings, left_over: &[i64]) -> Arc<Shortage> {
+    let requested = entry.unplaced.len();
+    let usual = entry.failures.is_empty() && entry.refused.is_empty();
+    if let Some(known) = nodes.explained(entry).filter(|known| usual && known.requested == requested) {
+        return known;
+    }
+    let candidates = nodes.candidates(entry).all;
+    let mut result = Shortage { requested, ..Shortage::default() };
+    let mut known = Known::default();
+    for (slot, node) in nodes.schedulable_slots() {
+        result.available += 1;
+        let suits = candidates.contains(slot) || nodes.is_held_from(slot, entry);
+        let tried =
+            suits && !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
+        result.room_would_help |= suits && !tried;
+        let reason = if !suits {
+            known.unsuitable(entry, nodes.facts(slot), node)
+        } else if tried {
+            Some("job already executed on this node more than once".into())
+        } else if nodes.is_held_from(slot, entry) {
+            Some("node is kept free for a job that has waited longer".into())
+        } else {
+            let room = node.has_room(&entry.request, settings.oversubscription);
+            (!room).then(|| known.busy(node))
+        };
         match reason {
-            Some(reason) => {
-                result.reasons.entry(reason).or_default().push(node.state.info.node_id.clone());
-            }
+            Some(reason) => result.add(reason, &node.state.info.node_id),
             None => result.suitable += 1,
         }
+    }
+    let result = Arc::new(result);
+    if usual {
+        nodes.remember_explained(entry, Arc::clone(&result));
     }
     result
 }
 
-fn busy(node: &NodeEntry) -> String {
-    let max = &node.state.info.compute_node_info.max_capacity;
-    let free = max.minus(&node.reserved);
-    format!("node busy with available capacity {}", amounts(&free))
+/// Reasons that were told in full.
+#[derive(Default)]
+struct Known {
+    /// By what decides about it: nodes with equal facts give equal reasons.
+    unsuitable: Vec<(u64, String)>,
+    busy: Vec<(Resources, String)>,
+}
+
+impl Known {
+    fn unsuitable(&mut self, entry: &JobEntry, facts: u64, node: &NodeEntry) -> Option<Cow<'static, str>> {
+        let refused = entry.refused.contains(&node.state.info.node_id);
+        if let Some((_, reason)) = self.unsuitable.iter().find(|(of, _)| *of == facts && !refused) {
+            return Some(reason.clone().into());
+        }
+        if refused || self.unsuitable.len() >= MOST_REASONS {
+            return suitable::unsuitable_in_brief(entry, node).map(Cow::from);
+        }
+        let reason = suitable::unsuitable(entry, node)?;
+        self.unsuitable.push((facts, reason.clone()));
+        Some(reason.into())
+    }
+
+    fn busy(&mut self, node: &NodeEntry) -> Cow<'static, str> {
+        let free = node.state.info.compute_node_info.max_capacity.minus(&node.reserved);
+        if let Some((_, reason)) = self.busy.iter().find(|(amount, _)| *amount == free) {
+            return reason.clone().into();
+        }
+        if self.busy.len() >= MOST_REASONS {
+            return "node busy".into();
+        }
+        let reason = format!("node busy with available capacity {}", amounts(&free));
+        self.busy.push((free, reason.clone()));
+        reason.into()
+    }
 }
 
 /// `{CPU: 0.5, Memory: 512 MB}`.
@@ -247,6 +302,15 @@ pub(crate) fn amounts(r: &Resources) -> String {
 }
 
 impl Shortage {
+    fn add(&mut self, reason: Cow<'static, str>, node_id: &str) {
+        if let Some(group) = self.reasons.get_mut(reason.as_ref()) {
+            group.count += 1;
+            return;
+        }
+        let group = Group { count: 1, example: node_id.to_owned() };
+        self.reasons.insert(reason.into_owned(), group);
+    }
+
     /// The stable text that users and scripts know: each distinct reason once, most nodes first.
     pub fn text(&self, on_all_nodes: bool) -> String {
         let mut text = if on_all_nodes {
@@ -259,21 +323,12 @@ impl Shortage {
         };
         let mut reasons: Vec<_> = self.reasons.iter().collect();
         // Stable, so those with equally many nodes stay in the order of their words.
-        reasons.sort_by_key(|(_, nodes)| Reverse(nodes.len()));
-        let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
+        reasons.sort_by_key(|(_, nodes)| Reverse(nodes.count));
         for (reason, nodes) in reasons {
-            text.push_str(&match nodes.as_slice() {
-                [node] => format!("\n• Node {}: {reason}", bacalhau_model::ids::short(node)),
-                many => format!("\n• {} of {} nodes: {reason}", many.len(), self.available),
+            text.push_str(&match nodes.count {
+                1 => format!("\n• Node {}: {reason}", bacalhau_model::ids::short(&nodes.example)),
+                many => format!("\n• {many} of {} nodes: {reason}", self.available),
             });
-        }
-        if !rest.is_empty() {
-            let nodes: usize = rest.iter().map(|(_, nodes)| nodes.len()).sum();
-            text.push_str(&format!(
-                "\n• {nodes} of {} nodes: {} other reasons; `bacalhau job explain` lists them",
-                self.available,
-                rest.len()
-            ));
         }
         text
     }

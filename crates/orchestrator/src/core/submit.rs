@@ -42,7 +42,7 @@ impl Core {
         {
             self.names.insert((entry.job.namespace.clone(), entry.job.name.clone()), id.clone());
             self.finished.push((self.batch, id.clone()));
-            self.jobs.insert(id.clone(), entry);
+            self.jobs.insert(id.clone(), Box::new(entry));
         }
         id
     }
@@ -62,7 +62,7 @@ impl Core {
         let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
         job_event(&mut entry, event, now, out);
         self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
-        self.jobs.insert(id.clone(), entry);
+        self.jobs.insert(id.clone(), Box::new(entry));
         self.dirty.insert(id.clone());
         Ok(id)
     }
@@ -157,7 +157,7 @@ impl Core {
         self.stop_all(&mut entry, Cause::JobUpdated, now, out);
         if let Some(mut fresh) = JobEntry::new(job, entry.next_history_seq, now) {
             job_event(&mut fresh, event, now, out);
-            entry = fresh;
+            *entry = fresh;
         }
         self.jobs.insert(id.to_owned(), entry);
         self.dirty.insert(id.to_owned());
