@@ -10,10 +10,15 @@ use super::{Cancelled, Core};
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
+use bacalhau_store::orchestrator::{Change, PendingMessage};
+
+/// Marks a lost execution that was not taken back.
+const REPLACED: &str = "replaced";
 
 impl Core {
-    /// Takes back the executions of the node that were given up and not replaced. The node learns of it by the wishes
-    /// that follow its handshake; if it does not run one any more, it says so.
+    /// Takes back the executions of the node that were given up and not replaced, as far as there is room for them. The
+    /// node learns of it by the wishes that follow its handshake; if it does not run one any more, it says so. The others
+    /// it is told to stop, for good: what it forgot once is not taken back when their partition is free later.
     pub(crate) fn adopt_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let candidates: Vec<String> = self
             .cancelled
@@ -23,20 +28,30 @@ impl Core {
             .map(|execution| execution.id.clone())
             .collect();
         for id in candidates {
-            let Some(cancelled) = self.cancelled.remove(&id) else { continue };
+            let Some(mut cancelled) = self.cancelled.remove(&id) else { continue };
             let job_id = cancelled.execution.job_id.clone();
-            let wanted = self.jobs.get(&job_id).is_some_and(|entry| entry.misses(&cancelled.execution));
-            match self.jobs.remove(&job_id).filter(|_| wanted) {
-                Some(mut entry) => {
-                    self.adopt_execution(now, &mut entry, cancelled, out);
-                    self.dirty.insert(job_id.clone());
-                    self.jobs.insert(job_id, entry);
-                }
-                None => {
-                    self.cancelled.insert(id, cancelled);
-                }
+            if self.may_adopt(&cancelled.execution)
+                && let Some(mut entry) = self.jobs.remove(&job_id)
+            {
+                self.adopt_execution(now, &mut entry, cancelled, out);
+                self.dirty.insert(job_id.clone());
+                self.jobs.insert(job_id, entry);
+                continue;
             }
+            let execution = &mut cancelled.execution;
+            execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
+            let pending = Some(PendingMessage::CancelExecution);
+            out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
+            self.cancelled.insert(id, cancelled);
         }
+    }
+
+    fn may_adopt(&self, lost: &Execution) -> bool {
+        let wanted = self.jobs.get(&lost.job_id).filter(|entry| entry.misses(lost));
+        let node = self.nodes.get(&lost.node_id);
+        wanted
+            .zip(node)
+            .is_some_and(|(entry, node)| node.has_room(&entry.request, self.settings.oversubscription))
     }
 
     fn adopt_execution<T>(

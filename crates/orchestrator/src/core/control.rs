@@ -174,6 +174,7 @@ impl Core {
             }
         }
         // Jobs that waited for this node to come back look elsewhere or fail now.
+        self.dirty.extend(self.waiting.impatient());
         self.wake_for_nodes();
     }
 
@@ -232,8 +233,7 @@ impl Core {
     /// Nodes changed: waiting jobs, and jobs that run on all nodes, look again.
     pub(crate) fn wake_for_nodes(&mut self) {
         self.wake = true;
-        let on_all = self.jobs.iter().filter(|(_, e)| e.job_type.is_on_all_nodes() && !e.job.is_terminal());
-        self.dirty.extend(on_all.map(|(id, _)| id.clone()));
+        self.dirty.extend(self.everywhere.iter().cloned());
     }
 }
 

@@ -158,6 +158,7 @@ impl Core {
         self.wake_waiters(&entry.job.id);
         entry.queued_since = None;
         self.waiting.remove(&entry.job.id);
+        self.everywhere.remove(&entry.job.id);
         self.timers.set(Due::Job(entry.job.id.clone()), None);
         self.finished.push((self.batch, entry.job.id.clone()));
     }

@@ -43,6 +43,9 @@ impl Core {
         if !entry.job.is_terminal() {
             entry.wake_rested(now);
             self.roll(&mut entry, now, out);
+            if entry.job_type.is_on_all_nodes() && !self.everywhere.contains(job_id) {
+                self.everywhere.insert(job_id.to_owned());
+            }
             match entry.job_type.is_on_all_nodes() {
                 false => self.evaluate_partitions(&mut entry, now, out),
                 true => self.evaluate_all_nodes(&mut entry, now, out),
@@ -107,7 +110,7 @@ impl Core {
 
     pub(crate) fn wait(&mut self, entry: &mut JobEntry, now: i64) {
         entry.queued_since.get_or_insert(now);
-        self.waiting.insert(entry);
+        self.waiting.insert(entry, self.may_wait(entry, now), &self.settings);
     }
 
     pub(crate) fn stop_waiting(&mut self, entry: &mut JobEntry) {

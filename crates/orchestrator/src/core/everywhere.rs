@@ -22,17 +22,10 @@ impl Core {
         if self.fail_when_exhausted(entry, now, out) {
             return;
         }
-        let targets: Vec<String> = self
-            .nodes
-            .schedulable()
-            .filter(|n| suitable::unsuitable(entry, n).is_none())
-            .map(|n| n.state.info.node_id.clone())
-            .filter(|id| wants_execution(entry, id))
-            .collect();
-        let (with_room, without_room): (Vec<_>, Vec<_>) = targets.into_iter().partition(|id| {
-            let node = self.nodes.get(id);
-            node.is_some_and(|n| n.has_room(&entry.request, self.settings.oversubscription))
-        });
+        let (with_room, without_room): (Vec<_>, Vec<_>) = self
+            .wanted_nodes(entry)
+            .into_iter()
+            .partition(|id| self.nodes.has_room_for(entry, id, self.settings.oversubscription));
         if !with_room.is_empty() {
             record::running(entry, now, out);
         }
@@ -59,9 +52,15 @@ impl Core {
         }
     }
 
+    /// Nodes that may get work now, suit the job and want an execution of it, by ID.
+    pub(crate) fn wanted_nodes(&mut self, entry: &JobEntry) -> Vec<String> {
+        let matching = self.nodes.matching(entry).into_iter().map(|n| n.state.info.node_id.clone());
+        matching.filter(|id| wants_execution(entry, id)).collect()
+    }
+
     /// An ops job that no node matches waits as long as it may, then fails.
     fn no_node_matches<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
-        let shortage = place::explain(entry, &self.nodes, &self.settings, &[]);
+        let shortage = place::explain(entry, &mut self.nodes, &self.settings, &[]);
         if self.may_wait(entry, now) {
             if entry.job.state.state_type != JobState::Queued {
                 self.enter_queue(entry, &shortage, now, out);
@@ -96,7 +95,7 @@ impl Core {
 
 /// True when the job wants an execution on the node now. An ops job runs once on each node, or as often as its policy
 /// allows while it fails; a daemon whenever it does not run or rest.
-pub(crate) fn wants_execution(entry: &JobEntry, node_id: &str) -> bool {
+fn wants_execution(entry: &JobEntry, node_id: &str) -> bool {
     let slot = Slot::Node(node_id.to_owned());
     if entry.retries.is_resting(&slot) || entry.live_on(node_id) > 0 {
         return false;

@@ -2,7 +2,6 @@
 
 use super::Core;
 use super::entry::JobEntry;
-use super::everywhere::wants_execution;
 use super::nodes::NodeEntry;
 use super::{depends, end, place, suitable};
 use bacalhau_model::explain::{Explanation, NodeVerdict, Verdict};
@@ -13,55 +12,51 @@ use std::sync::Arc;
 impl Core {
     /// Explains a job: one that is held in memory from its present state, any other as if it were submitted now.
     /// `None` when its type or its resources cannot be read.
-    pub(crate) fn explain(&self, now: i64, job: &Job) -> Option<Explanation> {
-        let held = self.jobs.get(&job.id).filter(|held| !held.job.is_terminal());
-        let fresh;
-        let entry = match held {
-            Some(entry) => entry,
-            None => {
-                fresh = JobEntry::new(Arc::new(job.clone()), 1, now)?;
-                &fresh
-            }
-        };
-        let on_all = entry.job_type.is_on_all_nodes();
-        let mut would_get: BTreeMap<String, usize> = BTreeMap::new();
-        let wanted = if on_all {
-            let targets = self
-                .nodes
-                .schedulable()
-                .filter(|n| suitable::unsuitable(entry, n).is_none())
-                .filter(|n| wants_execution(entry, &n.state.info.node_id));
-            let mut wanted = 0;
-            for node in targets {
-                wanted += 1;
-                if node.has_room(&entry.request, self.settings.oversubscription) {
-                    would_get.insert(node.state.info.node_id.clone(), 1);
-                }
-            }
-            wanted
-        } else {
-            // The same choice as the scheduler's, with the same chance for equal nodes.
-            let placement = place::place(entry, &self.nodes, &self.settings, &mut self.random.clone());
-            for (_, node) in placement.chosen {
-                *would_get.entry(node).or_default() += 1;
-            }
-            entry.unplaced.len()
-        };
+    pub(crate) fn explain(&mut self, now: i64, job: &Job) -> Option<Explanation> {
+        let is_held = self.jobs.get(&job.id).is_some_and(|held| !held.job.is_terminal());
+        if !is_held {
+            let entry = JobEntry::new(Arc::new(job.clone()), 1, now)?;
+            return Some(self.explain_entry(now, &entry, false));
+        }
+        let entry = self.jobs.remove(&job.id)?;
+        let found = self.explain_entry(now, &entry, true);
+        self.jobs.insert(job.id.clone(), entry);
+        Some(found)
+    }
+
+    fn explain_entry(&mut self, now: i64, entry: &JobEntry, held: bool) -> Explanation {
+        let (wanted, would_get) = self.plan(entry);
         let placeable = would_get.values().sum();
         let is_compute = |n: &&NodeEntry| n.state.info.node_type == NodeType::Compute;
-        let mut nodes: Vec<NodeVerdict> = self
-            .nodes
-            .iter()
-            .filter(is_compute)
-            .map(|node| {
-                let would_get = would_get.get(&node.state.info.node_id).copied().unwrap_or(0);
-                self.verdict(entry, node, (wanted, would_get))
-            })
-            .collect();
+        let verdict = |node: &NodeEntry| {
+            let would_get = would_get.get(&node.state.info.node_id).copied().unwrap_or(0);
+            self.verdict(entry, node, (wanted, would_get))
+        };
+        let mut nodes: Vec<NodeVerdict> = self.nodes.iter().filter(is_compute).map(verdict).collect();
         nodes.sort_by(|a, b| (a.verdict, &a.node_id).cmp(&(b.verdict, &b.node_id)));
-        let summary = self.summary(entry, held.is_some(), (wanted, placeable), now);
-        let job_id = held.map(|entry| entry.job.id.clone()).unwrap_or_default();
-        Some(Explanation { job_id, summary, wanted, placeable, nodes })
+        let summary = self.summary(entry, held, (wanted, placeable), now);
+        let job_id = if held { entry.job.id.clone() } else { String::new() };
+        Explanation { job_id, summary, wanted, placeable, nodes }
+    }
+
+    /// How many executions want a node, and how many each node would get if the job were looked at now.
+    fn plan(&mut self, entry: &JobEntry) -> (usize, BTreeMap<String, usize>) {
+        let mut would_get: BTreeMap<String, usize> = BTreeMap::new();
+        if entry.job_type.is_on_all_nodes() {
+            let targets = self.wanted_nodes(entry);
+            let wanted = targets.len();
+            let with_room = targets
+                .into_iter()
+                .filter(|id| self.nodes.has_room_for(entry, id, self.settings.oversubscription));
+            would_get.extend(with_room.map(|id| (id, 1)));
+            return (wanted, would_get);
+        }
+        // The same choice as the scheduler's, with the same chance for equal nodes.
+        let placement = place::place(entry, &mut self.nodes, &self.settings, &mut self.random.clone());
+        for (_, node) in placement.chosen {
+            *would_get.entry(node).or_default() += 1;
+        }
+        (entry.unplaced.len(), would_get)
     }
 
     fn verdict(
@@ -80,6 +75,8 @@ impl Core {
             (Verdict::Unsuitable, why)
         } else if would_get > 0 {
             (Verdict::Chosen, format!("gets {would_get} {}", executions(would_get)))
+        } else if self.nodes.slot(&node_id).is_some_and(|slot| self.nodes.is_held_from(slot, entry)) {
+            (Verdict::Busy, place::KEPT_FREE.to_owned())
         } else if !node.has_room(&entry.request, self.settings.oversubscription) {
             (Verdict::Busy, place::busy(node))
         } else {
@@ -88,10 +85,17 @@ impl Core {
         NodeVerdict { node_id, verdict, reason, live, would_get }
     }
 
-    fn summary(&self, entry: &JobEntry, held: bool, (wanted, placeable): (usize, usize), now: i64) -> String {
-        let shortage = || {
+    fn summary(
+        &mut self,
+        entry: &JobEntry,
+        held: bool,
+        (wanted, placeable): (usize, usize),
+        now: i64,
+    ) -> String {
+        let waits = self.waiting.contains(&entry.job.id);
+        let mut shortage = || {
             let left_over = entry.unplaced.first(self.settings.placements_per_step);
-            place::explain(entry, &self.nodes, &self.settings, &left_over)
+            place::explain(entry, &mut self.nodes, &self.settings, &left_over)
                 .text(entry.job_type.is_on_all_nodes())
         };
         if !held {
@@ -115,7 +119,7 @@ impl Core {
             let pause = end::duration((due - now).max(0));
             parts.push(format!("After failures the next attempt is made in {pause}."));
         }
-        if wanted > placeable && self.waiting.contains(&entry.job.id) {
+        if wanted > placeable && waits {
             parts.push(format!("It waits: {}", shortage()));
         }
         parts.join(" ")
@@ -157,8 +161,8 @@ fn why_not_chosen(entry: &JobEntry, node: &NodeEntry, wanted: usize) -> String {
     if entry.failures.keys().any(|(failed, _)| *failed == info.node_id) {
         return "an attempt failed here, so others come first".to_owned();
     }
-    let has_favours = entry.job.constraints.iter().any(bacalhau_model::Requirement::is_favour);
-    if has_favours && !suitable::is_favoured(entry, info) {
+    let mut favours = entry.job.constraints.iter().filter(|c| c.is_favour());
+    if favours.any(|favour| !favour.matches_favour(&info.labels)) {
         return "does not meet what the job favours".to_owned();
     }
     "others are less loaded".to_owned()

@@ -7,6 +7,7 @@
 mod absence;
 mod adopt;
 mod backoff;
+mod bits;
 mod calendar;
 mod control;
 mod crash_loop;
@@ -18,12 +19,16 @@ mod entry;
 mod evaluate;
 mod everywhere;
 mod explain;
+mod fleet;
+mod hold;
 mod io;
 mod live;
 mod nodes;
 mod partitioned;
 mod partitions;
 mod place;
+#[cfg(test)]
+mod properties;
 mod ranges;
 mod record;
 mod related;
@@ -41,6 +46,7 @@ mod tests;
 mod timers;
 mod versions;
 mod waiting;
+mod wake;
 
 pub use calendar::Calendar;
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
@@ -55,6 +61,7 @@ use bacalhau_model::{Connection, Event, Job, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
+use hold::Hold;
 use nodes::{NodeEntry, Nodes};
 use related::Related;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -75,9 +82,11 @@ pub struct Core {
     settings: Settings,
     random: fastrand::Rng,
     /// Unfinished jobs, and finished ones until their end is on disk.
-    jobs: BTreeMap<String, JobEntry>,
+    jobs: BTreeMap<String, Box<JobEntry>>,
     /// (namespace, name) to ID of the jobs in memory.
     names: HashMap<(String, String), String>,
+    /// Unfinished jobs that run on all nodes.
+    everywhere: BTreeSet<String>,
     /// Live execution to its job.
     owner: HashMap<String, String>,
     nodes: Nodes,
@@ -86,6 +95,7 @@ pub struct Core {
     draining: BTreeSet<String>,
     waiting: Waiting,
     related: Related,
+    hold: Hold,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
     lenient_until: i64,
@@ -109,12 +119,14 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             jobs: BTreeMap::new(),
             names: HashMap::new(),
+            everywhere: BTreeSet::new(),
             owner: HashMap::new(),
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
             draining: BTreeSet::new(),
             waiting: Waiting::default(),
             related: Related::default(),
+            hold: Hold::default(),
             timers: Timers::default(),
             lenient_until: 0,
             dirty: BTreeSet::new(),
@@ -152,6 +164,19 @@ impl Core {
         }
         for stored in snapshot.jobs {
             self.restore_job(now, stored, &mut executions);
+        }
+        self.restore_queue(now);
+    }
+
+    /// Jobs that waited get their turns again, the oldest first.
+    fn restore_queue(&mut self, now: i64) {
+        let waiting = self.jobs.values().filter_map(|e| Some((e.queued_since?, e.job.id.clone())));
+        let mut waiting: Vec<(i64, String)> = waiting.collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
+            if let Some(entry) = self.jobs.get(&id) {
+                self.waiting.insert(entry, self.may_wait(entry, now), &self.settings);
+            }
         }
     }
 
@@ -191,7 +216,7 @@ impl Core {
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
         self.related.note(&job);
         self.timers.set(Due::Job(job.id.clone()), Some(now));
-        self.jobs.insert(job.id.clone(), entry);
+        self.jobs.insert(job.id.clone(), Box::new(entry));
     }
 
     /// Handles one input.
@@ -256,6 +281,8 @@ impl Core {
                     self.dirty.insert(id);
                 }
                 Due::Node(id) => self.node_due(now, &id, out),
+                // What waits is looked at in every step.
+                Due::Waiting => {}
             }
         }
     }
@@ -266,20 +293,16 @@ impl Core {
             while let Some(job_id) = self.dirty.pop_first() {
                 self.evaluate(now, &job_id, out);
             }
-            if !std::mem::take(&mut self.wake) {
+            if std::mem::take(&mut self.wake) || self.waiting.is_passing() {
+                self.wake_waiting(now, out);
+                let paused = self.waiting.is_passing();
+                if paused && self.dirty.is_empty() {
+                    return;
+                }
+            } else if self.see_to_hold(now) {
+                self.wake = true;
+            } else {
                 return;
-            }
-            self.wake_waiting(now, out);
-        }
-    }
-
-    /// Places waiting jobs, best first, until none of any class fits.
-    fn wake_waiting<T>(&mut self, now: i64, out: &mut Output<T>) {
-        let mut heads = self.waiting.heads();
-        while let Some(((_, _, job_id), class)) = heads.pop_first() {
-            self.evaluate(now, &job_id, out);
-            if !self.waiting.contains(&job_id) {
-                heads.extend(self.waiting.head_of(&class).map(|place| (place, class)));
             }
         }
     }

@@ -24,7 +24,7 @@ impl Core {
             self.stop_waiting(entry);
             return;
         }
-        let placement = place::place(entry, &self.nodes, &self.settings, &mut self.random);
+        let placement = place::place(entry, &mut self.nodes, &self.settings, &mut self.random);
         for (partition, node_id) in &placement.chosen {
             self.create_execution(entry, *partition, node_id, DesiredState::Pending, now, out);
         }
@@ -36,13 +36,13 @@ impl Core {
             // Waiting for its turn again: no text is needed, it is known to wait.
             let known = entry.queued_since.is_some() && entry.job.state.state_type == JobState::Queued;
             if !known && placement.chosen.is_empty() && entry.live.is_empty() && entry.old.is_empty() {
-                let shortage = place::explain(entry, &self.nodes, &self.settings, &placement.left_over);
+                let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
                 self.enter_queue(entry, &shortage, now, out);
             }
             self.wait(entry, now);
             return;
         }
-        let shortage = place::explain(entry, &self.nodes, &self.settings, &placement.left_over);
+        let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
         let runs = entry.all_live().next().is_some();
         if shortage.room_would_help && runs {
             // Its own executions hold the room; when they end it goes on.

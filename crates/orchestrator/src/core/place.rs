@@ -4,12 +4,24 @@
 //! can run the job the best is the one that meets its preferences, then the one on which no attempt of the job
 //! failed, then the one with the smallest load; equal ones are spread at random.
 
+use super::bits::Bits;
 use super::entry::JobEntry;
+use super::fleet::steps;
 use super::nodes::{NodeEntry, Nodes};
 use super::settings::Settings;
 use super::suitable;
 use bacalhau_model::Resources;
+use std::borrow::Cow;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+/// Reasons told in full at most. Those of further nodes are told in brief, so that a text stays readable and cheap however
+/// different the nodes are.
+const MOST_REASONS: usize = 10;
+
+/// Why a node that is held for a job that waits takes nothing else.
+pub(crate) const KEPT_FREE: &str = "node is kept free for a job that has waited longer";
 
 /// What could be placed.
 #[derive(Debug, Default)]
@@ -18,6 +30,15 @@ pub struct Placement {
     pub chosen: Vec<(i64, String)>,
     /// Partitions that wanted a node and found none.
     pub left_over: Vec<i64>,
+}
+
+/// Nodes that gave the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many they are.
+    pub count: usize,
+    /// ID of the first of them.
+    pub example: String,
 }
 
 /// Why partitions could not be placed.
@@ -30,102 +51,168 @@ pub struct Shortage {
     /// Nodes that could take at least one of them.
     pub suitable: usize,
     /// Reason to the nodes that gave it.
-    pub reasons: BTreeMap<String, Vec<String>>,
+    pub reasons: BTreeMap<String, Group>,
     /// True when more room on some node would help; false when only another node would.
     pub room_would_help: bool,
 }
 
-/// A candidate in the heap: best first.
-struct Candidate<'a> {
-    favoured: bool,
-    untried: bool,
-    load: f64,
-    tie: u32,
-    node: &'a NodeEntry,
-    taken: Resources,
-}
-
-impl Candidate<'_> {
-    fn key(&self) -> (bool, bool, i64, u32) {
-        // Load as an integer of millionths: a total order without the oddities of floats.
-        #[allow(clippy::cast_possible_truncation)]
-        let load = -(self.load * 1e6) as i64;
-        (self.favoured, self.untried, load, self.tie)
-    }
-}
-
-impl PartialEq for Candidate<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl Eq for Candidate<'_> {}
-impl PartialOrd for Candidate<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Candidate<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 /// Places up to `settings.placements_per_step` of the job's unplaced partitions.
-pub fn place(entry: &JobEntry, nodes: &Nodes, settings: &Settings, random: &mut fastrand::Rng) -> Placement {
+pub fn place(
+    entry: &JobEntry,
+    nodes: &mut Nodes,
+    settings: &Settings,
+    random: &mut fastrand::Rng,
+) -> Placement {
     let wanted = entry.unplaced.first(settings.placements_per_step);
-    let mut heap = BinaryHeap::new();
-    for node in nodes.schedulable().filter(|n| suitable::unsuitable(entry, n).is_none()) {
-        let id = &node.state.info.node_id;
-        heap.push(Candidate {
-            favoured: suitable::is_favoured(entry, &node.state.info),
-            untried: !entry.failures.keys().any(|(failed, _)| failed == id),
-            load: node.load_with(&entry.request),
-            tie: random.u32(..),
-            node,
-            taken: Resources::default(),
-        });
+    if wanted.is_empty() {
+        return Placement::default();
     }
-    let mut placement = Placement::default();
-    for partition in wanted {
-        match pick(entry, partition, &mut heap, settings) {
-            Some(node_id) => placement.chosen.push((partition, node_id)),
-            None => placement.left_over.push(partition),
-        }
+    let tiers = tiers(entry, nodes);
+    let mut loads = Vec::new();
+    if !tiers.is_empty() {
+        nodes.loads(&entry.request, &mut loads);
     }
-    placement
+    let choice = Choice { entry, nodes, settings, tiers, loads };
+    match wanted.as_slice() {
+        [partition] => choice.one(*partition, random),
+        _ => choice.many(&wanted, random),
+    }
 }
 
-/// Takes the best candidate with room that may still try this partition, and puts it back with its new load.
-fn pick(
-    entry: &JobEntry,
-    partition: i64,
-    heap: &mut BinaryHeap<Candidate<'_>>,
-    settings: &Settings,
-) -> Option<String> {
-    let mut set_aside = Vec::new();
-    let mut chosen = None;
-    while let Some(mut candidate) = heap.pop() {
-        let with_this = candidate.taken.plus(&entry.request);
-        if !candidate.node.has_room(&with_this, settings.oversubscription) {
-            continue; // Full for this job: no later partition will fit either.
-        }
-        if exhausted(entry, candidate.node, partition, settings) {
-            set_aside.push(candidate);
-            continue;
-        }
-        chosen = Some(candidate.node.state.info.node_id.clone());
-        candidate.load = candidate.node.load_with(&with_this.plus(&entry.request));
-        candidate.taken = with_this;
-        heap.push(candidate);
-        break;
+/// The nodes that may get work of the job, best first: those that meet its preferences and on which none of its
+/// attempts failed; the rest of those that meet them; then the same two of the others.
+fn tiers(entry: &JobEntry, nodes: &mut Nodes) -> Vec<Bits> {
+    let candidates = nodes.candidates(entry);
+    let mut tried = Bits::default();
+    for (node_id, _) in entry.failures.keys() {
+        nodes.slot(node_id).into_iter().for_each(|slot| tried.set(slot, true));
     }
-    heap.extend(set_aside);
-    chosen
+    let others = candidates.all.without(&candidates.favoured);
+    let by_preference = [candidates.favoured, others];
+    let tiers = by_preference.into_iter().flat_map(|tier| [tier.without(&tried), tier.and(&tried)]);
+    tiers.filter(|tier| !tier.is_empty()).collect()
+}
+
+/// All that a choice looks at.
+struct Choice<'a> {
+    entry: &'a JobEntry,
+    nodes: &'a Nodes,
+    settings: &'a Settings,
+    /// Slots, best tier first.
+    tiers: Vec<Bits>,
+    /// By slot: how full it would be with one execution more.
+    loads: Vec<u32>,
+}
+
+/// A candidate in the heap: best first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// (tier, load, chance, slot), lowest first.
+    key: Reverse<(usize, u32, u32, usize)>,
+    /// Executions planned for it.
+    planned: u32,
+}
+
+impl Choice<'_> {
+    /// Chooses for one partition, without building a heap.
+    fn one(mut self, partition: i64, random: &mut fastrand::Rng) -> Placement {
+        for mut tier in std::mem::take(&mut self.tiers) {
+            while let Some(slot) = self.least_loaded(&tier, random) {
+                if let Some(node) = self.nodes.at(slot)
+                    && self.has_room(node, 1)
+                    && !exhausted(self.entry, node, partition, self.settings)
+                {
+                    let chosen = vec![(partition, node.state.info.node_id.clone())];
+                    return Placement { chosen, left_over: Vec::new() };
+                }
+                tier.set(slot, false);
+            }
+        }
+        Placement { chosen: Vec::new(), left_over: vec![partition] }
+    }
+
+    /// One of the slots with the smallest load, each with the same chance. `None` when all are full.
+    fn least_loaded(&self, tier: &Bits, random: &mut fastrand::Rng) -> Option<usize> {
+        let load = |slot: usize| self.loads.get(slot).copied().unwrap_or(u32::MAX);
+        let (mut least, mut equals) = (self.fullest(), 0_usize);
+        for slot in tier.iter() {
+            match load(slot).cmp(&least) {
+                Ordering::Less => (least, equals) = (load(slot), 1),
+                Ordering::Equal => equals += 1,
+                Ordering::Greater => {}
+            }
+        }
+        let lucky = if equals > 1 { random.usize(..equals) } else { 0 };
+        tier.iter().filter(|slot| load(*slot) == least).nth(lucky)
+    }
+
+    /// The load above which there is no room, with a little more for the estimate's error.
+    #[allow(clippy::cast_possible_truncation)]
+    fn fullest(&self) -> u32 {
+        steps(self.settings.oversubscription as f32).saturating_add(16)
+    }
+
+    /// Chooses for several partitions.
+    fn many(self, wanted: &[i64], random: &mut fastrand::Rng) -> Placement {
+        let fullest = self.fullest();
+        let mut candidates = Vec::new();
+        for (number, tier) in self.tiers.iter().enumerate() {
+            for slot in tier.iter() {
+                let load = self.loads.get(slot).copied().unwrap_or(u32::MAX);
+                if load <= fullest {
+                    let key = Reverse((number, load, random.u32(..), slot));
+                    candidates.push(Candidate { key, planned: 0 });
+                }
+            }
+        }
+        let mut heap = BinaryHeap::from(candidates);
+        let mut placement = Placement::default();
+        for partition in wanted {
+            match self.pick(*partition, &mut heap) {
+                Some(node_id) => placement.chosen.push((*partition, node_id)),
+                None => placement.left_over.push(*partition),
+            }
+        }
+        placement
+    }
+
+    /// Takes the best candidate with room that may still try this partition, and puts it back with its new load.
+    fn pick(&self, partition: i64, heap: &mut BinaryHeap<Candidate>) -> Option<String> {
+        let mut set_aside = Vec::new();
+        let mut chosen = None;
+        while let Some(candidate) = heap.pop() {
+            let Reverse((tier, _, chance, slot)) = candidate.key;
+            let planned = candidate.planned + 1;
+            let Some(node) = self.nodes.at(slot).filter(|node| self.has_room(node, planned)) else {
+                continue; // Full for this job: no later partition will fit either.
+            };
+            if exhausted(self.entry, node, partition, self.settings) {
+                set_aside.push(candidate);
+                continue;
+            }
+            chosen = Some(node.state.info.node_id.clone());
+            let load = node.load_with(&self.entry.request.scaled(f64::from(planned + 1)));
+            #[allow(clippy::cast_possible_truncation)]
+            let load = steps(load as f32);
+            heap.push(Candidate { key: Reverse((tier, load, chance, slot)), planned });
+            break;
+        }
+        heap.extend(set_aside);
+        chosen
+    }
+
+    /// True when `executions` of the job fit onto the node on top of what it has. Exact.
+    fn has_room(&self, node: &NodeEntry, executions: u32) -> bool {
+        let more = self.entry.request.scaled(f64::from(executions));
+        node.has_room(&more, self.settings.oversubscription)
+    }
 }
 
 /// True when this partition had all its tries on the node.
 fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Settings) -> bool {
+    if entry.failures.is_empty() {
+        return false;
+    }
     let key = (node.state.info.node_id.clone(), partition);
     // A policy says by itself how often it is tried; see `backoff`.
     !entry.retries.has_policy()
@@ -133,35 +220,84 @@ fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Sett
 }
 
 /// Says why `left_over` partitions found no node, node by node. Empty for "all nodes" jobs, which have no partitions.
-pub fn explain(entry: &JobEntry, nodes: &Nodes, settings: &Settings, left_over: &[i64]) -> Shortage {
-    let mut result = Shortage {
-        requested: entry.unplaced.len(),
-        available: nodes.schedulable().count(),
-        ..Shortage::default()
-    };
-    for node in nodes.schedulable() {
-        let reason = suitable::unsuitable(entry, node).or_else(|| {
-            let tried =
-                !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
-            tried.then(|| "job already executed on this node more than once".to_owned())
-        });
-        let reason = reason.or_else(|| {
-            result.room_would_help = true;
-            (!node.has_room(&entry.request, settings.oversubscription)).then(|| busy(node))
-        });
+///
+/// Jobs that ask for the same things while nothing happens to any node get the same answer without another look.
+pub fn explain(entry: &JobEntry, nodes: &mut Nodes, settings: &Settings, left_over: &[i64]) -> Arc<Shortage> {
+    let requested = entry.unplaced.len();
+    let usual = entry.failures.is_empty() && entry.refused.is_empty();
+    if let Some(known) = nodes.explained(entry).filter(|known| usual && known.requested == requested) {
+        return known;
+    }
+    let candidates = nodes.candidates(entry).all;
+    let mut result = Shortage { requested, ..Shortage::default() };
+    let mut known = Known::default();
+    for (slot, node) in nodes.schedulable_slots() {
+        result.available += 1;
+        let suits = candidates.contains(slot) || nodes.is_held_from(slot, entry);
+        let tried =
+            suits && !left_over.is_empty() && left_over.iter().all(|p| exhausted(entry, node, *p, settings));
+        result.room_would_help |= suits && !tried;
+        let reason = if !suits {
+            known.unsuitable(entry, nodes.facts(slot), node)
+        } else if tried {
+            Some("job already executed on this node more than once".into())
+        } else if nodes.is_held_from(slot, entry) {
+            Some(KEPT_FREE.into())
+        } else {
+            let room = node.has_room(&entry.request, settings.oversubscription);
+            (!room).then(|| known.busy(node))
+        };
         match reason {
-            Some(reason) => {
-                result.reasons.entry(reason).or_default().push(node.state.info.node_id.clone());
-            }
+            Some(reason) => result.add(reason, &node.state.info.node_id),
             None => result.suitable += 1,
         }
+    }
+    let result = Arc::new(result);
+    if usual {
+        nodes.remember_explained(entry, Arc::clone(&result));
     }
     result
 }
 
+/// Reasons that were told in full.
+#[derive(Default)]
+struct Known {
+    /// By what decides about it: nodes with equal facts give equal reasons.
+    unsuitable: Vec<(u64, String)>,
+    busy: Vec<(Resources, String)>,
+}
+
+impl Known {
+    fn unsuitable(&mut self, entry: &JobEntry, facts: u64, node: &NodeEntry) -> Option<Cow<'static, str>> {
+        let refused = entry.refused.contains(&node.state.info.node_id);
+        if let Some((_, reason)) = self.unsuitable.iter().find(|(of, _)| *of == facts && !refused) {
+            return Some(reason.clone().into());
+        }
+        if refused || self.unsuitable.len() >= MOST_REASONS {
+            return suitable::unsuitable_in_brief(entry, node).map(Cow::from);
+        }
+        let reason = suitable::unsuitable(entry, node)?;
+        self.unsuitable.push((facts, reason.clone()));
+        Some(reason.into())
+    }
+
+    fn busy(&mut self, node: &NodeEntry) -> Cow<'static, str> {
+        let free = node.state.info.compute_node_info.max_capacity.minus(&node.reserved);
+        if let Some((_, reason)) = self.busy.iter().find(|(amount, _)| *amount == free) {
+            return reason.clone().into();
+        }
+        if self.busy.len() >= MOST_REASONS {
+            return "node busy".into();
+        }
+        let reason = busy(node);
+        self.busy.push((free, reason.clone()));
+        reason.into()
+    }
+}
+
+/// Why a node has no room, in words.
 pub(crate) fn busy(node: &NodeEntry) -> String {
-    let max = &node.state.info.compute_node_info.max_capacity;
-    let free = max.minus(&node.reserved);
+    let free = node.state.info.compute_node_info.max_capacity.minus(&node.reserved);
     format!("node busy with available capacity {}", amounts(&free))
 }
 
@@ -177,6 +313,15 @@ pub(crate) fn amounts(r: &Resources) -> String {
 }
 
 impl Shortage {
+    fn add(&mut self, reason: Cow<'static, str>, node_id: &str) {
+        if let Some(group) = self.reasons.get_mut(reason.as_ref()) {
+            group.count += 1;
+            return;
+        }
+        let group = Group { count: 1, example: node_id.to_owned() };
+        self.reasons.insert(reason.into_owned(), group);
+    }
+
     /// The stable text that users and scripts know: each distinct reason once, most nodes first.
     pub fn text(&self, on_all_nodes: bool) -> String {
         let mut text = if on_all_nodes {
@@ -188,11 +333,12 @@ impl Shortage {
             )
         };
         let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(reason, nodes)| (std::cmp::Reverse(nodes.len()), (*reason).clone()));
+        // Stable, so those with equally many nodes stay in the order of their words.
+        reasons.sort_by_key(|(_, nodes)| Reverse(nodes.count));
         for (reason, nodes) in reasons {
-            text.push_str(&match nodes.as_slice() {
-                [node] => format!("\n• Node {}: {reason}", bacalhau_model::ids::short(node)),
-                many => format!("\n• {} of {} nodes: {reason}", many.len(), self.available),
+            text.push_str(&match nodes.count {
+                1 => format!("\n• Node {}: {reason}", bacalhau_model::ids::short(&nodes.example)),
+                many => format!("\n• {many} of {} nodes: {reason}", self.available),
             });
         }
         text

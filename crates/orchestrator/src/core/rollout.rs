@@ -7,12 +7,10 @@
 use super::Core;
 use super::end::Cause;
 use super::entry::JobEntry;
-use super::everywhere::wants_execution;
 use super::io::Output;
 use super::live::Live;
 use super::record::{self, scheduling};
 use super::settings::SECOND;
-use super::suitable;
 use bacalhau_model::event::detail;
 use bacalhau_model::{Event, UpdatePolicy};
 
@@ -47,16 +45,11 @@ impl Core {
     }
 
     /// Executions of the new version that are missing or have not proven themselves yet.
-    fn in_flux(&self, entry: &JobEntry, policy: &UpdatePolicy, now: i64) -> usize {
+    fn in_flux(&mut self, entry: &JobEntry, policy: &UpdatePolicy, now: i64) -> usize {
         let unproven = entry.live.values().filter(|live| !is_healthy(live, policy, now)).count();
         let missing = match entry.job_type.is_on_all_nodes() {
             false => entry.unplaced.len(),
-            true => self
-                .nodes
-                .schedulable()
-                .filter(|n| suitable::unsuitable(entry, n).is_none())
-                .filter(|n| wants_execution(entry, &n.state.info.node_id))
-                .count(),
+            true => self.wanted_nodes(entry).len(),
         };
         unproven + missing + entry.retries.resting()
     }

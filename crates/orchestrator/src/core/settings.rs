@@ -23,6 +23,13 @@ pub struct Settings {
     pub oversubscription: f64,
     /// Attempts of one partition on one node, the first included.
     pub tries_per_node: u32,
+    /// How much longer a job seems to have waited for each point of its priority: by so much it may overtake.
+    pub ageing: i64,
+    /// How much later each further waiting job of a namespace and priority seems to have come than the one before it,
+    /// at least: so namespaces take turns however long their queues are.
+    pub fair_pace: i64,
+    /// After this long a node is kept free for a job that is too large for the room that becomes free bit by bit.
+    pub hold_after: i64,
     /// Executions created in one step; the rest follows in the next, so that no step takes long.
     pub placements_per_step: usize,
     /// How long and how much is kept (`Orchestrator.Retention`).
@@ -46,6 +53,9 @@ impl Default for Settings {
             timeout_slack: 30 * SECOND,
             oversubscription: 1.5,
             tries_per_node: 2,
+            ageing: 300 * SECOND,
+            fair_pace: 10 * SECOND,
+            hold_after: 300 * SECOND,
             placements_per_step: 256,
             retention: super::Retention::default(),
         }

@@ -46,7 +46,7 @@ impl Core {
         {
             self.names.insert((entry.job.namespace.clone(), entry.job.name.clone()), id.clone());
             self.finished.push((self.batch, id.clone()));
-            self.jobs.insert(id.clone(), entry);
+            self.jobs.insert(id.clone(), Box::new(entry));
         }
         id
     }
@@ -67,7 +67,7 @@ impl Core {
         job_event(&mut entry, event, now, out);
         self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
         self.related.note(&job);
-        self.jobs.insert(id.clone(), entry);
+        self.jobs.insert(id.clone(), Box::new(entry));
         self.dirty.insert(id.clone());
         Ok(id)
     }

@@ -4,7 +4,7 @@
 
 use super::entry::JobEntry;
 use super::nodes::NodeEntry;
-use bacalhau_model::{NodeInfo, Requirement, Resources, SpecConfig};
+use bacalhau_model::{Job, NodeInfo, Requirement, Resources, SpecConfig};
 
 /// Oldest version of a compute node that understands what this orchestrator sends: major 1.
 const OLDEST_MAJOR: u32 = 1;
@@ -25,9 +25,47 @@ pub fn unsuitable(entry: &JobEntry, node: &NodeEntry) -> Option<String> {
         .or_else(|| version(info))
 }
 
+/// [`unsuitable`] in a few words that are the same for all nodes.
+pub(crate) fn unsuitable_in_brief(entry: &JobEntry, node: &NodeEntry) -> Option<&'static str> {
+    let info = &node.state.info;
+    let task = entry.job.task()?;
+    let offer = &info.compute_node_info;
+    if entry.refused.contains(&info.node_id) {
+        Some("job rejected")
+    } else if !offers(&task.engine, &offer.execution_engines) {
+        Some("does not support the engine")
+    } else if !offers(&task.publisher, &offer.publishers) {
+        Some("does not support the publisher")
+    } else if !task.input_sources.iter().all(|input| offers(&input.source, &offer.storage_sources)) {
+        Some("does not support an input source")
+    } else if !labels_match(&entry.job, info) {
+        Some("labels don't match required selectors")
+    } else if !entry.request.fits_in(&offer.max_job_requirements) {
+        Some("job requires more than the maximum available")
+    } else {
+        version(info).map(|_| "Bacalhau version is incompatible")
+    }
+}
+
+/// The same answer as that of [`unsuitable`] without the words, refusals and sizes: what all jobs with equal needs share.
+pub(crate) fn suits(job: &Job, info: &NodeInfo) -> bool {
+    let Some(task) = job.task() else { return false };
+    let offer = &info.compute_node_info;
+    offers(&task.engine, &offer.execution_engines)
+        && offers(&task.publisher, &offer.publishers)
+        && task.input_sources.iter().all(|input| offers(&input.source, &offer.storage_sources))
+        && labels_match(job, info)
+        && version(info).is_none()
+}
+
+/// Nothing is asked for, or it is among what is offered.
+fn offers(spec: &SpecConfig, offered: &[String]) -> bool {
+    spec.is_empty() || offered.iter().any(|name| spec.is_type(name))
+}
+
 /// `does not support X, only A, B` when a named type is not offered.
 fn supports(spec: &SpecConfig, offered: &[String]) -> Option<String> {
-    if spec.is_empty() || offered.iter().any(|name| spec.is_type(name)) {
+    if offers(spec, offered) {
         return None;
     }
     let mut names: Vec<&str> = offered.iter().map(String::as_str).collect();
@@ -38,14 +76,18 @@ fn supports(spec: &SpecConfig, offered: &[String]) -> Option<String> {
     })
 }
 
+fn labels_match(job: &Job, info: &NodeInfo) -> bool {
+    job.constraints.iter().filter(|c| !c.is_favour()).all(|c| c.matches(&info.labels))
+}
+
 /// Labels must match every selector that is not a mere preference.
 fn labels(entry: &JobEntry, info: &NodeInfo) -> Option<String> {
-    let required: Vec<_> = entry.job.constraints.iter().filter(|c| !c.is_favour()).collect();
-    if required.iter().all(|c| c.matches(&info.labels)) {
+    if labels_match(&entry.job, info) {
         return None;
     }
+    let required = entry.job.constraints.iter().filter(|c| !c.is_favour());
     let labels: Vec<String> = info.labels.iter().map(|(k, v)| format!("{k}:{v}")).collect();
-    let selectors: Vec<String> = required.iter().map(|c| selector(c)).collect();
+    let selectors: Vec<String> = required.map(selector).collect();
     Some(format!(
         "labels map[{}] don't match required selectors [{}]",
         labels.join(" "),
@@ -97,7 +139,7 @@ pub(crate) fn bytes(amount: u64) -> String {
 }
 
 /// Preferences of the job that the node meets: all `favour_` selectors or nothing.
-pub(crate) fn is_favoured(entry: &JobEntry, info: &NodeInfo) -> bool {
-    let mut favours = entry.job.constraints.iter().filter(|c| c.is_favour()).peekable();
+pub(crate) fn favours(job: &Job, info: &NodeInfo) -> bool {
+    let mut favours = job.constraints.iter().filter(|c| c.is_favour()).peekable();
     favours.peek().is_some() && favours.all(|c| c.matches_favour(&info.labels))
 }

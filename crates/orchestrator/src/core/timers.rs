@@ -1,27 +1,34 @@
 //! Things that are due at a time, as state that a restart rebuilds, never as a sleeping task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// What is due. A timer is a hint: its handler looks at the current state and decides what there is to do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Due {
     /// Look at the job again: a queue, total, bid or execution timeout, or more to place.
     Job(String),
     /// Look at the node's connection.
     Node(String),
+    /// Look at the jobs that wait.
+    Waiting,
 }
 
 /// At most one due time for each thing, so that timers never outnumber jobs and nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(i64, Due)>,
-    of: BTreeMap<Due, i64>,
+    of: HashMap<Due, i64>,
 }
 
 impl Timers {
     /// Asks for a look at `what` at `at` (nanoseconds since 1970), instead of any earlier request; `None` asks for none.
     pub(crate) fn set(&mut self, what: Due, at: Option<i64>) {
-        if let Some(old) = self.of.remove(&what) {
+        let known = self.of.get(&what).copied();
+        if known == at {
+            return;
+        }
+        if let Some(old) = known {
+            self.of.remove(&what);
             self.order.remove(&(old, what.clone()));
         }
         if let Some(at) = at {

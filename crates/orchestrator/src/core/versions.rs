@@ -148,7 +148,7 @@ impl Core {
 
     fn replace<T>(
         &mut self,
-        entry: JobEntry,
+        entry: Box<JobEntry>,
         job: Arc<Job>,
         event: Event,
         executions: (LiveSet, LiveSet),
@@ -157,7 +157,7 @@ impl Core {
     ) {
         let id = job.id.clone();
         self.waiting.remove(&id);
-        let entry = fresh(&entry, job, event, executions, now, out).unwrap_or(entry);
+        let entry = fresh(&entry, job, event, executions, now, out).map_or(entry, Box::new);
         self.jobs.insert(id.clone(), entry);
         self.dirty.insert(id);
     }

@@ -9,13 +9,38 @@ use bacalhau_wire::delivery::Outbox;
 use bacalhau_wire::messages::ControlResponse;
 use bacalhau_wire::postman::Postman;
 use bacalhau_wire::{control, data, subjects};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A message about an execution.
 type Key = (String, PendingMessage);
 
+/// An outbox, and the time under which it stands in the schedule.
+struct Scheduled {
+    outbox: Outbox<Key>,
+    at: Option<i64>,
+}
+
+impl Scheduled {
+    fn renew(&mut self, node_id: &str, schedule: &mut BTreeSet<(i64, String)>) {
+        let at = self.outbox.next_wakeup();
+        if at != self.at {
+            self.leave(node_id, schedule);
+            self.at = at;
+            schedule.extend(at.map(|at| (at, node_id.to_owned())));
+        }
+    }
+
+    fn leave(&self, node_id: &str, schedule: &mut BTreeSet<(i64, String)>) {
+        if let Some(at) = self.at {
+            schedule.remove(&(at, node_id.to_owned()));
+        }
+    }
+}
+
 pub(super) struct Post {
-    outboxes: HashMap<String, Outbox<Key>>,
+    outboxes: HashMap<String, Scheduled>,
+    /// Outboxes that will have something to send, by the time when they do: the others cost nothing.
+    schedule: BTreeSet<(i64, String)>,
     postman: Postman,
     /// Name of this life of the orchestrator, in the subjects on which nodes acknowledge.
     life: String,
@@ -24,17 +49,21 @@ pub(super) struct Post {
 impl Post {
     /// A post office; nodes acknowledge on [`subjects::acks`] with `life`.
     pub(super) fn new(postman: Postman, life: String) -> Post {
-        Post { outboxes: HashMap::new(), postman, life }
+        Post { outboxes: HashMap::new(), schedule: BTreeSet::new(), postman, life }
     }
 
     /// The node takes messages from now on. Numbers start at the clock, so they grow across restarts.
     pub(super) fn node_up(&mut self, node_id: String, now: i64) {
-        let start = self.next_seq(now).max(self.outboxes.get(&node_id).map_or(0, Outbox::last_seq));
-        self.outboxes.insert(node_id, Outbox::new(start));
+        let start =
+            self.next_seq(now).max(self.outboxes.get(&node_id).map_or(0, |known| known.outbox.last_seq()));
+        self.node_down(&node_id);
+        self.outboxes.insert(node_id, Scheduled { outbox: Outbox::new(start), at: None });
     }
 
     pub(super) fn node_down(&mut self, node_id: &str) {
-        self.outboxes.remove(node_id);
+        if let Some(gone) = self.outboxes.remove(node_id) {
+            gone.leave(node_id, &mut self.schedule);
+        }
     }
 
     /// The number below which no later message is: microseconds since 1970.
@@ -44,34 +73,44 @@ impl Post {
 
     /// Queues a message. Without a connection it is not needed: the handshake brings it up again.
     pub(super) fn push(&mut self, node_id: &str, execution_id: String, kind: PendingMessage) {
-        if let Some(outbox) = self.outboxes.get_mut(node_id) {
-            outbox.push((execution_id, kind));
+        if let Some(known) = self.outboxes.get_mut(node_id) {
+            known.outbox.push((execution_id, kind));
+            known.renew(node_id, &mut self.schedule);
         }
     }
 
     /// Publishes every message that is due. Stale ones vanish.
     pub(super) fn deliver(&mut self, now: i64, core: &Core) {
-        for (node_id, outbox) in &mut self.outboxes {
+        while !self.postman.is_full() {
+            let Some((at, node_id)) = self.schedule.first().filter(|(at, _)| *at <= now).cloned() else {
+                return;
+            };
+            let Some(known) = self.outboxes.get_mut(&node_id) else {
+                // It left the schedule when it went.
+                self.schedule.remove(&(at, node_id));
+                continue;
+            };
             while !self.postman.is_full() {
-                let Some(attempt) = outbox.poll(now) else { break };
+                let Some(attempt) = known.outbox.poll(now) else { break };
                 let message = core.message(&attempt.key.0, attempt.key.1);
-                let encoded = message.map(|m| data::to_node(node_id, attempt.seq, now, &m));
+                let encoded = message.map(|m| data::to_node(&node_id, attempt.seq, now, &m));
                 match encoded {
                     Some(Ok(outgoing)) => {
-                        let reply_to = format!("{}.{}", subjects::acks(node_id, &self.life), attempt.seq);
+                        let reply_to = format!("{}.{}", subjects::acks(&node_id, &self.life), attempt.seq);
                         if self.postman.post(outgoing, Some(reply_to)).is_err() {
-                            outbox.failed(attempt.seq, now);
+                            known.outbox.failed(attempt.seq, now);
                         }
                     }
                     Some(Err(error)) => {
                         tracing::error!(execution = attempt.key.0, %error, "message cannot be encoded");
-                        outbox.acked(attempt.seq);
+                        known.outbox.acked(attempt.seq);
                     }
                     None => {
-                        outbox.acked(attempt.seq);
+                        known.outbox.acked(attempt.seq);
                     }
                 }
             }
+            known.renew(&node_id, &mut self.schedule);
         }
     }
 
@@ -83,15 +122,17 @@ impl Post {
         result: Result<(), String>,
         now: i64,
     ) -> Option<Key> {
-        let outbox = self.outboxes.get_mut(node_id)?;
-        match result {
-            Ok(()) => outbox.acked(seq),
+        let known = self.outboxes.get_mut(node_id)?;
+        let delivered = match result {
+            Ok(()) => known.outbox.acked(seq),
             Err(why) => {
                 tracing::debug!(node = node_id, seq, why, "message was not taken, trying again");
-                outbox.failed(seq, now);
+                known.outbox.failed(seq, now);
                 None
             }
-        }
+        };
+        known.renew(node_id, &mut self.schedule);
+        delivered
     }
 
     /// Acknowledges a report. When that gets lost the node sends the report again.
@@ -115,7 +156,7 @@ impl Post {
 
     /// When something is due at the latest, nanoseconds since 1970.
     pub(super) fn next_wakeup(&self) -> Option<i64> {
-        let due = self.outboxes.values().filter_map(Outbox::next_wakeup).min()?;
+        let due = self.schedule.first().map(|(at, _)| *at)?;
         // With a full queue nothing can be delivered at once: look again shortly.
         Some(if self.postman.is_full() { due.saturating_add(SECOND / 100) } else { due })
     }

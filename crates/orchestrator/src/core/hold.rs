@@ -1,0 +1,93 @@
+//! Keeps a node free for a large job that has waited long: small ones would otherwise take all room that becomes free.
+//!
+//! One node at a time, for the job whose turn it is among those that have waited [`Settings::hold_after`], and only
+//! where the job will fit once batch and ops executions have ended. Jobs that no node could ever take hold none.
+//!
+//! [`Settings::hold_after`]: super::Settings::hold_after
+
+use super::nodes::NodeEntry;
+use super::timers::Due;
+use super::wake::has_its_share;
+use super::{Core, SECOND};
+use bacalhau_model::Resources;
+
+/// Between two looks whether some job has waited for too long.
+const EVERY: i64 = 10 * SECOND;
+/// Jobs looked at each time at most.
+const MOST_JOBS: usize = 1_000;
+/// Nodes looked at for one job at most, the least loaded first.
+const MOST_NODES: usize = 32;
+
+/// When to look, and how many executions the held node had of the job when it was held.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    due: i64,
+    had: usize,
+}
+
+impl Core {
+    /// Lets the held node go when that has served its purpose, and holds one when somebody needs it. True when a node
+    /// was let go: waiting jobs may profit.
+    pub(crate) fn see_to_hold(&mut self, now: i64) -> bool {
+        if let Some((slot, job_id)) = self.nodes.held() {
+            let node = self.nodes.at(*slot).filter(|node| node.state.is_schedulable());
+            let waits = self.waiting.contains(job_id);
+            if waits && node.is_some_and(|node| node.count_of(job_id) <= self.hold.had) {
+                return false;
+            }
+            self.nodes.hold(None);
+            self.hold.due = now;
+            return true;
+        }
+        if self.waiting.is_empty() || now < self.hold.due {
+            return false;
+        }
+        self.hold.due = now.saturating_add(EVERY);
+        self.timers.set(Due::Waiting, Some(self.hold.due));
+        let long_ago = now.saturating_sub(self.settings.hold_after);
+        let late = self.waiting.heads().filter_map(|id| self.jobs.get(&**id)).take(MOST_JOBS);
+        let late: Vec<String> = late
+            .filter(|entry| entry.queued_since.is_some_and(|since| since <= long_ago))
+            .map(|entry| entry.job.id.clone())
+            .collect();
+        for job_id in late {
+            if let Some((slot, had)) = self.node_to_hold(&job_id) {
+                self.hold.had = had;
+                self.nodes.hold(Some((slot, job_id)));
+                break;
+            }
+        }
+        false
+    }
+
+    /// The least loaded node that lacks room for the job only because of work that ends by itself.
+    fn node_to_hold(&mut self, job_id: &str) -> Option<(usize, usize)> {
+        let entry = self.jobs.get(job_id)?;
+        let slots = self.nodes.candidates(entry).all;
+        let mut loads = Vec::new();
+        self.nodes.loads(&entry.request, &mut loads);
+        let mut slots: Vec<usize> = slots.iter().collect();
+        slots.sort_by_key(|slot| loads.get(*slot).copied());
+        let oversubscription = self.settings.oversubscription;
+        let nodes = slots.into_iter().filter_map(|slot| Some((slot, self.nodes.at(slot)?)));
+        let nodes = nodes.filter(|(_, node)| !has_its_share(entry, node));
+        for (slot, node) in nodes.take(MOST_NODES) {
+            if node.has_room(&entry.request, oversubscription) {
+                // Not room is what it waits for.
+                return None;
+            }
+            let lasting = self.lasting(node);
+            if entry.request.fits_in(&node.limit(oversubscription).minus(&lasting)) {
+                return Some((slot, node.count_of(job_id)));
+            }
+        }
+        None
+    }
+
+    /// What service and daemon executions have set aside on the node.
+    fn lasting(&self, node: &NodeEntry) -> Resources {
+        let entries = node.executions.iter().filter_map(|(job_id, _)| self.jobs.get(job_id));
+        let lasting = entries.filter(|entry| entry.job_type.is_long_running());
+        lasting.fold(Resources::default(), |sum, entry| sum.plus(&entry.request))
+    }
+}
