@@ -20,6 +20,7 @@ mod place;
 mod properties;
 mod record;
 mod report;
+mod seeded;
 mod settings;
 mod submit;
 mod suitable;
@@ -39,6 +40,7 @@ use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
 use hold::Hold;
 use nodes::{NodeEntry, Nodes};
+use seeded::Seeded;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use timers::{Due, Timers};
@@ -57,7 +59,7 @@ pub struct Core {
     settings: Settings,
     random: fastrand::Rng,
     /// Unfinished jobs, and finished ones until their end is on disk.
-    jobs: BTreeMap<String, Box<JobEntry>>,
+    jobs: HashMap<String, Box<JobEntry>, Seeded>,
     /// (namespace, name) to ID of the jobs in memory.
     names: HashMap<(String, String), String>,
     /// Unfinished jobs that run on all nodes.
@@ -87,7 +89,7 @@ impl Core {
         Core {
             settings,
             random: fastrand::Rng::with_seed(seed),
-            jobs: BTreeMap::new(),
+            jobs: HashMap::with_hasher(Seeded(seed)),
             names: HashMap::new(),
             everywhere: BTreeSet::new(),
             owner: HashMap::new(),
