@@ -31,8 +31,16 @@ impl Core {
     pub(crate) fn see_to_hold(&mut self, now: i64) -> bool {
         if let Some((slot, job_id)) = self.nodes.held() {
             let node = self.nodes.at(*slot).filter(|node| node.state.is_schedulable());
-            let waits = self.waiting.contains(job_id);
-            if waits && node.is_some_and(|node| node.count_of(job_id) <= self.hold.had) {
+            let leader = self.waiting.leader(job_id);
+            if let (Some(node), Some(leader)) = (node, leader)
+                && node.count_of(job_id) <= self.hold.had
+            {
+                if **leader != **job_id {
+                    // One that asks for the same and goes before it has come: of a class only the first is asked.
+                    self.hold.had = node.count_of(leader);
+                    let held = Some((*slot, leader.to_string()));
+                    self.nodes.hold(held);
+                }
                 return false;
             }
             self.nodes.hold(None);

@@ -38,6 +38,7 @@ mod report;
 mod retention;
 mod rollout;
 mod schedule;
+mod seeded;
 mod settings;
 mod submit;
 mod suitable;
@@ -64,6 +65,7 @@ use entry::JobEntry;
 use hold::Hold;
 use nodes::{NodeEntry, Nodes};
 use related::Related;
+use seeded::Seeded;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use timers::{Due, Timers};
@@ -82,7 +84,7 @@ pub struct Core {
     settings: Settings,
     random: fastrand::Rng,
     /// Unfinished jobs, and finished ones until their end is on disk.
-    jobs: BTreeMap<String, Box<JobEntry>>,
+    jobs: HashMap<String, Box<JobEntry>, Seeded>,
     /// (namespace, name) to ID of the jobs in memory.
     names: HashMap<(String, String), String>,
     /// Unfinished jobs that run on all nodes.
@@ -117,7 +119,7 @@ impl Core {
         Core {
             settings,
             random: fastrand::Rng::with_seed(seed),
-            jobs: BTreeMap::new(),
+            jobs: HashMap::with_hasher(Seeded(seed)),
             names: HashMap::new(),
             everywhere: BTreeSet::new(),
             owner: HashMap::new(),

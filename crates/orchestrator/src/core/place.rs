@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Reasons told in full at most. Those of further nodes are told in brief, so that a text stays readable and cheap however
 /// different the nodes are.
-const MOST_REASONS: usize = 10;
+const MOST_REASONS: usize = 5;
 
 /// Why a node that is held for a job that waits takes nothing else.
 pub(crate) const KEPT_FREE: &str = "node is kept free for a job that has waited longer";

@@ -201,6 +201,12 @@ impl Waiting {
         self.of.contains_key(job_id)
     }
 
+    /// The first of the job's class.
+    pub(crate) fn leader(&self, job_id: &str) -> Option<&Arc<str>> {
+        let class = self.of.get(job_id)?.class;
+        self.members.range((class, (i64::MIN, 0))..).next().map(|(_, first)| first)
+    }
+
     /// True when no job waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.of.is_empty()
