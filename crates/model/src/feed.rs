@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 /// Longest text of an event, bytes; longer ones are cut. Compute nodes choose some of these texts.
 pub const MOST_TEXT: usize = 16 * 1024;
+/// Bytes of most events as JSON.
+const USUAL_SIZE: usize = 512;
 /// State of a job after its deletion.
 pub const JOB_DELETED: &str = "Deleted";
 /// State of a node after its deletion.
@@ -285,7 +287,10 @@ impl EncodedEvent {
     /// # Errors
     /// None in practice: there is nothing in an event that JSON cannot say.
     pub fn of(event: &ClusterEvent) -> Result<EncodedEvent, serde_json::Error> {
-        let text = serde_json::to_string(event)?;
+        let mut text = Vec::with_capacity(USUAL_SIZE);
+        serde_json::to_writer(&mut text, event)?;
+        // What the encoder writes is UTF-8.
+        let text = String::from_utf8(text).unwrap_or_default();
         let subject_id = event.subject_id().to_owned();
         Ok(EncodedEvent { seq_num: event.seq_num, kind: event.r#type, subject_id, text })
     }

@@ -12,14 +12,16 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bacalhau_model::error::code;
-use bacalhau_model::{Error, Execution, Job};
+use bacalhau_model::{Error, EventKind, Execution, Job};
+use bacalhau_orchestrator::LiveEvents;
 use bacalhau_store::orchestrator::{OrderBy, Paging, Versions};
 use bacalhau_wire::logs::{LogLine, LogRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
+use tokio::sync::broadcast::error::RecvError;
 
-/// First wait between looks whether a job has an execution by now; doubles up to [`LONGEST_LOOK`].
+/// First wait until a node is asked again that had not heard of an execution; doubles up to [`LONGEST_LOOK`].
 const LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Largest message of a client, which has nothing to say, bytes.
@@ -169,8 +171,9 @@ async fn find(
     let (namespace, id) = (wish.namespace.clone(), id.to_owned());
     let job_id = app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?.id)).await?;
     let versions = if wish.versions == Versions::Latest { Versions::All } else { wish.versions };
+    // Before the first look: what happens in between is heard.
+    let mut events = app.backend()?.live_events()?;
     let newest = Paging { order_by: OrderBy::Modified, reverse: true, ..Paging::default() };
-    let mut pause = LOOK;
     while stream.is_open() {
         let id = job_id.clone();
         // The job first: an execution that ends a job is then among those read after it.
@@ -183,11 +186,25 @@ async fn find(
             return Ok(Some(found));
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = LONGEST_LOOK.min(pause * 2),
+            () = something_happened(&mut events, &job_id) => {}
             () = stream.heard() => {}
         }
     }
     Ok(None)
+}
+
+/// Completes when a job or one of its executions changed, or may have.
+async fn something_happened(events: &mut LiveEvents, job_id: &str) {
+    loop {
+        match events.recv().await {
+            Ok(event) if event.subject_id != job_id => {}
+            Ok(event) if matches!(event.kind, EventKind::Job | EventKind::Execution) => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // The orchestrator stops, and this server with it.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }
 
 /// `None` when it is worth waiting for one.

@@ -3,7 +3,7 @@
 use crate::fake::{Fake, World};
 use crate::support::{ask, get, serve, serve_within};
 use bacalhau_api::server::{Limits, Running};
-use bacalhau_model::{ComputeState, Error, Execution, Job, JobState};
+use bacalhau_model::{ClusterEvent, ComputeState, EncodedEvent, Error, Execution, Job, JobState};
 use bacalhau_wire::logs::LogLine;
 use futures_util::{SinkExt, StreamExt};
 use std::time::Duration;
@@ -121,7 +121,11 @@ async fn a_follower_waits_for_the_execution() {
     let execution = world.executions.pop().unwrap();
     let (server, fake) = serve(Fake::new(world)).await;
     let socket = open(&server, &format!("{LOGS}?follow=1")).await;
+    until(|| fake.event_readers() == 1).await;
+    // It is woken by what happens to its job.
+    let event = ClusterEvent { seq_num: 1, ..ClusterEvent::of_execution(&execution) };
     fake.world().executions.push(execution);
+    fake.happen(EncodedEvent::of(&event).unwrap());
     assert_eq!(read(socket).await.len(), 2);
 }
 
