@@ -28,7 +28,7 @@ const RELEASED: &str = "DependenciesEndedAt";
 const MOST_JOBS: usize = 10_000;
 /// Finished jobs that are looked up to find a cycle among them. Jobs never wait for each other in a cycle of which one
 /// is finished, so that is a courtesy.
-const MOST_LOOK_UPS: usize = 200;
+const MOST_LOOK_UPS: usize = 500;
 
 /// IDs of the jobs that a job depends on, in the order of `DependsOn`. IDs have no blanks.
 pub(crate) fn ids(job: &Job) -> impl Iterator<Item = &str> {
@@ -258,8 +258,8 @@ impl Core {
     /// What has to be looked up before a job with dependencies can be submitted or run again, as far as can be told by
     /// now. Looking that up may bring up more; nothing is asked for twice.
     pub(crate) fn unknown_dependencies(&self, job: &Job, resolved: bool) -> Vec<Reference> {
-        let mut wanted = BTreeSet::new();
-        let mut open = Vec::new();
+        let (mut direct, mut further) = (BTreeSet::new(), BTreeSet::new());
+        let mut open: Vec<String> = Vec::new();
         if resolved {
             open.extend(ids(job).map(str::to_owned));
         } else {
@@ -268,22 +268,25 @@ impl Core {
                 let by_name = Reference::Named { namespace, name };
                 match self.named(&job.namespace, &dependency.job) {
                     Some(id) => open.push(id),
-                    None if self.related.fact(&by_name).is_none() => drop(wanted.insert(by_name)),
-                    None => drop(wanted.insert(Reference::Id(dependency.job.clone()))),
+                    None if self.related.fact(&by_name).is_none() => drop(direct.insert(by_name)),
+                    None => drop(direct.insert(Reference::Id(dependency.job.clone()))),
                 }
             }
         }
+        let by_id = |id: &String| (!self.jobs.contains_key(id)).then(|| Reference::Id(id.clone()));
+        direct.extend(open.iter().filter_map(by_id));
         let mut seen = BTreeSet::new();
         while let Some(id) = open.pop() {
-            if seen.len() >= MOST_JOBS || !seen.insert(id.clone()) {
-                continue;
+            if seen.len() < MOST_JOBS && seen.insert(id.clone()) {
+                further.extend(by_id(&id));
+                open.extend(self.depends_on(&id));
             }
-            if !self.jobs.contains_key(&id) {
-                wanted.insert(Reference::Id(id.clone()));
-            }
-            open.extend(self.depends_on(&id));
         }
-        wanted.retain(|reference| self.related.fact(reference).is_none());
-        if self.related.looked_up() > MOST_LOOK_UPS { Vec::new() } else { wanted.into_iter().collect() }
+        let unknown = |reference: &Reference| self.related.fact(reference).is_none();
+        let left = MOST_LOOK_UPS.saturating_sub(self.related.looked_up());
+        let further =
+            further.into_iter().filter(|reference| !direct.contains(reference) && unknown(reference));
+        let further: Vec<Reference> = further.take(left).collect();
+        direct.into_iter().filter(unknown).chain(further).collect()
     }
 }

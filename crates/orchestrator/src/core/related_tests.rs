@@ -596,3 +596,79 @@ proptest! {
         }
     }
 }
+
+#[derive(Clone, Debug)]
+enum Turn {
+    End(usize, bool),
+    Stop(usize),
+    Rerun(usize),
+    /// The process dies; with a job whose end was stepped and never stored.
+    Crash(Option<usize>),
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let one = prop_oneof![
+        6 => (0..6_usize, prop::bool::weighted(0.8)).prop_map(|(n, well)| Turn::End(n, well)),
+        1 => (0..6_usize).prop_map(Turn::Stop),
+        2 => (0..6_usize).prop_map(Turn::Rerun),
+        3 => proptest::option::of(0..6_usize).prop_map(Turn::Crash),
+    ];
+    proptest::collection::vec(one, 1..40)
+}
+
+impl World {
+    /// Jobs that have an execution of their latest version.
+    fn started(&self) -> BTreeSet<String> {
+        let latest = |e: &Execution| self.jobs.get(&e.job_id).is_some_and(|job| job.version == e.job_version);
+        self.executions.values().filter(|(e, _)| latest(e)).map(|(e, _)| e.job_id.clone()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    /// A job starts only when those it depends on have ended, and none waits for ever, whatever happens meanwhile.
+    #[test]
+    fn no_job_starts_too_early_or_never(
+        edges in proptest::collection::vec((0..6_usize, 0..6_usize, 0..3_usize), 0..12),
+        turns in turns(),
+    ) {
+        let mut w = World::new(START);
+        for n in 0..6_usize {
+            let mut others: BTreeMap<String, &str> = BTreeMap::new();
+            for (from, to, policy) in edges.iter().filter(|(from, to, _)| *from == n && to < from) {
+                let _ = from;
+                others.insert(format!("j{to}"), ["fail", "stop", "run"][*policy]);
+            }
+            let others: Vec<(&str, &str)> = others.iter().map(|(job, policy)| (job.as_str(), *policy)).collect();
+            w.submit(after(&format!("j{n}"), &others)).unwrap();
+        }
+        for turn in turns {
+            let started = w.started();
+            match turn {
+                Turn::End(n, well) => w.end(&format!("j{n}"), well),
+                Turn::Stop(n) if !w.jobs[&format!("j{n}")].is_terminal() => w.stop(&format!("j{n}")),
+                Turn::Stop(_) => {}
+                Turn::Rerun(n) => drop(w.rerun(&format!("j{n}"))),
+                Turn::Crash(lost) => {
+                    let live = |n| w.executions.values().find(|(e, _)| e.job_id == format!("j{n}") && !e.is_terminal());
+                    if let Some((execution, _)) = lost.and_then(live).cloned() {
+                        let message = messages::run_result(&execution, None);
+                        drop(w.step_without_commit(Input::Report { node_id: NODE.into(), message, seq: 1, token: () }));
+                    }
+                    w.restart(SECOND);
+                }
+            }
+            for id in w.started().difference(&started) {
+                for other in depends::ids(&w.jobs[id]) {
+                    prop_assert!(w.jobs[other].is_terminal(), "{id} started before {other} had ended");
+                }
+            }
+        }
+        for _ in 0..6 {
+            (0..6).for_each(|n| w.end(&format!("j{n}"), true));
+        }
+        for job in w.jobs.values() {
+            prop_assert!(job.is_terminal(), "{} is {:?}", job.name, job.state);
+        }
+    }
+}
