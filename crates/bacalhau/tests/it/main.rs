@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod devstack;
 mod encrypted;
+mod expectations;
 mod fake;
 mod heal;
 mod main_job;

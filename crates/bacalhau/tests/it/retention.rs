@@ -1,25 +1,16 @@
 //! What is kept, for how long, and what `job delete` leaves: nothing.
 
-use crate::cluster::{Cluster, NOTHING, PATIENCE, UP_FOREVER, eventually, wat_job};
+use crate::cluster::{Cluster, NOTHING, UP_FOREVER, eventually, wat_job};
 use bacalhau_model::DesiredState;
-use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 impl Cluster {
-    /// Sends a DELETE to the API. Gives the status and the body, nothing when there was no answer.
-    fn delete(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+    /// Deletes a job over the API. Gives the status and the body, nothing when there was no answer.
+    fn delete_record(&self, job: &str) -> Option<(u16, String)> {
+        let path = format!("/api/v1/orchestrator/jobs/{job}/record");
+        let answer = self.request("DELETE", &path, "").ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         Some((status, answer.split("\r\n\r\n").nth(1)?.to_owned()))
-    }
-
-    fn delete_record(&self, job: &str) -> Option<(u16, String)> {
-        self.delete(&format!("/api/v1/orchestrator/jobs/{job}/record"))
     }
 
     /// Names of all jobs, oldest first.

@@ -9,6 +9,8 @@ mod control;
 mod end;
 mod entry;
 mod evaluate;
+#[cfg(test)]
+mod expectations;
 mod io;
 mod nodes;
 mod partitions;
