@@ -153,7 +153,9 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Cluster.Advertise", Kind::Text, "", "Address announced to other servers of the cluster."),
     secret("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
+    key("Orchestrator.NodeManager.ReconnectGrace", Kind::Duration, "0s", "How long the work of a node waits for it when its connection breaks; 0 for 1.5 s."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
+    key("Orchestrator.EventsKept", Kind::Uint, "", "Events of the stream that are kept; 0 is the default of 100000."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
     key("Orchestrator.Scheduler.QueueBackoff", Kind::Duration, "1m0s", "Kept for compatibility: waiting jobs are woken by what they wait for."),
     key("Orchestrator.Scheduler.HousekeepingInterval", Kind::Duration, "30s", "Kept for compatibility: timeouts are acted upon when they are due."),
@@ -253,6 +255,17 @@ pub static KEYS: &[Key] = &[
 mod tests {
     use super::*;
 
+    /// Keys that Bacalhau 1.9 does not have.
+    const OURS: [&str; 7] = [
+        "Compute.Auth.Credentials",
+        "Orchestrator.EventsKept",
+        "Orchestrator.NodeManager.ReconnectGrace",
+        "Orchestrator.Retention.MaxAge",
+        "Orchestrator.Retention.MaxJobs",
+        "Orchestrator.Retention.MaxExecutionsPerJob",
+        "Orchestrator.Retention.MaxHistoryPerJob",
+    ];
+
     #[test]
     fn keys_are_unique_in_any_case_and_found() {
         let mut seen = std::collections::BTreeSet::new();
@@ -261,11 +274,8 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(
-            KEYS.len(),
-            135,
-            "Bacalhau 1.9 has 130; Compute.Auth.Credentials and Orchestrator.Retention are ours"
-        );
+        assert!(OURS.iter().all(|key| find(key).is_some()));
+        assert_eq!(KEYS.len(), 130 + OURS.len(), "Bacalhau 1.9 has 130");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

@@ -62,7 +62,7 @@ impl OrchestratorDisk {
     /// A job with its place in the history.
     pub(crate) fn stored(&self, job: &Arc<Job>) -> StoredJob {
         let next_history_seq = self.history.get(&job.id).copied().unwrap_or(0) + 1;
-        StoredJob { job: (**job).clone(), next_history_seq }
+        StoredJob { job: (**job).clone(), next_history_seq, previous: None }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::Client;
 use super::types::{
-    Deleted, Diff, DiffBody, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody, Submitted,
+    Deleted, Diff, DiffBody, Explained, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody,
+    Submitted,
 };
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, SpecConfig};
 use reqwest::Method;
 
@@ -117,6 +119,21 @@ impl Client {
     pub async fn diff(&self, job: &Job) -> Result<Diff, Error> {
         let body = DiffBody { namespace: &job.namespace, job };
         self.call(Method::PUT, &["orchestrator", "jobs", "diff"], &[], Some(&body)).await
+    }
+
+    /// Why a stored job runs where it runs, by name, ID or unique prefix.
+    pub async fn explain(&self, job: &str, namespace: &str) -> Result<Explanation, Error> {
+        let pairs = Pairs::default().text("namespace", namespace);
+        let answer: Explained = self.get(&["orchestrator", "jobs", job, "explain"], &pairs.0).await?;
+        Ok(answer.explanation)
+    }
+
+    /// Where a job would run if it were submitted now.
+    pub async fn explain_new(&self, job: &Job) -> Result<Explanation, Error> {
+        let body = DiffBody { namespace: &job.namespace, job };
+        let path = ["orchestrator", "explain"];
+        let answer: Explained = self.call(Method::PUT, &path, &[], Some(&body)).await?;
+        Ok(answer.explanation)
     }
 
     /// One page of jobs.

@@ -42,7 +42,7 @@ pub(super) async fn submit(State(app): State<App>, mut input: Input) -> Answer {
 }
 
 /// The job in the body, and warnings for fields that it has no place for.
-fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
+pub(super) fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
     match input.take("Job") {
         None | Some(Value::Null) => Err(bad_request("empty/nil job")),
         Some(value) => job_and_warnings(value).map_err(|e| {
@@ -134,7 +134,7 @@ pub(super) async fn rerun(State(app): State<App>, Id(id): Id, input: Input) -> A
     let done = app.backend()?.rerun(&job.id, version).await?;
     Json::of(&Rerun {
         evaluation_id: done.evaluation_id,
-        job_id: job.id,
+        job_id: done.run.unwrap_or(job.id),
         job_version: done.job_version,
         warnings: None,
     })

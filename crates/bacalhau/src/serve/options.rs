@@ -55,6 +55,10 @@ pub(super) fn settings(config: &Config, name: &str) -> Settings {
         node_id: name.to_owned(),
         manual_approval: config.bool("Orchestrator.NodeManager.ManualApproval"),
         disconnect_timeout: nanos(config.duration("Orchestrator.NodeManager.DisconnectTimeout")),
+        reconnect_grace: match nanos(config.duration("Orchestrator.NodeManager.ReconnectGrace")) {
+            0 => Settings::USUAL_RECONNECT_GRACE,
+            grace => grace,
+        },
         retention: retention(config),
         ..Settings::default()
     }

@@ -3,6 +3,7 @@
 //! `T` is a token of the shell's own (a reply channel, a message to acknowledge). The core hands it back unseen.
 
 use super::retention::Tidy;
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Job, NodeInfo, NodeState, Resources};
 use bacalhau_store::orchestrator::{Change, PendingMessage, StoredJob};
 use bacalhau_wire::messages::NodeMessage;
@@ -128,6 +129,13 @@ pub enum Input<T> {
         /// Answered with [`Reply::NodeUpdated`].
         token: T,
     },
+    /// Somebody wants to know where a job runs, would run, and why not elsewhere.
+    Explain {
+        /// The job, submitted or not.
+        job: Box<Job>,
+        /// Answered with [`Reply::Explained`].
+        token: T,
+    },
     /// Somebody wants to see the nodes.
     ListNodes {
         /// Answered with [`Reply::Nodes`].
@@ -146,6 +154,22 @@ pub enum NodeAction {
     Reject,
     /// Forget it.
     Delete,
+    /// Give it no new work.
+    Cordon,
+    /// Give it new work again; ends a drain.
+    Uncordon,
+    /// Give it no new work and move away what it has.
+    Drain {
+        /// How long batch and ops executions may go on, nanoseconds from now.
+        deadline: i64,
+    },
+}
+
+impl NodeAction {
+    /// True for what only makes sense with a node that takes part.
+    pub(crate) fn needs_member(self) -> bool {
+        matches!(self, NodeAction::Cordon | NodeAction::Uncordon | NodeAction::Drain { .. })
+    }
 }
 
 /// The answer to an input that carried a token.
@@ -169,6 +193,8 @@ pub enum Reply {
     NodeUpdated(Result<(), Error>),
     /// To [`Input::ListNodes`].
     Nodes(Vec<NodeState>),
+    /// To [`Input::Explain`]; `None` for a job that cannot be read.
+    Explained(Option<Explanation>),
 }
 
 /// A job was accepted.
@@ -189,6 +215,8 @@ pub struct Rerun {
     pub evaluation_id: String,
     /// The new version.
     pub job_version: u64,
+    /// ID of the run that was made, when the job has a schedule: the job itself stays as it is.
+    pub run: Option<String>,
 }
 
 /// The answer to a node that introduced itself.

@@ -5,37 +5,60 @@
 //! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
 
 mod absence;
+mod adopt;
+mod backoff;
+mod calendar;
 mod control;
+mod crash_loop;
+mod create;
+mod depends;
+mod drain;
 mod end;
 mod entry;
 mod evaluate;
+mod everywhere;
 #[cfg(test)]
 mod expectations;
+mod explain;
 mod io;
+mod live;
 mod nodes;
+mod partitioned;
 mod partitions;
 mod place;
+mod ranges;
 mod record;
+mod related;
+#[cfg(test)]
+mod related_tests;
 mod report;
 mod retention;
+mod rollout;
+mod schedule;
 mod settings;
 mod submit;
 mod suitable;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod versions;
 mod waiting;
 
+pub use calendar::Calendar;
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
+pub use related::Reference;
 pub use retention::{Retention, Tidy};
 pub use settings::{SECOND, Settings};
 
+pub(crate) use schedule::largest_run;
+
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Connection, Event, NodeState};
+use bacalhau_model::{Connection, Event, Job, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
 use nodes::{NodeEntry, Nodes};
+use related::Related;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use timers::{Due, Timers};
@@ -61,7 +84,10 @@ pub struct Core {
     owner: HashMap<String, String>,
     nodes: Nodes,
     cancelled: BTreeMap<String, Cancelled>,
+    /// Nodes that are being drained and not empty yet.
+    draining: BTreeSet<String>,
     waiting: Waiting,
+    related: Related,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
     lenient_until: i64,
@@ -88,7 +114,9 @@ impl Core {
             owner: HashMap::new(),
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
+            draining: BTreeSet::new(),
             waiting: Waiting::default(),
+            related: Related::default(),
             timers: Timers::default(),
             lenient_until: 0,
             dirty: BTreeSet::new(),
@@ -108,7 +136,11 @@ impl Core {
             let mut node = NodeEntry::new(state);
             let lose_at = now.saturating_add(self.settings.disconnect_timeout);
             node.lose_work_at = Some(lose_at);
-            self.timers.set(Due::Node(node.state.info.node_id.clone()), Some(lose_at));
+            let node_id = node.state.info.node_id.clone();
+            if node.state.drain.as_ref().is_some_and(|drain| drain.finished.is_none()) {
+                self.draining.insert(node_id.clone());
+            }
+            self.timers.set(Due::Node(node_id), node.due());
             self.nodes.insert(node);
         }
         let mut executions: HashMap<String, Vec<(Execution, Option<PendingMessage>)>> = HashMap::new();
@@ -136,7 +168,11 @@ impl Core {
         // The store keeps no time of submission per version. The first execution of the version is close to it.
         let first =
             found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
-        let started = if job.version == 1 { job.create_time } else { first.min().unwrap_or(job.modify_time) };
+        let started = match depends::released_at(&job) {
+            Some(at) => at,
+            None if job.version == 1 && job.depends_on.is_empty() => job.create_time,
+            None => first.min().unwrap_or(job.modify_time),
+        };
         let queued = job.state.state_type == bacalhau_model::JobState::Queued;
         let queued_since = queued.then_some(job.modify_time);
         let Some(mut entry) = JobEntry::new(Arc::clone(&job), stored.next_history_seq, started) else {
@@ -144,13 +180,18 @@ impl Core {
         };
         entry.queued_since = queued_since;
         entry.restore(found);
-        for live in entry.live.values_mut() {
-            live.deadline = evaluate::deadline(&self.settings, &live.execution, &job, now);
+        entry.previous = stored.previous.map(Arc::new);
+        let settings = &self.settings;
+        for set in [&mut entry.live, &mut entry.old] {
+            set.set_deadlines(|live| evaluate::deadline(settings, &live.execution, &job, now));
+        }
+        for live in entry.all_live() {
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
             self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
         }
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
+        self.related.note(&job);
         self.timers.set(Due::Job(job.id.clone()), Some(now));
         self.jobs.insert(job.id.clone(), entry);
     }
@@ -190,6 +231,10 @@ impl Core {
                 let result = self.update_node(now, &node_id, action, out);
                 out.reply(token, Reply::NodeUpdated(result));
             }
+            Input::Explain { job, token } => {
+                let explanation = self.explain(now, &job);
+                out.reply(token, Reply::Explained(explanation));
+            }
             Input::ListNodes { token } => {
                 let nodes = self.nodes().cloned().collect();
                 out.reply(token, Reply::Nodes(nodes));
@@ -198,6 +243,7 @@ impl Core {
         }
         self.run_timers(now, out);
         self.settle(now, out);
+        self.count_drains(now, out);
     }
 
     /// When to step with [`Input::Tick`] at the latest, nanoseconds since 1970.
@@ -242,6 +288,7 @@ impl Core {
 
     /// Ends a batch: what was stepped since the last call is stored together. Gives the batch its number.
     pub fn seal(&mut self) -> u64 {
+        self.related.seal();
         self.batch += 1;
         self.batch - 1
     }
@@ -275,6 +322,28 @@ impl Core {
         self.jobs.contains_key(job_id)
     }
 
+    /// What has to be looked up in the store before the next step, because runs of schedules may be due in it. The
+    /// answers go to [`Core::learn`].
+    pub fn unknown_runs(&self, now: i64) -> Vec<Reference> {
+        self.names_of_due_runs(now)
+    }
+
+    /// What has to be looked up before this job is submitted, as for [`Core::unknown_runs`]. Answers may lead to more:
+    /// it is to be asked until nothing comes.
+    pub fn unknown_to_submit(&self, job: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(job, false)
+    }
+
+    /// The same before a version of a job is run again.
+    pub fn unknown_to_rerun(&self, spec: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(spec, true)
+    }
+
+    /// Takes the stored job that was looked up, or that there is none. It holds until the batch is sealed.
+    pub fn learn(&mut self, reference: Reference, found: Option<&Job>) {
+        self.related.learn(reference, found);
+    }
+
     /// All nodes, by ID.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeState> {
         self.nodes.iter().map(|n| &n.state)
@@ -287,11 +356,11 @@ impl Core {
             return Some(messages::cancel_execution(execution_id, cancelled.reason.clone()));
         }
         let entry = self.jobs.get(self.owner.get(execution_id)?)?;
-        let live = entry.live.get(execution_id)?;
+        let live = entry.get_live(execution_id)?;
         match (kind, live.execution.compute_state.state_type) {
             (PendingMessage::AskForBid, ComputeState::New) => {
                 let mut execution = live.execution.clone();
-                execution.job = Some(Arc::clone(&entry.job));
+                execution.job = Some(Arc::clone(entry.job_of(&execution)?));
                 Some(messages::ask_for_bid(execution))
             }
             (PendingMessage::BidAccepted, ComputeState::BidAccepted) => {
@@ -321,7 +390,7 @@ impl Core {
 
     /// Live executions as (job, execution), for invariants in tests.
     pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
-        self.jobs.iter().flat_map(|(id, e)| e.live.values().map(move |l| (id.as_str(), &l.execution)))
+        self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &l.execution)))
     }
 
     fn new_id(&mut self, prefix: &str) -> String {

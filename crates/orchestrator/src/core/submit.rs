@@ -5,6 +5,7 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::{Output, Reply, Rerun, Submitted};
 use super::record::{self, job_event, scheduling};
+use super::versions;
 use bacalhau_model::error::code;
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::state::State;
@@ -24,7 +25,10 @@ impl Core {
     ) {
         let existing = self.job_named(&job.namespace, &job.name).map(str::to_owned);
         let existing = existing.or_else(|| stored.map(|s| self.adopt(now, s)));
+        let mut job = job;
+        let id = existing.clone().unwrap_or_else(|| job.id.clone());
         let result = match existing {
+            _ if let Err(error) = self.resolve_dependencies(&mut job, &id) => Err(error),
             Some(id) => self.update(now, &id, job, force, out),
             None if id_taken || self.jobs.contains_key(&job.id) => Err(taken(&job.id)),
             None => self.create(now, job, out),
@@ -47,7 +51,7 @@ impl Core {
         id
     }
 
-    fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
+    pub(crate) fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
         job.version = 1;
         job.revision = 1;
         job.state = State::new(JobState::Pending);
@@ -62,6 +66,7 @@ impl Core {
         let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
         job_event(&mut entry, event, now, out);
         self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
+        self.related.note(&job);
         self.jobs.insert(id.clone(), entry);
         self.dirty.insert(id.clone());
         Ok(id)
@@ -92,8 +97,23 @@ impl Core {
             .status(409)
             .hint("Use the --force flag to override this warning"));
         }
+        if old.schedule.is_some() {
+            // A run that was due before the update takes place as it was meant.
+            self.evaluate(now, id, out);
+        }
+        let Some(entry) = self.jobs.get(id) else { return Err(not_found(id)) };
+        let old = &entry.job;
         let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
-        self.new_version(now, id, &job, "Job update requested by user", event, out);
+        let why = ("Job update requested by user", event);
+        // A job of which nothing runs or ran has nothing to scale or to roll; it starts over.
+        let goes_on = !old.is_terminal() && (entry.completed > 0 || entry.all_live().next().is_some());
+        if goes_on && versions::only_count_differs(old, &job) && !entry.job_type.is_on_all_nodes() {
+            self.scale(now, id, &job, why, out);
+        } else if goes_on && entry.should_roll(&job) {
+            self.roll_out(now, id, &job, why, out);
+        } else {
+            self.start_over(now, id, &job, why, out);
+        }
         Ok(id.to_owned())
     }
 
@@ -117,51 +137,23 @@ impl Core {
                     .status(409)
                     .hint("try to use the job run command instead of the job rerun command"))
             }
+            // A schedule goes on; a run now is what the user wants.
+            Some(JobState::Running) if self.jobs.get(job_id).is_some_and(|e| e.job.schedule.is_some()) => {
+                self.run_now(now, job_id, spec, out).map(|run| Rerun {
+                    evaluation_id: self.new_id(""),
+                    job_version: 1,
+                    run: Some(run),
+                })
+            }
+            Some(_) if let Err(error) = self.check_cycle(spec, job_id) => Err(error),
             Some(_) => {
                 let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
                     .with(detail::REASON, "job rerun");
-                let job_version = self.new_version(now, job_id, spec, "job rerun", event, out);
-                Ok(Rerun { evaluation_id: self.new_id(""), job_version })
+                let job_version = self.start_over(now, job_id, spec, ("job rerun", event), out);
+                Ok(Rerun { evaluation_id: self.new_id(""), job_version, run: None })
             }
         };
         out.reply(token, Reply::Rerun(result));
-    }
-
-    /// Gives the job a new version with `spec`, stops what ran of the old one and starts over.
-    fn new_version<T>(
-        &mut self,
-        now: i64,
-        id: &str,
-        spec: &Job,
-        message: &str,
-        event: Event,
-        out: &mut Output<T>,
-    ) -> u64 {
-        let Some(mut entry) = self.jobs.remove(id) else { return 0 };
-        self.waiting.remove(id);
-        let mut job = (*entry.job).clone();
-        job.priority = spec.priority;
-        job.count = spec.count;
-        job.constraints = spec.constraints.clone();
-        job.meta = spec.meta.clone();
-        job.labels = spec.labels.clone();
-        job.tasks = spec.tasks.clone();
-        job.version += 1;
-        job.revision += 1;
-        job.modify_time = now;
-        job.state = State::with_message(JobState::Pending, message);
-        let job = Arc::new(job);
-        let version = job.version;
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
-        // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
-        self.stop_all(&mut entry, Cause::JobUpdated, now, out);
-        if let Some(mut fresh) = JobEntry::new(job, entry.next_history_seq, now) {
-            job_event(&mut fresh, event, now, out);
-            entry = fresh;
-        }
-        self.jobs.insert(id.to_owned(), entry);
-        self.dirty.insert(id.to_owned());
-        version
     }
 
     pub(crate) fn stop<T>(
@@ -197,7 +189,7 @@ impl Core {
         out.reply(token, Reply::Stopped(result));
     }
 
-    fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
+    pub(crate) fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
         record::set_state(&mut entry, State::with_message(JobState::Stopped, reason), now, out);
         let event = scheduling("Job requested to stop before completion", now).with(detail::REASON, reason);

@@ -4,7 +4,9 @@
 //! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
 
 use super::command::{Command, ControlKind, Token};
+use super::feed::Feed;
 use super::housekeeping::Bell;
+use super::lookup;
 use super::post::Post;
 use crate::core::{Core, Effect, Input, Output, Reply};
 use bacalhau_model::Error;
@@ -29,6 +31,7 @@ pub(super) struct Driver {
     pipeline: Pipeline<Change, Effect<Token>>,
     reader: Reader,
     post: Post,
+    feed: Feed,
     bell: Bell,
     last_now: i64,
     /// A subscription ended.
@@ -41,10 +44,11 @@ impl Driver {
         writer: Writer<Change>,
         reader: Reader,
         post: Post,
+        feed: Feed,
         bell: Bell,
     ) -> (Driver, mpsc::Receiver<Committed>) {
         let (pipeline, committed) = Pipeline::new(writer);
-        (Driver { core, pipeline, reader, post, bell, last_now: 0, deaf: false }, committed)
+        (Driver { core, pipeline, reader, post, feed, bell, last_now: 0, deaf: false }, committed)
     }
 
     /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
@@ -125,6 +129,9 @@ impl Driver {
                     true => self.stored_unless_held(&job.id).map(|stored| stored.is_some()),
                     false => Ok(false),
                 };
+                if let Err(error) = lookup::for_submission(&mut self.core, &self.reader, &job) {
+                    return refuse(answer, read_failed(&error));
+                }
                 match (stored.map_err(|e| read_failed(&e)), id_taken) {
                     (Ok(stored), Ok(id_taken)) => {
                         Input::Submit { job, stored, id_taken, force, token: Token::Submit(answer) }
@@ -140,6 +147,9 @@ impl Driver {
                 let spec = self.reader.job(&job_id, version);
                 match (spec, self.stored_unless_held(&job_id)) {
                     (Ok(spec), Ok(stored)) => {
+                        if let Err(error) = lookup::for_rerun(&mut self.core, &self.reader, &spec) {
+                            return refuse(answer, read_failed(&error));
+                        }
                         let spec = Arc::new(spec);
                         Input::Rerun { job_id, spec, stored, token: Token::Rerun(answer) }
                     }
@@ -157,6 +167,7 @@ impl Driver {
             Command::UpdateNode { node_id, action, answer } => {
                 Input::UpdateNode { node_id, action, token: Token::UpdateNode(answer) }
             }
+            Command::Explain { job, answer } => Input::Explain { job, token: Token::Explain(answer) },
             Command::ListNodes { answer } => Input::ListNodes { token: Token::ListNodes(answer) },
             Command::Census { answer } => {
                 // A caller that went away needs no answer.
@@ -199,9 +210,14 @@ impl Driver {
     /// Steps inputs and hands what they changed to the store.
     fn step_batch(&mut self, inputs: impl Iterator<Item = Input<Token>>) {
         let now = self.now();
+        if let Err(error) = lookup::for_runs(&mut self.core, &self.reader, now) {
+            // Not knowing that a name is taken is no reason to leave runs out; the store refuses a name that is.
+            tracing::error!(%error, "looking up the names of runs that are due failed");
+        }
         let mut out = Output::default();
         inputs.for_each(|input| self.core.step(now, input, &mut out));
         let batch = self.core.seal();
+        self.feed.append(now, batch, &mut out.changes);
         self.pipeline.hand_over(out.changes, out.effects, batch);
         self.release();
     }
@@ -217,6 +233,7 @@ impl Driver {
     fn release(&mut self) {
         while let Some((batch, effects)) = self.pipeline.release() {
             self.core.settled(batch);
+            self.feed.release(batch);
             self.bell.ends(self.core.ends());
             let now = self.now();
             effects.into_iter().for_each(|effect| self.effect(now, effect));
@@ -246,6 +263,7 @@ impl Driver {
             (Token::Tidy(answer), Reply::Tidied(count)) => drop(answer.send(Ok(count))),
             (Token::UpdateNode(answer), Reply::NodeUpdated(result)) => drop(answer.send(result)),
             (Token::ListNodes(answer), Reply::Nodes(nodes)) => drop(answer.send(nodes)),
+            (Token::Explain(answer), Reply::Explained(found)) => drop(answer.send(found)),
             (Token::Control { reply_to, what }, reply) => {
                 if let Some(response) = control_response(what, reply, self.post.next_seq(now)) {
                     self.post.control(now, reply_to, response);

@@ -53,8 +53,11 @@ CREATE TABLE nodes (
 ) WITHOUT ROWID;
 ";
 
-pub(super) static SCHEMA: Schema<Change> =
-    Schema { migrations: &[FIRST, retention::MIGRATION], apply, sweep: retention::sweep };
+pub(super) static SCHEMA: Schema<Change> = Schema {
+    migrations: &[FIRST, super::events::MIGRATION, retention::MIGRATION],
+    apply,
+    sweep: retention::sweep,
+};
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
     match change {
@@ -70,6 +73,9 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         }
         Change::DeleteNode(id) => {
             transaction.prepare_cached("DELETE FROM nodes WHERE id = ?1")?.execute([id]).map(drop)
+        }
+        Change::AppendEvents { events, forget_below } => {
+            super::events::append(transaction, events, *forget_below)
         }
         Change::DeleteJob(id) => retention::delete_job(transaction, id),
         Change::DeleteExecutions(ids) => retention::delete_executions(transaction, ids),

@@ -1,6 +1,6 @@
 //! What the orchestrator's core wants stored, and what it gets back at the start.
 
-use bacalhau_model::{Execution, Job, JobHistory, NodeState};
+use bacalhau_model::{EncodedEvent, Execution, Job, JobHistory, NodeState};
 use std::sync::Arc;
 
 /// A message about an execution that its node has not acknowledged.
@@ -37,6 +37,10 @@ impl PendingMessage {
 
 /// One change. Changes of a batch are applied in order, all or none.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are executions; boxing them would cost an allocation each"
+)]
 pub enum Change {
     /// Creates or updates a version of a job and makes it the latest. The spec of a version is written once.
     PutJob(Arc<Job>),
@@ -56,6 +60,13 @@ pub enum Change {
     /// Deletes a job with all its versions, executions and history. It is gone at once; the room comes free in
     /// slices. Executions with a message that is not acknowledged are kept, without their job, until it is.
     DeleteJob(String),
+    /// Adds to the event stream. The shell makes these from the core's changes; see the orchestrator's feed.
+    AppendEvents {
+        /// In order, with numbers that were not given before.
+        events: Vec<Arc<EncodedEvent>>,
+        /// Older events are forgotten; 0 for none.
+        forget_below: u64,
+    },
     /// Deletes executions that are over, by their IDs.
     DeleteExecutions(Vec<String>),
     /// Deletes the beginning of a job's history.
@@ -74,6 +85,8 @@ pub struct StoredJob {
     pub job: Job,
     /// Number of the next line of its history.
     pub next_history_seq: u64,
+    /// The version that an unfinished rolling update started from.
+    pub previous: Option<Job>,
 }
 
 /// What a starting orchestrator has to know.

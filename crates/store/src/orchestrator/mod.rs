@@ -2,6 +2,7 @@
 
 mod apply;
 mod change;
+mod events;
 mod executions;
 mod history;
 mod jobs;

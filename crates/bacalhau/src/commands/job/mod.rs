@@ -3,15 +3,20 @@
 mod delete;
 mod describe;
 mod executions;
+pub(crate) mod explain;
 mod get;
 mod history;
 mod list;
 mod logs;
+mod related;
 mod rerun;
 mod run;
 mod stop;
+mod submission;
 mod validate;
 mod versions;
+
+pub(crate) use related::tell_schedule;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -25,6 +30,8 @@ pub(crate) enum Verb {
     Describe(describe::DescribeArgs),
     /// List the executions of a job
     Executions(executions::ExecutionsArgs),
+    /// Say for every node why the job runs there or not
+    Explain(explain::ExplainArgs),
     /// Download the results of a job
     Get(get::GetArgs),
     /// List what happened to a job
@@ -62,6 +69,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Delete(args) => delete::run(context, args).await,
         Verb::Describe(args) => describe::run(context, args).await,
         Verb::Executions(args) => executions::run(context, args).await,
+        Verb::Explain(args) => explain::run(context, args).await,
         Verb::Get(args) => get::run(context, args).await,
         Verb::History(args) => history::run(context, args).await,
         Verb::List(args) => list::run(context, args).await,
