@@ -99,6 +99,10 @@ fn a_service_does_not_grow_without_end() {
         "Orchestrator.Retention.MaxExecutionsPerJob=3",
         "Orchestrator.Retention.MaxHistoryPerJob=10",
     ]);
+    let retry = "    Retry:\n      Backoff: 1\n      MaxBackoff: 1\n";
+    let crashes =
+        cluster.file("crashes.yaml", &wat_job("crashes", NOTHING, retry).replace("batch", "service"));
+    cluster.ok(&["job", "run", "--wait=false", &crashes]);
     let file = cluster.file("s.yaml", &wat_job("s", UP_FOREVER, "").replace("batch", "service"));
     cluster.ok(&["job", "run", "--wait=false", &file]);
     // Each version stops the execution of the one before.
@@ -118,6 +122,12 @@ fn a_service_does_not_grow_without_end() {
     });
     assert_eq!(cluster.executions_of("s").iter().filter(|e| !is_over(e)).count(), 1);
     eventually("it runs still", || (cluster.state("s") == "Running").then_some(()));
+    // One that crashes and starts again and again: its attempts are counted on, the records of old ones go.
+    eventually("old attempts are gone", || {
+        let executions = cluster.executions_of("crashes");
+        let latest = executions.iter().filter_map(|e| e["Attempt"].as_u64()).max();
+        (latest >= Some(8) && executions.len() < 8).then_some(())
+    });
 }
 
 #[test]
