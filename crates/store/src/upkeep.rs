@@ -2,7 +2,6 @@
 //! at the end of the file back to the file system. Each slice is a small transaction of its own, and a batch that
 //! comes meanwhile waits for one slice at most.
 
-use crate::error::StoreError;
 use crate::schema::Schema;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -90,8 +89,8 @@ fn can_shrink(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Lets a database that was made before it could shrink do so, by writing it anew, unless it is large: that one uses
-/// its free pages again but stays as large as it is.
-pub(crate) fn let_shrink(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// its free pages again but stays as large as it is. Nothing is lost when it fails, for want of room for instance.
+pub(crate) fn let_shrink(connection: &Connection, path: &Path) {
     let run = || -> rusqlite::Result<()> {
         if can_shrink(connection)? {
             return Ok(());
@@ -104,5 +103,7 @@ pub(crate) fn let_shrink(connection: &Connection, path: &Path) -> Result<(), Sto
         connection.pragma_update(None, "auto_vacuum", 2)?;
         connection.execute_batch("VACUUM")
     };
-    run().map_err(|error| StoreError::Sqlite { path: path.to_owned(), error })
+    if let Err(error) = run() {
+        tracing::warn!(path = %path.display(), %error, "an older database file could not be written anew; it does not shrink");
+    }
 }

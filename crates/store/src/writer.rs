@@ -61,7 +61,7 @@ impl<C: Send + 'static> Writer<C> {
         let folder = files::lock(dir)?;
         let path = files::database(dir);
         let mut connection = files::open_writer(&path)?;
-        upkeep::let_shrink(&connection, &path)?;
+        upkeep::let_shrink(&connection, &path);
         migrate(&mut connection, &path, schema.migrations)?;
         let (batches, waiting) = sync_channel(MOST_WAITING);
         let thread = std::thread::Builder::new()

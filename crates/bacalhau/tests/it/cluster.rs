@@ -212,19 +212,28 @@ impl Cluster {
 
     /// Sends a PUT to the API and gives the whole answer.
     pub fn put(&self, path: &str, body: &serde_json::Value) -> String {
+        self.request("PUT", path, &body.to_string()).unwrap()
+    }
+
+    /// Sends a request without a body to the API and gives the whole answer.
+    pub fn http(&self, method: &str, path: &str) -> String {
+        self.request(method, path, "").unwrap()
+    }
+
+    /// Sends a request to the API and gives the whole answer.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
         use std::io::{Read, Write};
-        let body = body.to_string();
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let head = format!(
-            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Compute nodes that are connected now.

@@ -1,25 +1,16 @@
 //! What is kept, for how long, and what `job delete` leaves: nothing.
 
-use crate::cluster::{Cluster, NOTHING, PATIENCE, UP_FOREVER, eventually, wat_job};
+use crate::cluster::{Cluster, NOTHING, UP_FOREVER, eventually, wat_job};
 use bacalhau_model::DesiredState;
-use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 impl Cluster {
-    /// Sends a DELETE to the API. Gives the status and the body, nothing when there was no answer.
-    fn delete(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+    /// Deletes a job over the API. Gives the status and the body, nothing when there was no answer.
+    fn delete_record(&self, job: &str) -> Option<(u16, String)> {
+        let path = format!("/api/v1/orchestrator/jobs/{job}/record");
+        let answer = self.request("DELETE", &path, "").ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         Some((status, answer.split("\r\n\r\n").nth(1)?.to_owned()))
-    }
-
-    fn delete_record(&self, job: &str) -> Option<(u16, String)> {
-        self.delete(&format!("/api/v1/orchestrator/jobs/{job}/record"))
     }
 
     /// Names of all jobs, oldest first.
@@ -108,6 +99,10 @@ fn a_service_does_not_grow_without_end() {
         "Orchestrator.Retention.MaxExecutionsPerJob=3",
         "Orchestrator.Retention.MaxHistoryPerJob=10",
     ]);
+    let retry = "    Retry:\n      Backoff: 1\n      MaxBackoff: 1\n";
+    let crashes =
+        cluster.file("crashes.yaml", &wat_job("crashes", NOTHING, retry).replace("batch", "service"));
+    cluster.ok(&["job", "run", "--wait=false", &crashes]);
     let file = cluster.file("s.yaml", &wat_job("s", UP_FOREVER, "").replace("batch", "service"));
     cluster.ok(&["job", "run", "--wait=false", &file]);
     // Each version stops the execution of the one before.
@@ -127,6 +122,12 @@ fn a_service_does_not_grow_without_end() {
     });
     assert_eq!(cluster.executions_of("s").iter().filter(|e| !is_over(e)).count(), 1);
     eventually("it runs still", || (cluster.state("s") == "Running").then_some(()));
+    // One that crashes and starts again and again: its attempts are counted on, the records of old ones go.
+    eventually("old attempts are gone", || {
+        let executions = cluster.executions_of("crashes");
+        let latest = executions.iter().filter_map(|e| e["Attempt"].as_u64()).max();
+        (latest >= Some(8) && executions.len() < 8).then_some(())
+    });
 }
 
 #[test]

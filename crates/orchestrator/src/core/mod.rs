@@ -18,6 +18,8 @@ mod end;
 mod entry;
 mod evaluate;
 mod everywhere;
+#[cfg(test)]
+mod expectations;
 mod explain;
 mod fleet;
 mod hold;

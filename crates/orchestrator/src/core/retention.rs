@@ -112,13 +112,18 @@ impl Core {
         if let Some(entry) = self.jobs.remove(job_id) {
             self.names.remove(&(entry.job.namespace.clone(), entry.job.name.clone()));
         }
+        // What is promised to nodes belongs to no job any more, as after a restart: a new one may take the same ID.
+        for cancelled in self.cancelled.values_mut().filter(|c| c.execution.job_id == job_id) {
+            cancelled.execution.job_id.clear();
+            cancelled.execution.namespace.clear();
+        }
         self.ledger.deleted.push((self.batch, job_id.to_owned()));
         out.changes.push(Change::DeleteJob(job_id.to_owned()));
     }
 
-    /// A finished job that an unfinished one still asks about must stay. Nothing does so yet.
-    fn is_needed(&self, _job_id: &str) -> bool {
-        false
+    /// A finished job stays while an unfinished one waits for it and others.
+    fn is_needed(&self, job_id: &str) -> bool {
+        self.related.waiters(job_id).next().is_some()
     }
 
     /// True while the job's deletion is on its way to the disk.
@@ -155,6 +160,7 @@ mod tests {
     use super::super::tests::{World, job};
     use super::*;
     use crate::core::{Effect, Input};
+    use bacalhau_model::Dependency;
     use bacalhau_store::orchestrator::PendingMessage;
 
     impl World {
@@ -272,6 +278,8 @@ mod tests {
         w.delete("j", None).unwrap();
         w.settle();
         assert_eq!(w.core.census().cancelling, 1);
+        // It is nobody's although a new job has the same ID.
+        w.submit(job("j", "service", 1)).unwrap();
         assert!(w.core.message(&execution, PendingMessage::CancelExecution).is_some());
         let mut out = crate::core::Output::<()>::default();
         let kind = PendingMessage::CancelExecution;
@@ -297,6 +305,28 @@ mod tests {
         assert!(trimmed);
         w.step(Input::Stop { job_id: "s".into(), reason: "".into(), stored: None, token: () });
         assert_eq!(w.tidy(Tidy { jobs: vec![], excess: Some(excess) }), 0);
+    }
+
+    #[test]
+    fn a_job_that_another_waits_for_is_kept() {
+        let mut w = World::new();
+        w.node("n1", 4.0);
+        for id in ["first", "second"] {
+            w.submit(job(id, "batch", 1)).unwrap();
+        }
+        let mut last = job("last", "batch", 1);
+        last.depends_on =
+            ["first", "second"].map(|j| Dependency { job: j.into(), ..Dependency::default() }).into();
+        w.submit(last).unwrap();
+        let first = w.executions().into_iter().find(|e| e.job_id == "first").unwrap();
+        w.accept(&first.id);
+        w.complete(&first.id);
+        w.settle();
+        let stored = w.stored("first");
+        assert_eq!(w.delete("first", stored.clone()).unwrap_err().http_status(), 409);
+        assert_eq!(w.tidy(Tidy { jobs: vec!["first".into()], excess: None }), 0);
+        w.step(Input::Stop { job_id: "last".into(), reason: "".into(), stored: None, token: () });
+        w.delete("first", stored).unwrap();
     }
 
     #[test]

@@ -184,8 +184,9 @@ pub(super) fn overgrown(
 }
 
 /// What a job has too much of, oldest first, at most `limit` executions and lines. Kept in any case: what is not over
-/// or not acknowledged; of a job that will end, everything of its latest version, which decides how it ends; and of
-/// one that will not, the last attempt of each partition on each node, from which a restart learns its back-off.
+/// or not acknowledged; of a job that will end, everything that counts for its latest version, because it decides how the
+/// job ends; and of one that will not, the last attempt of each partition on each node, from which a restart learns its
+/// back-off.
 pub(super) fn excess(
     c: &Connection,
     number: i64,
@@ -210,6 +211,7 @@ pub(super) fn excess(
         );
         let mut statement = c.prepare_cached(&sql)?;
         let mut rows = statement.query([number])?;
+        let kept_versions = job.kept_versions();
         let mut seen = BTreeSet::new();
         let mut kept = 0;
         let mut goers = Vec::new();
@@ -218,7 +220,7 @@ pub(super) fn excess(
             if !execution.is_terminal() {
                 continue;
             }
-            let latest = execution.job_version == job.version;
+            let latest = kept_versions.contains(&execution.job_version);
             let needed = latest && (!endless || seen.insert((execution.node_id, execution.partition_index)));
             if kept < most {
                 kept += 1;

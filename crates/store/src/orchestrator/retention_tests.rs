@@ -227,6 +227,11 @@ fn a_job_that_will_end_keeps_its_latest_version() {
     let (found, _) = db.reader.overgrown(keep, 0).unwrap();
     let excess = db.reader.excess(found[0], keep, 100).unwrap().unwrap();
     assert_eq!(excess.executions, old.iter().map(|e| e.id.clone()).collect::<Vec<_>>());
+    // A change of the count goes on with what the version before has done.
+    let mut third = Job { version: 3, revision: 3, count: 9, ..job(1) };
+    third.keep_versions(&[2].into());
+    db.put(vec![Change::PutJob(Arc::new(third))]);
+    assert_eq!(db.reader.excess(found[0], keep, 100).unwrap().unwrap(), excess);
 }
 
 #[test]
