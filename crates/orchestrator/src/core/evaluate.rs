@@ -264,7 +264,8 @@ impl Core {
         // A queue timeout that is over has been acted upon; the job waits for its own executions now.
         let queue = if queue <= now { i64::MAX } else { queue };
         let more_to_place = !self.waiting.contains(&entry.job.id) && !entry.unplaced.is_empty();
-        let at = if more_to_place { now } else { executions.min(total).min(queue) };
+        // A moment later, so that a batch of inputs at one time places no more than a step.
+        let at = if more_to_place { now.saturating_add(1) } else { executions.min(total).min(queue) };
         self.timers.set(Due::Job(entry.job.id.clone()), (at < i64::MAX).then_some(at));
     }
 }
