@@ -7,13 +7,13 @@ const REGIONS: [&str; 5] = ["eu-west", "eu-north", "us-east", "us-west", "ap-sou
 /// Node number `n`: one of five regions, ten tiers and three sizes, every tenth one with GPUs, and a name of its own.
 pub fn node(n: usize) -> NodeInfo {
     let cores = [32.0, 64.0, 128.0][n % 3];
-    let gpu = if n % 10 == 0 { 8 } else { 0 };
+    let gpu = if n.is_multiple_of(10) { 8 } else { 0 };
     let capacity =
         Resources { cpu: cores, memory: (cores as u64) << 32, disk: 1 << 42, gpu, ..Resources::default() };
     let labels = [
         ("name".to_owned(), format!("host-{n}")),
         ("os_type".to_owned(), "linux".to_owned()),
-        ("os_arch".to_owned(), if n % 4 == 0 { "arm64" } else { "amd64" }.to_owned()),
+        ("os_arch".to_owned(), if n.is_multiple_of(4) { "arm64" } else { "amd64" }.to_owned()),
         ("region".to_owned(), REGIONS[n % 5].to_owned()),
         ("tier".to_owned(), (n % 7).to_string()),
     ];

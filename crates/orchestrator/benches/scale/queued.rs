@@ -21,7 +21,7 @@ fn partitions() {
     let mut now = 2 * SECOND;
     let job = jobs::plain("j-00000001-807e-4c1c-b3ab-5e2b0d9c9a11".into(), 1_000_000, "8", "8gb");
     core.step(now, submit(job), &mut Output::default());
-    while core.next_wakeup().is_some_and(|at| at <= now) {
+    while core.next_wakeup().is_some_and(|at| at <= now + 1) {
         now += 1;
         core.step(now, Input::<()>::Tick, &mut Output::default());
     }
@@ -46,7 +46,7 @@ fn jobs_of_one() {
     let mut out = Output::default();
     core.step(now, submit(fill), &mut out);
     take(out);
-    while core.next_wakeup().is_some_and(|at| at <= now) {
+    while core.next_wakeup().is_some_and(|at| at <= now + 1) {
         now += 1;
         let mut out = Output::default();
         core.step(now, Input::Tick, &mut out);
@@ -79,7 +79,7 @@ fn jobs_of_one() {
     let started = Instant::now();
     core.step(now, Input::Report { node_id, message, seq: 1, token: () }, &mut out);
     let first = started.elapsed();
-    while core.next_wakeup().is_some_and(|at| at <= now) {
+    while core.next_wakeup().is_some_and(|at| at <= now + 1) {
         now += 1;
         core.step(now, Input::Tick, &mut out);
     }

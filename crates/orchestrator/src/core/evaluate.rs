@@ -147,7 +147,9 @@ impl Core {
         let rest = entry.retries.next_due().unwrap_or(i64::MAX);
         let proven = entry.next_proven(now).unwrap_or(i64::MAX);
         let more_to_place = !self.waiting.contains(&entry.job.id) && !entry.unplaced.is_empty();
-        let at = if more_to_place { now } else { executions.min(total).min(queue).min(rest).min(proven) };
+        let soonest = executions.min(total).min(queue).min(rest).min(proven);
+        // A moment later, so that a batch of inputs at one time places no more than a step.
+        let at = if more_to_place { now.saturating_add(1) } else { soonest };
         self.timers.set(Due::Job(entry.job.id.clone()), (at < i64::MAX).then_some(at));
     }
 }

@@ -366,7 +366,6 @@ fn namespaces_take_turns_however_long_their_queues_are() {
     let mut world = one_node();
     world.act(&batch(4, 0));
     let mut queue = |namespace: &str, id: &str| {
-        let Act::Submit { .. } = batch(4, 0) else { return };
         let mut task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
         task.resources.cpu = "4".into();
         task.timeouts.queue_timeout = 1_000_000;
