@@ -5,6 +5,7 @@
 //! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
 
 mod absence;
+mod audit;
 mod control;
 mod end;
 mod entry;

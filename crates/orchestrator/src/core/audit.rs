@@ -1,0 +1,64 @@
+//! What a restart must not change, in words, for the invariants of the simulation: a core that goes on and a fresh one
+//! that was restored from the store must give the same.
+
+use super::Core;
+use super::entry::JobEntry;
+use bacalhau_model::Resources;
+use std::collections::BTreeMap;
+
+impl Core {
+    /// Subject to what is known about it, of every unfinished job, every node and every cancellation under way.
+    ///
+    /// Left out is what a restart may change: connections, time limits of attempts (they start anew), which messages
+    /// were acknowledged (they are sent again) and cancellations of executions that no job ever had.
+    pub fn audit(&self) -> BTreeMap<String, String> {
+        let mut audit = BTreeMap::new();
+        for (id, entry) in self.jobs.iter().filter(|(_, entry)| !entry.job.is_terminal()) {
+            job(id, entry, &mut audit);
+        }
+        for node in self.nodes.iter() {
+            let id = &node.state.info.node_id;
+            audit.insert(format!("node {id} membership"), node.state.membership.as_str().to_owned());
+            audit.insert(format!("node {id} reserved"), amounts(&node.reserved));
+            audit.insert(format!("node {id} executions"), format!("{:?}", node.executions));
+            audit.insert(format!("node {id} labels"), format!("{:?}", node.state.info.labels));
+        }
+        for (id, cancelled) in self.cancelled.iter().filter(|(_, c)| c.execution.job_version > 0) {
+            audit.insert(format!("cancelled {id}"), format!("on {}", cancelled.execution.node_id));
+        }
+        audit.insert("owners".to_owned(), format!("{}", self.owner.len()));
+        audit
+    }
+}
+
+fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
+    let mut add = |what: &str, value: String| audit.insert(format!("job {id} {what}"), value);
+    add("version", entry.job.version.to_string());
+    add("state", format!("{:?}", entry.job.state));
+    add("next history line", entry.next_history_seq.to_string());
+    add("unplaced", format!("{:?}", entry.unplaced.first(1_000)));
+    add("completed", entry.completed.to_string());
+    add("failures", format!("{:?}", entry.failures));
+    add("refused", format!("{:?}", entry.refused));
+    add("used", format!("{:?}", entry.used));
+    add("any failed", entry.any_failed.to_string());
+    for (execution_id, live) in &entry.live {
+        let e = &live.execution;
+        let value = format!(
+            "{} {} on {} partition {} version {} revision {} holds {}",
+            e.desired_state.state_type,
+            e.compute_state.state_type,
+            e.node_id,
+            e.partition_index,
+            e.job_version,
+            e.revision,
+            amounts(&live.reserved)
+        );
+        add(&format!("live {execution_id}"), value);
+    }
+}
+
+/// Rounded: sums of fractions depend on their order.
+fn amounts(r: &Resources) -> String {
+    format!("{:.3} {} {} {}", r.cpu + 1e-9, r.memory, r.disk, r.gpu)
+}
