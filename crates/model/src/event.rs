@@ -50,6 +50,12 @@ pub mod detail {
     pub const REASON: &str = "Reason";
     /// Full ID of the node concerned.
     pub const NODE_ID: &str = "NodeID";
+    /// On an execution that was given up because its node disappeared: `running` or `asked`, as it was before.
+    pub const NODE_LOST: &str = "NodeLost";
+    /// `"true"` on a job of which an execution keeps failing.
+    pub const CRASH_LOOP: &str = "CrashLoop";
+    /// How far a rolling update is, `REPLACED/ALL`.
+    pub const ROLLOUT: &str = "Rollout";
 }
 
 /// One thing that happened.

@@ -24,6 +24,10 @@ pub mod meta {
     pub const CLIENT_INSTALLATION_ID: &str = "bacalhau.org/client.installation.id";
     /// ID of the scheduled job that made this one.
     pub const SCHEDULED_BY: &str = "bacalhau.org/scheduled-by";
+    /// Earlier versions whose executions go on in this one; see [`crate::kept`].
+    pub const KEEPS_VERSIONS: &str = "bacalhau.org/keeps-versions";
+    /// Version that a rolling update started from.
+    pub const ROLLS_FROM: &str = "bacalhau.org/rolls-from";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
 }

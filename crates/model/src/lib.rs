@@ -15,6 +15,7 @@ pub mod ids;
 pub mod job;
 pub mod job_file;
 pub mod json;
+pub mod kept;
 pub mod lenient;
 pub mod network;
 pub mod node;

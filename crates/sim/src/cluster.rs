@@ -72,6 +72,8 @@ enum Event {
     Fault(Fault),
     User(Box<Action>),
     LostConnection(usize),
+    /// Is the goal reached?
+    Look,
 }
 
 impl Event {
@@ -81,7 +83,7 @@ impl Event {
             Event::Arrive { to, .. } => Some(*to),
             Event::Committed { host, .. } | Event::Wake { host, .. } => Some(*host),
             Event::User(_) | Event::LostConnection(_) => Some(Host::Orchestrator),
-            Event::Start { .. } | Event::Fault(_) => None,
+            Event::Start { .. } | Event::Fault(_) | Event::Look => None,
         }
     }
 }
@@ -118,7 +120,7 @@ struct Cluster {
     to_come: usize,
     /// Since when the goal is reached, and how many executions there were then.
     reached: Option<(i64, usize)>,
-    next_look: i64,
+    storm_ends: i64,
     planned_crash: Option<(Host, usize, CrashPoint)>,
     trace: Trace,
     report: Report,
@@ -164,12 +166,13 @@ impl Cluster {
             calm: false,
             to_come: faults.len() + actions.len(),
             reached: None,
-            next_look: BEGINNING + storm,
+            storm_ends: BEGINNING + storm,
             planned_crash: scenario.crash,
             trace: Trace::new(traced),
             report: Report { faults: faults.len(), ..Report::default() },
             random,
         };
+        cluster.at(storm, Event::Look);
         cluster.at(0, Event::Start { host: Host::Orchestrator, life: 0 });
         for (n, late) in late.into_iter().enumerate() {
             cluster.at(late, Event::Start { host: Host::Node(n), life: 0 });
@@ -195,7 +198,7 @@ impl Cluster {
     }
 
     fn go(mut self) -> Result<Report, Failure> {
-        let storm_ends = self.next_look;
+        let storm_ends = self.storm_ends;
         match self.until_the_end(storm_ends) {
             Ok(()) => Ok(self.finish()),
             Err(violation) => {
@@ -219,9 +222,12 @@ impl Cluster {
             if !self.calm && at >= storm_ends {
                 self.calm_down();
             }
-            self.handle(event)?;
-            if self.calm && at >= self.next_look && self.look()? {
-                return Ok(());
+            if matches!(event, Event::Look) {
+                if self.look()? {
+                    return Ok(());
+                }
+            } else {
+                self.handle(event)?;
             }
             if at > storm_ends + PATIENCE || self.report.events > MOST_EVENTS {
                 return broken("M1", self.unfinished());
@@ -242,9 +248,9 @@ impl Cluster {
 
     /// Looks whether the goal is reached. True when it was for long enough.
     fn look(&mut self) -> Result<bool, Violation> {
-        self.next_look = self.now + SECOND;
         if self.unmet().is_some() {
             self.reached = None;
+            self.at(SECOND, Event::Look);
             return Ok(false);
         }
         let executions = self.orchestrator.disk.executions();
@@ -253,7 +259,7 @@ impl Cluster {
             return broken("M2", format!("{} executions more without any reason", executions - then));
         }
         if self.now - since < STABLE {
-            self.next_look = self.now + 20 * SECOND;
+            self.at(20 * SECOND, Event::Look);
             return Ok(false);
         }
         self.orchestrator.check_restart(self.now)?;

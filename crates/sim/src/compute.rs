@@ -9,7 +9,7 @@ use crate::pipeline::{Left, Pipeline};
 use crate::workload::{self, Course};
 use crate::{MS, SECOND};
 use bacalhau_compute::core::{BidPolicy, Core, Declined, Effect, Failed, Finished, Input, Output};
-use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::execution::{ComputeState, Execution, RunCommandResult};
 use bacalhau_model::{ComputeNodeInfo, Error, NodeInfo, NodeType, Resources};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::delivery::Outbox;
@@ -27,6 +27,7 @@ const SILENCE: i64 = 40 * SECOND;
 struct Run {
     ends: i64,
     fails: bool,
+    exit_code: i64,
     /// The task is done, its results take this long to publish.
     publishing: i64,
     /// Batch and ops executions end by themselves.
@@ -198,7 +199,7 @@ impl NodeHost {
         if self.runs.contains_key(&execution.id) || (again && !long_running) {
             return broken("N1", format!("{} is started twice on {}", execution.id, self.id));
         }
-        let Course { length, fails, publishing } =
+        let Course { length, fails, exit_code, publishing } =
             workload::course(world.random, long_running, world.calm);
         let limit = job.and_then(|job| job.task()).map_or(0, |task| task.timeouts.execution_limit());
         let limit = if limit > 0 && !long_running { limit * SECOND } else { i64::MAX / 4 };
@@ -206,6 +207,7 @@ impl NodeHost {
         let run = Run {
             ends: world.now + length.min(limit),
             fails: fails || length > limit,
+            exit_code,
             publishing,
             long_running,
         };
@@ -287,7 +289,8 @@ impl NodeHost {
                 Err(Failed { topic: "Running Execution".into(), error, run_output: None })
             } else {
                 world.truth.completed.insert((execution_id.clone(), self.id.clone()));
-                Ok(Finished::default())
+                let run_output = RunCommandResult { exit_code: run.exit_code, ..RunCommandResult::default() };
+                Ok(Finished { run_output, ..Finished::default() })
             };
             inputs.push(Input::Finished { execution_id, result });
         }

@@ -1,6 +1,8 @@
 //! Models of the two stores: what survives a crash.
 
+use bacalhau_model::event::detail;
 use bacalhau_model::execution::Execution;
+use bacalhau_model::job::meta;
 use bacalhau_model::{Event, Job, NodeState};
 use bacalhau_store::compute::{Change as ComputeChange, PendingReport, StoredExecution};
 use bacalhau_store::orchestrator::{Change, PendingMessage, Snapshot, StoredJob};
@@ -41,8 +43,16 @@ impl JobFile {
     }
 
     fn stored(&self) -> Option<StoredJob> {
-        let job = self.latest()?;
-        Some(StoredJob { job: (**job).clone(), next_history_seq: self.last_history + 1 })
+        let job = (**self.latest()?).clone();
+        let previous = self.rolls_from(&job);
+        Some(StoredJob { job, next_history_seq: self.last_history + 1, previous })
+    }
+
+    /// The version that an unfinished rolling update started from.
+    fn rolls_from(&self, job: &Job) -> Option<Job> {
+        let rolls = !job.is_terminal() && job.state.details.contains_key(detail::ROLLOUT);
+        let from = job.meta.get(meta::ROLLS_FROM).filter(|_| rolls)?;
+        self.versions.get(&from.parse().ok()?).map(|job| (**job).clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::compute::NodeHost;
 use crate::disk::JobFile;
 use crate::orchestrator::OrchestratorHost;
+use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::{Job, JobType, NodeState, Resources};
 use bacalhau_orchestrator::core::Core;
@@ -31,6 +32,10 @@ pub(crate) fn unmet(orchestrator: &OrchestratorHost, nodes: &[NodeHost]) -> Opti
 fn job(core: &Core, file: &JobFile) -> Option<String> {
     let job = file.latest().filter(|job| !job.is_terminal())?;
     let (id, state) = (&job.id, job.state.state_type);
+    if job.state.details.contains_key(detail::ROLLOUT) {
+        return Some(format!("{id} is being updated"));
+    }
+    let kept = job.kept_versions();
     let running: Vec<&Execution> = file.live().filter(|execution| runs(execution)).collect();
     let live = file.live().count();
     match job.job_type()? {
@@ -38,10 +43,10 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
         _ if running.len() != live => Some(format!("{id} has {live} executions, {} run", running.len())),
         JobType::Service => {
             let count = usize::try_from(job.count).unwrap_or(0);
-            if running.len() == count && running.iter().all(|e| e.job_version == job.version) {
+            if running.len() == count && running.iter().all(|e| kept.contains(&e.job_version)) {
                 return None;
             }
-            let room = core.bookings().find(|booking| has_room(job, booking));
+            let room = core.bookings().find(|booking| has_room(file, job, booking));
             room.map(|(node, _, _)| {
                 format!("{id} has {} of {count} executions, {} has room", running.len(), node.info.node_id)
             })
@@ -49,7 +54,7 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
         JobType::Daemon => {
             let on: BTreeSet<&str> = running.iter().map(|execution| execution.node_id.as_str()).collect();
             let bare = core.bookings().find(|booking| {
-                !on.contains(booking.0.info.node_id.as_str()) && has_room(job, booking)
+                !on.contains(booking.0.info.node_id.as_str()) && has_room(file, job, booking)
             });
             bare.map(|(node, _, _)| format!("{id} does not run on {}", node.info.node_id))
         }
@@ -63,11 +68,16 @@ fn runs(execution: &Execution) -> bool {
 }
 
 /// The node may run another execution of the job.
-fn has_room(job: &Job, (node, reserved, limit): &(&NodeState, &Resources, Resources)) -> bool {
+fn has_room(file: &JobFile, job: &Job, (node, reserved, limit): &(&NodeState, &Resources, Resources)) -> bool {
     let matches = job.constraints.iter().all(|c| c.is_favour() || c.matches(&node.info.labels));
     let request = job.task().and_then(|task| task.resources.parse().ok()).unwrap_or_default();
     let alone = request.fits_in(&node.info.compute_node_info.max_job_requirements);
-    node.is_schedulable() && matches && alone && reserved.plus(&request).fits_in(limit)
+    let refused = file.executions.values().any(|(e, _)| {
+        e.node_id == node.info.node_id
+            && e.compute_state.state_type == ComputeState::AskForBidRejected
+            && job.kept_versions().contains(&e.job_version)
+    });
+    node.is_schedulable() && !refused && matches && alone && reserved.plus(&request).fits_in(limit)
 }
 
 /// A connected node holds what is live on it, and nothing else.
@@ -75,6 +85,9 @@ fn holds(core: &Core, node: &NodeHost) -> Option<String> {
     let known = core.nodes().find(|state| state.info.node_id == node.id)?;
     if known.connection_state.status != bacalhau_model::Connection::Connected {
         return Some(format!("{} thinks that it is connected", node.id));
+    }
+    if known.drain.as_ref().is_some_and(|drain| drain.finished.is_none()) {
+        return Some(format!("{} is being drained", node.id));
     }
     let live = core.live_executions().filter(|(_, execution)| execution.node_id == node.id);
     let live: BTreeSet<&str> = live.map(|(_, execution)| execution.id.as_str()).collect();

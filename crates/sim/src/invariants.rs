@@ -10,11 +10,11 @@
 //!
 //! Executions, on the orchestrator's disk after every batch, and in its plans after every step:
 //! - **E1** at most one live execution per partition of a job, of whatever version (per node for ops and daemon jobs).
-//! - **E2** a finished execution stays as it finished.
+//! - **E2** a finished execution stays as it finished; only one that was given up with its node may go on.
 //! - **E3** what is set aside on a node never exceeds its limit, what runs never exceeds its capacity.
-//! - **E4** live and completed executions of a version never exceed Count, their partitions are below Count, and a
-//!   partition completes once.
-//! - **E5** work is placed only on nodes that may get it: connected, approved, and with the labels asked for.
+//! - **E4** live executions of a version never exceed Count, their partitions are below Count, and a partition that
+//!   completed is not run again (unless the job was scaled meanwhile).
+//! - **E5** work is placed only on nodes that may get it: connected, approved, not cordoned, and with the labels asked for.
 //! - **E6** an execution is Completed only when its own engine on its own node ended well.
 //!
 //! Nodes, at every step of theirs:
@@ -37,10 +37,12 @@
 //! The end, with faults off:
 //! - **M1** the goal is reached in bounded time: every batch and ops job is final; every service has Count executions
 //!   that run, unless no node has room for another one; every daemon has one on every matching node with room; connected
-//!   nodes hold exactly the executions that are live; no cancellation waits for a connected node; every outbox is empty.
+//!   nodes hold exactly the executions that are live; drained nodes hold none; no rolling update is under way; no
+//!   cancellation waits for a connected node; every outbox is empty.
 //! - **M2** then nothing changes any more: the goal still holds minutes later, and no execution was made meanwhile.
 
 use crate::disk::{JobFile, OrchestratorDisk};
+use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::{JobState, NodeState, Resources};
 use bacalhau_store::orchestrator::Change;
@@ -83,7 +85,8 @@ pub(crate) struct Promise {
 pub(crate) struct Watch {
     promises: Vec<Promise>,
     final_jobs: BTreeMap<(String, u64), JobState>,
-    final_executions: BTreeMap<String, ComputeState>,
+    /// State, and whether it was given up with its node.
+    final_executions: BTreeMap<String, (ComputeState, bool)>,
 }
 
 impl Watch {
@@ -141,11 +144,16 @@ impl Watch {
 
     fn execution_state(&mut self, execution: &Execution, truth: &Truth) -> Result<(), Violation> {
         let state = execution.compute_state.state_type;
-        if let Some(was) = self.final_executions.get(&execution.id).filter(|was| **was != state) {
-            return broken("E2", format!("{} was {was} and is {state}", execution.id));
+        if let Some((was, lost)) = self.final_executions.get(&execution.id).filter(|(was, _)| *was != state) {
+            let adopted = *lost && !execution.is_terminal();
+            if !adopted {
+                return broken("E2", format!("{} was {was} and is {state}", execution.id));
+            }
+            self.final_executions.remove(&execution.id);
         }
         if execution.is_terminal() {
-            self.final_executions.insert(execution.id.clone(), state);
+            let lost = execution.compute_state.details.contains_key(detail::NODE_LOST);
+            self.final_executions.insert(execution.id.clone(), (state, lost));
         }
         let really = (execution.id.clone(), execution.node_id.clone());
         if state == ComputeState::Completed && !truth.completed.contains(&really) {
@@ -188,17 +196,23 @@ fn job_file(file: &JobFile) -> Result<(), Violation> {
 }
 
 fn count(file: &JobFile, job: &bacalhau_model::Job) -> Result<(), Violation> {
-    let completed = |e: &&Execution| e.compute_state.state_type == ComputeState::Completed;
-    let records = file.executions.values().map(|(execution, _)| execution);
-    let current = records.filter(|e| e.job_version == job.version);
-    let mut partitions = BTreeSet::new();
-    for execution in current.filter(|e| !e.is_terminal() || completed(e)) {
+    let kept = job.kept_versions();
+    let current = |e: &&Execution| kept.contains(&e.job_version);
+    for execution in file.live().filter(current) {
         let partition = execution.partition_index;
-        if !partitions.insert(partition) {
-            return broken("E4", format!("partition {partition} of {} is done and live, or done twice", job.id));
-        }
         if !(0..job.count).contains(&partition) {
             return broken("E4", format!("partition {partition} of {}, whose Count is {}", job.id, job.count));
+        }
+    }
+    if kept.len() > 1 {
+        return Ok(());
+    }
+    let mut partitions = BTreeSet::new();
+    let records = file.executions.values().map(|(execution, _)| execution).filter(current);
+    for e in records.filter(|e| !e.is_terminal() || e.compute_state.state_type == ComputeState::Completed) {
+        if !partitions.insert(e.partition_index) {
+            let what = format!("partition {} of {} is done and live, or done twice", e.partition_index, job.id);
+            return broken("E4", what);
         }
     }
     Ok(())

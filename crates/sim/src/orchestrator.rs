@@ -272,6 +272,9 @@ impl OrchestratorHost {
             Action::Approve(n) => node(n, NodeAction::Approve),
             Action::Reject(n) => node(n, NodeAction::Reject),
             Action::Delete(n) => node(n, NodeAction::Delete),
+            Action::Cordon(n) => node(n, NodeAction::Cordon),
+            Action::Uncordon(n) => node(n, NodeAction::Uncordon),
+            Action::Drain(n, deadline) => node(n, NodeAction::Drain { deadline }),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What users and operators do in a run, and how the tasks they ask for behave.
 
 use crate::{HOUR, MINUTE, MS, SECOND};
-use bacalhau_model::{Job, Requirement, SpecConfig, Task, Timeouts};
+use bacalhau_model::{Job, Requirement, RetryPolicy, SpecConfig, Task, Timeouts, UpdatePolicy};
 use std::fmt;
 
 /// One thing a user or an operator does. A new one needs a variant here, its place in [`plan`], and its input in
@@ -22,6 +22,12 @@ pub(crate) enum Action {
     Reject(usize),
     /// Forgets it.
     Delete(usize),
+    /// Gives it no new work.
+    Cordon(usize),
+    /// Gives it work again.
+    Uncordon(usize),
+    /// Empties it; batch and ops executions have this many nanoseconds.
+    Drain(usize, i64),
 }
 
 impl fmt::Display for Action {
@@ -34,6 +40,9 @@ impl fmt::Display for Action {
             Action::Approve(n) => write!(f, "approve n-{n}"),
             Action::Reject(n) => write!(f, "reject n-{n}"),
             Action::Delete(n) => write!(f, "delete n-{n}"),
+            Action::Cordon(n) => write!(f, "cordon n-{n}"),
+            Action::Uncordon(n) => write!(f, "uncordon n-{n}"),
+            Action::Drain(n, deadline) => write!(f, "drain n-{n} within {} s", deadline / SECOND),
         }
     }
 }
@@ -88,7 +97,13 @@ pub(crate) fn plan(
             actions.push((later(random), Action::Stop(n)));
         }
         for _ in 0..random.u32(0..100) / 70 {
-            let change = job(random, n, r#type);
+            let mut change = job(random, n, r#type);
+            if random.bool()
+                && let Some((_, Action::Submit(first))) = actions.iter().find(|(_, action)| is_submit(action, n))
+            {
+                // The same job, scaled.
+                change = Job { count: change.count, ..(**first).clone() };
+            }
             actions.push((later(random), Action::Update(n, Box::new(change))));
         }
         if random.u32(0..100) < 15 {
@@ -99,19 +114,31 @@ pub(crate) fn plan(
         if manual {
             actions.push((random.i64(0..until), Action::Approve(node)));
         }
+        let at = random.i64(0..until);
+        let later = random.i64(at..until);
         match random.u32(0..40) {
-            0 => actions.push((random.i64(0..until), Action::Reject(node))),
-            1 => actions.push((random.i64(0..until), Action::Delete(node))),
+            3..=4 => actions.push((at, Action::Cordon(node))),
+            5..=7 => actions.extend([(at, Action::Cordon(node)), (later, Action::Uncordon(node))]),
+            8..=10 => actions.push((at, Action::Drain(node, random.i64(0..3 * MINUTE)))),
+            11..=14 => {
+                actions.push((at, Action::Drain(node, random.i64(0..3 * MINUTE))));
+                actions.push((later, Action::Uncordon(node)));
+            }
+            0 => actions.push((at, Action::Reject(node))),
+            1 => actions.push((at, Action::Delete(node))),
             2 => {
-                let at = random.i64(0..until);
                 actions.push((at, Action::Reject(node)));
-                actions.push((random.i64(at..until), Action::Approve(node)));
+                actions.push((later, Action::Approve(node)));
             }
             _ => {}
         }
     }
     actions.sort_by_key(|(at, _)| *at);
     actions
+}
+
+fn is_submit(action: &Action, n: usize) -> bool {
+    matches!(action, Action::Submit(job) if job.id == job_id(n))
 }
 
 fn job_type(random: &mut fastrand::Rng) -> &'static str {
@@ -132,8 +159,23 @@ fn job(random: &mut fastrand::Rng, n: usize, r#type: &str) -> Job {
         execution_timeout: if random.u32(0..4) == 0 { random.i64(1..20) } else { 0 },
         total_timeout: if random.u32(0..8) == 0 { random.i64(20..200) } else { 0 },
     };
+    if random.u32(0..4) == 0 {
+        task.retry = Some(RetryPolicy {
+            max_attempts: random.i64(0..5),
+            backoff: random.i64(0..5),
+            max_backoff: random.i64(0..20),
+            fail_on_exit_code: random.bool(),
+        });
+    }
+    let long_running = matches!(r#type, "service" | "daemon");
+    let update = (long_running && random.bool()).then(|| UpdatePolicy {
+        max_parallel: random.i64(0..3),
+        healthy_after: random.i64(0..20),
+        auto_revert: random.bool(),
+    });
     Job {
         id: job_id(n),
+        update,
         name: format!("job-{n}"),
         namespace: if n.is_multiple_of(3) { "other" } else { "default" }.into(),
         r#type: r#type.into(),
@@ -162,6 +204,8 @@ pub(crate) struct Course {
     pub(crate) length: Option<i64>,
     /// It ends with an error.
     pub(crate) fails: bool,
+    /// Its exit code.
+    pub(crate) exit_code: i64,
     /// How long its results take to publish, nanoseconds.
     pub(crate) publishing: i64,
 }
@@ -177,6 +221,7 @@ pub(crate) fn course(random: &mut fastrand::Rng, long_running: bool, calm: bool)
     Course {
         length: (!for_ever).then_some(length * MS),
         fails: !calm && random.u32(0..100) < 10,
+        exit_code: if !calm && random.u32(0..10) == 0 { 3 } else { 0 },
         publishing: if random.bool() { 0 } else { random.i64(1..2_000) * MS },
     }
 }

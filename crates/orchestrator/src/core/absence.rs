@@ -23,13 +23,13 @@ impl Core {
             if waits {
                 node.lose_work_at = Some(self.lenient_until);
             }
-            if waits || node.state.connection_state.status == Connection::Connected {
-                let due = Due::Node(node.state.info.node_id.clone());
-                self.timers.set(due, Some(self.lenient_until));
+            if node.state.connection_state.status == Connection::Connected {
+                node.silent_at = Some(self.lenient_until);
             }
+            self.timers.set(Due::Node(node.state.info.node_id.clone()), node.due());
         }
         for entry in self.jobs.values_mut() {
-            for live in entry.live.values_mut() {
+            for live in entry.live.values_mut().chain(entry.old.values_mut()) {
                 let anew = evaluate::deadline(&self.settings, &live.execution, &entry.job, now);
                 live.deadline = live.deadline.max(anew);
             }

@@ -21,11 +21,14 @@ impl Core {
             audit.insert(format!("node {id} membership"), node.state.membership.as_str().to_owned());
             audit.insert(format!("node {id} reserved"), amounts(&node.reserved));
             audit.insert(format!("node {id} executions"), format!("{:?}", node.executions));
+            audit.insert(format!("node {id} cordoned"), node.state.cordoned.to_string());
+            audit.insert(format!("node {id} drain"), format!("{:?}", node.state.drain));
             audit.insert(format!("node {id} labels"), format!("{:?}", node.state.info.labels));
         }
         for (id, cancelled) in self.cancelled.iter().filter(|(_, c)| c.execution.job_version > 0) {
             audit.insert(format!("cancelled {id}"), format!("on {}", cancelled.execution.node_id));
         }
+        audit.insert("draining".to_owned(), format!("{:?}", self.draining));
         audit.insert("owners".to_owned(), format!("{}", self.owner.len()));
         audit
     }
@@ -41,9 +44,18 @@ fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     add("failures", format!("{:?}", entry.failures));
     add("refused", format!("{:?}", entry.refused));
     add("used", format!("{:?}", entry.used));
-    add("any failed", entry.any_failed.to_string());
-    for (execution_id, live) in &entry.live {
+    add("done", format!("{:?}", entry.done));
+    add("kept versions", format!("{:?}", entry.kept));
+    add("rolls from", format!("{:?}", entry.previous.as_ref().map(|job| job.version)));
+    // Failures in a row are left out: a long run ends the row when somebody looks, and a restart looks at once.
+    for (slot, streak) in entry.retries.streaks() {
+        let rests = if entry.retries.is_resting(slot) { streak.not_before } else { 0 };
+        let value = format!("{} attempts, {} failed, rests until {rests}", streak.attempts, streak.failed);
+        add(&format!("trouble at {slot:?}"), value);
+    }
+    for live in entry.all_live() {
         let e = &live.execution;
+        let execution_id = &e.id;
         let value = format!(
             "{} {} on {} partition {} version {} revision {} holds {}",
             e.desired_state.state_type,

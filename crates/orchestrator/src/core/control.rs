@@ -8,6 +8,7 @@ use super::timers::Due;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::{Connection, Error, Membership, NodeInfo, Resources, Time};
 use bacalhau_store::orchestrator::{Change, PendingMessage};
+use std::sync::Arc;
 
 impl Core {
     pub(crate) fn handshake<T>(&mut self, now: i64, info: NodeInfo, token: T, out: &mut Output<T>) {
@@ -33,15 +34,16 @@ impl Core {
         let Some(node) = self.nodes.get_mut(&node_id) else { return };
         node.state.info = info;
         node.lose_work_at = None;
+        node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
         nodes::connect(&mut node.state, now);
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
         out.changes.push(Change::PutNode(node.state.clone()));
-        self.timers
-            .set(Due::Node(node_id.clone()), Some(now.saturating_add(self.settings.disconnect_timeout)));
+        self.set_node_timer(&node_id);
         let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq };
         // The answer leaves before the first message: a Go node takes its sequence number from it.
         out.reply(token, Reply::Handshake(answer));
         out.effects.push(Effect::NodeUp(node_id.clone()));
+        self.adopt_lost(now, &node_id, out);
         self.resend(now, &node_id, out);
         self.wake_for_nodes();
     }
@@ -54,9 +56,10 @@ impl Core {
         let mut messages: Vec<(i64, String, PendingMessage)> = Vec::new();
         for (job_id, execution_id) in pairs {
             let Some(entry) = self.jobs.get_mut(&job_id) else { continue };
-            let Some(live) = entry.live.get_mut(&execution_id) else { continue };
+            let job = Arc::clone(&entry.job);
+            let Some(live) = entry.live_mut(&execution_id) else { continue };
             // The time that the node was away does not count against its answer.
-            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &entry.job, now)
+            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &job, now)
                 .max(live.deadline);
             messages
                 .extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
@@ -90,8 +93,8 @@ impl Core {
         node.state.info.compute_node_info.available_capacity = available;
         node.state.info.compute_node_info.queue_capacity = queued;
         let last = node.state.connection_state.last_compute_seq_num;
-        self.timers
-            .set(Due::Node(node_id.to_owned()), Some(now.saturating_add(self.settings.disconnect_timeout)));
+        node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
+        self.set_node_timer(node_id);
         out.reply(token, Reply::Heartbeat(Ok(last)));
     }
 
@@ -130,29 +133,38 @@ impl Core {
         }
         nodes::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
+        node.silent_at = None;
         out.changes.push(Change::PutNode(node.state.clone()));
         out.effects.push(Effect::NodeDown(node_id.to_owned()));
-        self.timers.set(Due::Node(node_id.to_owned()), Some(lose_at));
+        self.set_node_timer(node_id);
         if lose_at <= now {
             self.lose_work(now, node_id, out);
         }
     }
 
-    /// A node's timer: no heartbeat for too long, or no return in time.
+    /// A node's timer: no heartbeat for too long, no return in time, or a drain is over.
     pub(crate) fn node_due<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get(node_id) else { return };
-        if node.state.connection_state.status == Connection::Connected {
+        let is_over = |at: Option<i64>| at.is_some_and(|at| at <= now);
+        if is_over(node.silent_at) {
             self.go_offline(now, node_id, "heartbeat timeout", now, out);
-        } else if node.lose_work_at.is_some() {
+        } else if is_over(node.lose_work_at) {
             self.lose_work(now, node_id, out);
         }
+        self.drain_due(now, node_id, out);
+        self.set_node_timer(node_id);
+    }
+
+    /// One timer per node: the earliest of everything that can become due.
+    pub(crate) fn set_node_timer(&mut self, node_id: &str) {
+        let due = self.nodes.get(node_id).and_then(NodeEntry::due);
+        self.timers.set(Due::Node(node_id.to_owned()), due);
     }
 
     /// Gives up everything the node was doing. It is told so when it returns.
     fn lose_work<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get_mut(node_id) else { return };
         node.lose_work_at = None;
-        self.timers.set(Due::Node(node_id.to_owned()), None);
         for (job_id, execution_id) in node.executions.clone() {
             if let Some(mut entry) = self.jobs.remove(&job_id) {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
@@ -176,6 +188,12 @@ impl Core {
                 Error::new("NotFound", format!("node not found: {node_id}")).component("NodesManager")
             );
         };
+        if node.state.membership == Membership::Pending && action.needs_member() {
+            return Err(Error::new("ConflictNodeState", format!("node {node_id} is not approved yet"))
+                .component("NodesManager")
+                .status(409)
+                .hint(format!("Approve it first: bacalhau node approve {node_id}")));
+        }
         let conflict = |what: &str| {
             Error::new("ConflictNodeState", format!("node {node_id} already {what}"))
                 .component("NodesManager")
@@ -194,6 +212,9 @@ impl Core {
                 out.changes.push(Change::PutNode(node.state.clone()));
                 self.go_offline(now, node_id, "node rejected", now, out);
             }
+            (NodeAction::Cordon, _) => return self.set_cordoned(node_id, true, out),
+            (NodeAction::Uncordon, _) => return self.set_cordoned(node_id, false, out),
+            (NodeAction::Drain { deadline }, _) => self.drain(now, node_id, now.saturating_add(deadline), out),
             (NodeAction::Delete, _) => {
                 self.go_offline(now, node_id, "node deleted", now, out);
                 self.lose_work(now, node_id, out);
@@ -206,7 +227,7 @@ impl Core {
     }
 
     /// Nodes changed: waiting jobs, and jobs that run on all nodes, look again.
-    fn wake_for_nodes(&mut self) {
+    pub(crate) fn wake_for_nodes(&mut self) {
         self.wake = true;
         let on_all = self.jobs.iter().filter(|(_, e)| e.job_type.is_on_all_nodes() && !e.job.is_terminal());
         self.dirty.extend(on_all.map(|(id, _)| id.clone()));

@@ -8,7 +8,7 @@ use super::{Cancelled, Core};
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::execution::{ComputeState, DesiredState};
 use bacalhau_model::state::State;
-use bacalhau_model::{Event, JobState, Time};
+use bacalhau_model::{Event, JobState, JobType, Time};
 use bacalhau_store::orchestrator::PendingMessage;
 
 /// Why the orchestrator ends an execution by itself.
@@ -20,6 +20,10 @@ pub(crate) enum Cause {
     JobFailed,
     /// The job got a new version.
     JobUpdated,
+    /// The node is being drained.
+    NodeDrained,
+    /// The node does not match a daemon any more.
+    NodeMismatch,
     /// The job is complete, or more executions than needed are live.
     NotNeeded,
     /// The node is gone.
@@ -38,6 +42,8 @@ impl Cause {
             Cause::JobUpdated => "Execution stopped for job update",
             Cause::NotNeeded => "Execution stop requested because there are more executions than needed",
             Cause::NodeLost => "Execution stop requested because node has disappeared",
+            Cause::NodeDrained => "Execution stop requested because its node is drained",
+            Cause::NodeMismatch => "Execution stop requested because its node does not match the job any more",
             Cause::BidTimeout => "Execution stop requested because node did not answer the bid in time",
             Cause::ExecutionTimeout(limit) => {
                 let text = format!("Execution timed out. Execution took longer than {}", duration(limit));
@@ -47,9 +53,11 @@ impl Cause {
         scheduling(text, now)
     }
 
-    /// Lost and timed-out attempts failed; the others were merely stopped.
-    fn compute_state(self) -> ComputeState {
+    /// Lost and timed-out attempts failed, and so did those of ops jobs that cannot run elsewhere; the others were merely
+    /// stopped.
+    fn compute_state(self, job_type: JobType) -> ComputeState {
         match self {
+            Cause::NodeDrained if job_type == JobType::Ops => ComputeState::Failed,
             Cause::NodeLost | Cause::BidTimeout | Cause::ExecutionTimeout(_) => ComputeState::Failed,
             _ => ComputeState::Cancelled,
         }
@@ -85,11 +93,17 @@ impl Core {
         now: i64,
         out: &mut Output<T>,
     ) {
-        let Some(live) = entry.live.get_mut(execution_id) else { return };
-        let event = cause.event(now);
+        let job_type = entry.job_type;
+        let Some(live) = entry.live_mut(execution_id) else { return };
+        let mut event = cause.event(now);
+        if cause == Cause::NodeLost {
+            // What it was doing decides whether it can be adopted when its node comes back; see `adopt`.
+            let was = if live.running_since().is_some() { "running" } else { "asked" };
+            event = event.with(detail::NODE_LOST, was);
+        }
         let execution = &mut live.execution;
         execution.desired_state = State::with_message(DesiredState::Stopped, event.message.clone());
-        execution.compute_state = State::with_message(cause.compute_state(), event.message.clone());
+        execution.compute_state = State::with_message(cause.compute_state(job_type), event.message.clone());
         execution.compute_state.details = event.details.clone();
         live.pending = Some(PendingMessage::CancelExecution);
         put_execution(live, now, out);
@@ -115,7 +129,7 @@ impl Core {
 
     /// Stops every live execution of the job.
     pub(crate) fn stop_all<T>(&mut self, entry: &mut JobEntry, cause: Cause, now: i64, out: &mut Output<T>) {
-        for id in entry.live.keys().cloned().collect::<Vec<_>>() {
+        for id in entry.all_live().map(|live| live.execution.id.clone()).collect::<Vec<_>>() {
             self.stop_execution(entry, &id, cause, now, out);
         }
     }

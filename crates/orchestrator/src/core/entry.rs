@@ -1,9 +1,12 @@
 //! What the core keeps in memory of one job that is not finished.
 
+use super::backoff::{Failure, Retries, Slot};
 use super::partitions::Unplaced;
-use bacalhau_model::Resources;
-use bacalhau_model::execution::{ComputeState, Execution};
+use super::ranges::Ranges;
+use bacalhau_model::event::detail;
+use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::job::{Job, JobType};
+use bacalhau_model::{Resources, RetryPolicy};
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +24,18 @@ pub struct Live {
     pub deadline: i64,
 }
 
+impl Live {
+    /// Since when it runs as far as the orchestrator knows, nanoseconds since 1970; `None` before its bid is accepted.
+    pub fn running_since(&self) -> Option<i64> {
+        let execution = &self.execution;
+        if execution.compute_state.state_type.is_executing() {
+            return Some(execution.modify_time);
+        }
+        let approved = execution.desired_state.state_type == DesiredState::Running;
+        approved.then_some(execution.create_time)
+    }
+}
+
 /// An unfinished job with its live executions and a summary of the finished ones.
 #[derive(Clone, Debug)]
 pub struct JobEntry {
@@ -36,28 +51,40 @@ pub struct JobEntry {
     pub queued_since: Option<i64>,
     /// Sequence number of the next history record.
     pub next_history_seq: u64,
+    /// Versions whose executions count for this one, itself included.
+    pub kept: BTreeSet<u64>,
     /// Executions that may still change, by ID.
     pub live: BTreeMap<String, Live>,
-    /// Partitions without a live or completed execution. Empty for ops and daemon jobs.
+    /// Live executions of the version that a rolling update replaces, by ID.
+    pub old: BTreeMap<String, Live>,
+    /// The version that a rolling update replaces.
+    pub previous: Option<Arc<Job>>,
+    /// Partitions without a live or completed execution that may be placed now. Empty for ops and daemon jobs.
     pub unplaced: Unplaced,
-    /// Executions of this version that completed.
+    /// Partitions that completed. Empty for ops and daemon jobs.
+    pub done: Ranges,
+    /// Executions that completed.
     pub completed: i64,
-    /// Failed attempts of this version by node and partition.
+    /// Failed attempts by node and partition.
     pub failures: BTreeMap<(String, i64), u32>,
+    /// Trouble by partition or node, and who rests after it.
+    pub retries: Retries,
     /// Nodes that refused this version.
     pub refused: BTreeSet<String>,
     /// Nodes that ever had an execution of this version.
     pub used: BTreeSet<String>,
-    /// Some execution of this version failed.
-    pub any_failed: bool,
 }
 
 impl JobEntry {
     /// A job without executions. `None` when the job's type or resources cannot be read; validation prevents it.
     pub fn new(job: Arc<Job>, next_history_seq: u64, version_started: i64) -> Option<JobEntry> {
         let job_type = job.job_type()?;
-        let request = job.task()?.resources.parse().ok()?;
+        let task = job.task()?;
+        let request = task.resources.parse().ok()?;
+        let usual = job_type.is_long_running().then(RetryPolicy::keep_running);
+        let retries = Retries::new(task.retry.clone().or(usual));
         let unplaced = Unplaced::all(if job_type.is_on_all_nodes() { 0 } else { job.count });
+        let kept = job.kept_versions();
         Some(JobEntry {
             job,
             job_type,
@@ -65,73 +92,156 @@ impl JobEntry {
             version_started,
             queued_since: None,
             next_history_seq,
+            kept,
             live: BTreeMap::new(),
+            old: BTreeMap::new(),
+            previous: None,
             unplaced,
+            done: Ranges::default(),
             completed: 0,
             failures: BTreeMap::new(),
+            retries,
             refused: BTreeSet::new(),
             used: BTreeSet::new(),
-            any_failed: false,
         })
     }
 
-    /// Takes over the executions found in the store.
-    pub fn restore(&mut self, executions: Vec<(Execution, Option<PendingMessage>)>) {
-        let mut taken = BTreeSet::new();
+    /// Takes over the executions found in the store, in any order.
+    pub fn restore(&mut self, mut executions: Vec<(Execution, Option<PendingMessage>)>) {
+        executions.sort_by(|(a, _), (b, _)| (a.modify_time, &a.id).cmp(&(b.modify_time, &b.id)));
         for (execution, pending) in executions {
-            let current = execution.job_version == self.job.version;
-            if current {
+            let counts = self.kept.contains(&execution.job_version);
+            if counts {
                 self.used.insert(execution.node_id.clone());
             }
-            if !execution.is_terminal() {
-                taken.insert(execution.partition_index);
-                self.live.insert(
-                    execution.id.clone(),
-                    Live { reserved: self.request.clone(), pending, deadline: i64::MAX, execution },
-                );
-            } else if current {
-                if execution.compute_state.state_type == ComputeState::Completed {
-                    taken.insert(execution.partition_index);
+            if execution.is_terminal() {
+                if counts {
+                    self.count_end(&execution);
                 }
-                self.count_end(&execution);
+                continue;
             }
+            if counts {
+                self.retries.started(&self.slot(&execution));
+            }
+            let home = if counts { &mut self.live } else { &mut self.old };
+            let live = Live { reserved: self.request.clone(), pending, deadline: i64::MAX, execution };
+            home.insert(live.execution.id.clone(), live);
         }
-        if !self.job_type.is_on_all_nodes() {
-            self.unplaced = Unplaced::without(self.job.count, &taken);
+        self.recount();
+    }
+
+    /// Works out anew which partitions want an execution.
+    pub fn recount(&mut self) {
+        if self.job_type.is_on_all_nodes() {
+            return;
         }
+        let live = self.live.values().chain(self.old.values()).map(|live| live.execution.partition_index);
+        let resting = (0..self.job.count.min(self.retries.last_partition()))
+            .filter(|partition| self.retries.is_resting(&Slot::Partition(*partition)));
+        let taken = live.chain(self.done.iter()).chain(resting).collect();
+        self.unplaced = Unplaced::without(self.job.count, &taken);
+    }
+
+    /// What one execution of the job is for.
+    pub fn slot(&self, execution: &Execution) -> Slot {
+        match self.job_type.is_on_all_nodes() {
+            true => Slot::Node(execution.node_id.clone()),
+            false => Slot::Partition(execution.partition_index),
+        }
+    }
+
+    /// A live execution of this version or the one that it replaces.
+    pub fn live_mut(&mut self, execution_id: &str) -> Option<&mut Live> {
+        self.live.get_mut(execution_id).or_else(|| self.old.get_mut(execution_id))
+    }
+
+    /// As [`JobEntry::live_mut`], to look at.
+    pub fn get_live(&self, execution_id: &str) -> Option<&Live> {
+        self.live.get(execution_id).or_else(|| self.old.get(execution_id))
+    }
+
+    /// All live executions, of this version and the one that it replaces.
+    pub fn all_live(&self) -> impl Iterator<Item = &Live> {
+        self.live.values().chain(self.old.values())
+    }
+
+    /// The job as the node of a live execution has to know it. `None` for a version in between that a rolling update
+    /// did not finish: its executions are on their way out and need not be asked for again.
+    pub fn job_of(&self, execution: &Execution) -> Option<&Arc<Job>> {
+        let version = execution.job_version;
+        if self.kept.contains(&version) {
+            return Some(&self.job);
+        }
+        self.previous.as_ref().filter(|previous| previous.kept_versions().contains(&version))
     }
 
     /// Remembers a new execution.
     pub fn add(&mut self, live: Live) {
-        self.unplaced.take(live.execution.partition_index);
+        if !self.job_type.is_on_all_nodes() {
+            self.unplaced.take(live.execution.partition_index);
+        }
+        self.retries.started(&self.slot(&live.execution));
         self.used.insert(live.execution.node_id.clone());
         self.live.insert(live.execution.id.clone(), live);
     }
 
     /// Moves a finished execution from the live ones into the summary.
     pub fn end(&mut self, execution_id: &str) -> Option<Live> {
-        let live = self.live.remove(execution_id)?;
-        if live.execution.job_version == self.job.version {
-            self.count_end(&live.execution);
-            if live.execution.compute_state.state_type != ComputeState::Completed {
+        if let Some(live) = self.live.remove(execution_id) {
+            let rests = self.count_end(&live.execution);
+            let completed = live.execution.compute_state.state_type == ComputeState::Completed;
+            if !completed && !rests && !self.job_type.is_on_all_nodes() {
                 self.unplaced.give_back(live.execution.partition_index);
             }
+            return Some(live);
+        }
+        let live = self.old.remove(execution_id)?;
+        if !self.job_type.is_on_all_nodes() {
+            self.unplaced.give_back(live.execution.partition_index);
         }
         Some(live)
     }
 
-    fn count_end(&mut self, execution: &Execution) {
+    /// Counts how an execution of this version ended. True when its slot rests now.
+    fn count_end(&mut self, execution: &Execution) -> bool {
+        let slot = self.slot(execution);
+        let attempt = execution.attempt.max(1);
         match execution.compute_state.state_type {
-            ComputeState::Completed => self.completed += 1,
+            ComputeState::Completed => {
+                self.completed += 1;
+                if !self.job_type.is_on_all_nodes() && execution.partition_index < self.job.count {
+                    self.done.insert(execution.partition_index);
+                }
+                self.retries.recovered(&slot);
+                return false;
+            }
+            ComputeState::Failed => {
+                let key = (execution.node_id.clone(), execution.partition_index);
+                *self.failures.entry(key).or_default() += 1;
+                let failure = Failure {
+                    attempt,
+                    ended: execution.modify_time,
+                    ran: execution.modify_time.saturating_sub(execution.create_time),
+                    lost: is_lost(execution),
+                    why: &execution.compute_state.message,
+                };
+                return self.retries.failed(slot, &failure).is_some();
+            }
             ComputeState::AskForBidRejected => {
                 self.refused.insert(execution.node_id.clone());
             }
-            ComputeState::Failed => {
-                self.any_failed = true;
-                let key = (execution.node_id.clone(), execution.partition_index);
-                *self.failures.entry(key).or_default() += 1;
-            }
             _ => {}
+        }
+        self.retries.gave_up(slot, attempt);
+        false
+    }
+
+    /// Lets the slots go on whose rest is over.
+    pub fn wake_rested(&mut self, now: i64) {
+        for slot in self.retries.rested(now) {
+            if let Slot::Partition(partition) = slot {
+                self.unplaced.give_back(partition);
+            }
         }
     }
 
@@ -153,4 +263,9 @@ impl JobEntry {
     fn seconds(&self, of: impl Fn(&bacalhau_model::Timeouts) -> i64) -> i64 {
         self.job.task().map_or(0, |task| of(&task.timeouts)).max(0).saturating_mul(super::settings::SECOND)
     }
+}
+
+/// True for an execution that was given up because its node disappeared.
+pub(crate) fn is_lost(execution: &Execution) -> bool {
+    execution.compute_state.details.contains_key(detail::NODE_LOST)
 }

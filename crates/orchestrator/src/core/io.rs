@@ -129,6 +129,22 @@ pub enum NodeAction {
     Reject,
     /// Forget it.
     Delete,
+    /// Give it no new work.
+    Cordon,
+    /// Give it new work again; ends a drain.
+    Uncordon,
+    /// Give it no new work and move away what it has.
+    Drain {
+        /// How long batch and ops executions may go on, nanoseconds from now.
+        deadline: i64,
+    },
+}
+
+impl NodeAction {
+    /// True for what only makes sense with a node that takes part.
+    pub(crate) fn needs_member(self) -> bool {
+        matches!(self, NodeAction::Cordon | NodeAction::Uncordon | NodeAction::Drain { .. })
+    }
 }
 
 /// The answer to an input that carried a token.

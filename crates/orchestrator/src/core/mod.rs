@@ -5,23 +5,33 @@
 //! must survive a restart is in the changes; [`Core::restore`] builds the same state from the store again.
 
 mod absence;
+mod adopt;
 mod audit;
+mod backoff;
 mod control;
+mod crash_loop;
+mod create;
+mod drain;
 mod end;
 mod entry;
 mod evaluate;
+mod everywhere;
 mod io;
 mod nodes;
+mod partitioned;
 mod partitions;
 mod place;
+mod ranges;
 mod record;
 mod report;
+mod rollout;
 mod settings;
 mod submit;
 mod suitable;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod versions;
 mod waiting;
 
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
@@ -58,6 +68,8 @@ pub struct Core {
     owner: HashMap<String, String>,
     nodes: Nodes,
     cancelled: BTreeMap<String, Cancelled>,
+    /// Nodes that are being drained and not empty yet.
+    draining: BTreeSet<String>,
     waiting: Waiting,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
@@ -83,6 +95,7 @@ impl Core {
             owner: HashMap::new(),
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
+            draining: BTreeSet::new(),
             waiting: Waiting::default(),
             timers: Timers::default(),
             lenient_until: 0,
@@ -102,7 +115,11 @@ impl Core {
             let mut node = NodeEntry::new(state);
             let lose_at = now.saturating_add(self.settings.disconnect_timeout);
             node.lose_work_at = Some(lose_at);
-            self.timers.set(Due::Node(node.state.info.node_id.clone()), Some(lose_at));
+            let node_id = node.state.info.node_id.clone();
+            if node.state.drain.as_ref().is_some_and(|drain| drain.finished.is_none()) {
+                self.draining.insert(node_id.clone());
+            }
+            self.timers.set(Due::Node(node_id), node.due());
             self.nodes.insert(node);
         }
         let mut executions: HashMap<String, Vec<(Execution, Option<PendingMessage>)>> = HashMap::new();
@@ -138,7 +155,8 @@ impl Core {
         };
         entry.queued_since = queued_since;
         entry.restore(found);
-        for live in entry.live.values_mut() {
+        entry.previous = stored.previous.map(Arc::new);
+        for live in entry.live.values_mut().chain(entry.old.values_mut()) {
             live.deadline = evaluate::deadline(&self.settings, &live.execution, &job, now);
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
@@ -186,6 +204,7 @@ impl Core {
         }
         self.run_timers(now, out);
         self.settle(now, out);
+        self.count_drains(now, out);
     }
 
     /// When to step with [`Input::Tick`] at the latest, nanoseconds since 1970.
@@ -273,11 +292,11 @@ impl Core {
             return Some(messages::cancel_execution(execution_id, cancelled.reason.clone()));
         }
         let entry = self.jobs.get(self.owner.get(execution_id)?)?;
-        let live = entry.live.get(execution_id)?;
+        let live = entry.get_live(execution_id)?;
         match (kind, live.execution.compute_state.state_type) {
             (PendingMessage::AskForBid, ComputeState::New) => {
                 let mut execution = live.execution.clone();
-                execution.job = Some(Arc::clone(&entry.job));
+                execution.job = Some(Arc::clone(entry.job_of(&execution)?));
                 Some(messages::ask_for_bid(execution))
             }
             (PendingMessage::BidAccepted, ComputeState::BidAccepted) => {
@@ -307,7 +326,7 @@ impl Core {
 
     /// Live executions as (job, execution), for invariants in tests.
     pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
-        self.jobs.iter().flat_map(|(id, e)| e.live.values().map(move |l| (id.as_str(), &l.execution)))
+        self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &l.execution)))
     }
 
     fn new_id(&mut self, prefix: &str) -> String {

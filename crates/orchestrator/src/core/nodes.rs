@@ -14,12 +14,21 @@ pub struct NodeEntry {
     pub executions: BTreeSet<(String, String)>,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
     pub lose_work_at: Option<i64>,
+    /// When it counts as gone if nothing is heard of it, nanoseconds since 1970; `None` while it is disconnected.
+    pub silent_at: Option<i64>,
 }
 
 impl NodeEntry {
     /// A node seen for the first time or read from the store.
     pub fn new(state: NodeState) -> NodeEntry {
-        NodeEntry { state, reserved: Resources::default(), executions: BTreeSet::new(), lose_work_at: None }
+        NodeEntry { state, reserved: Resources::default(), executions: BTreeSet::new(), lose_work_at: None, silent_at: None }
+    }
+
+    /// When there is something to do about it: it is silent for too long, does not come back, or its drain is over.
+    pub fn due(&self) -> Option<i64> {
+        let drain = self.state.drain.as_ref().filter(|drain| drain.finished.is_none() && drain.remaining > 0);
+        let times = [self.lose_work_at, self.silent_at, drain.map(|drain| drain.deadline.unix_nanos())];
+        times.into_iter().flatten().min()
     }
 
     /// How much may be set aside in total.

@@ -36,6 +36,11 @@ impl Unplaced {
         self.len() == 0
     }
 
+    /// True when the partition is one of them.
+    pub fn contains(&self, partition: i64) -> bool {
+        self.returned.contains(&partition) || (self.next..self.count).contains(&partition)
+    }
+
     /// The first `limit`, lowest first.
     pub fn first(&self, limit: usize) -> Vec<i64> {
         self.returned.iter().copied().chain(self.next..self.count).take(limit).collect()

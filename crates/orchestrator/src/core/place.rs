@@ -127,7 +127,8 @@ fn pick(
 /// True when this partition had all its tries on the node.
 fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Settings) -> bool {
     let key = (node.state.info.node_id.clone(), partition);
-    entry.failures.get(&key).is_some_and(|tries| *tries >= settings.tries_per_node)
+    // A policy says by itself how often it is tried; see `backoff`.
+    !entry.retries.has_policy() && entry.failures.get(&key).is_some_and(|tries| *tries >= settings.tries_per_node)
 }
 
 /// Says why `left_over` partitions found no node, node by node. Empty for "all nodes" jobs, which have no partitions.

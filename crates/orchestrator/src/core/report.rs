@@ -9,12 +9,13 @@ use super::evaluate::deadline;
 use super::io::{Effect, Output};
 use super::record::{self, execution_event, put_execution, scheduling};
 use super::{Cancelled, Core};
-use bacalhau_model::event::topic;
+use bacalhau_model::event::{detail, topic};
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, Time};
 use bacalhau_store::orchestrator::{Change, PendingMessage};
 use bacalhau_wire::messages::NodeMessage;
+use std::sync::Arc;
 
 impl Core {
     pub(crate) fn report<T>(
@@ -35,7 +36,7 @@ impl Core {
             return;
         };
         let Some(mut entry) = self.jobs.remove(&job_id) else { return };
-        let theirs = entry.live.get(&execution_id).is_some_and(|l| l.execution.node_id == node_id);
+        let theirs = entry.get_live(&execution_id).is_some_and(|l| l.execution.node_id == node_id);
         if theirs {
             self.report_on_live(now, &mut entry, &execution_id, message, out);
             self.dirty.insert(job_id.clone());
@@ -67,10 +68,15 @@ impl Core {
             }
             NodeMessage::RunResult(result) => {
                 let mut events = result.events.unwrap_or_default();
+                let exit_code = result.run_command_result.as_ref().map_or(0, |run| run.exit_code);
                 let (state, desired) = if entry.job_type.is_long_running() {
                     let text = "execution completed unexpectedly";
                     events = vec![timeout(topic::EXECUTION, text.to_owned(), now)];
                     (State::with_message(ComputeState::Failed, text), text)
+                } else if exit_code != 0 && fails_on_exit_code(entry) {
+                    let text = format!("execution failed with exit code {exit_code}");
+                    events = vec![bad_exit(&text, exit_code, now)];
+                    (State::with_message(ComputeState::Failed, text), "execution failed")
                 } else {
                     (State::new(ComputeState::Completed), "execution completed")
                 };
@@ -94,7 +100,8 @@ impl Core {
 
     /// The node would run it and nothing else holds the partition: tell it to.
     fn approve<T>(&mut self, now: i64, entry: &mut JobEntry, execution_id: &str, out: &mut Output<T>) {
-        let Some(live) = entry.live.get_mut(execution_id) else { return };
+        let job = Arc::clone(&entry.job);
+        let Some(live) = entry.live_mut(execution_id) else { return };
         let execution = &mut live.execution;
         let asked = execution.desired_state.state_type == DesiredState::Pending
             && execution.compute_state.state_type == ComputeState::New;
@@ -103,7 +110,7 @@ impl Core {
         }
         execution.desired_state = State::with_message(DesiredState::Running, "Running");
         execution.compute_state = State::with_message(ComputeState::BidAccepted, "Running");
-        live.deadline = deadline(&self.settings, execution, &entry.job, now);
+        live.deadline = deadline(&self.settings, execution, &job, now);
         live.pending = Some(PendingMessage::BidAccepted);
         put_execution(live, now, out);
         let node_id = live.execution.node_id.clone();
@@ -126,7 +133,7 @@ impl Core {
         fill: impl FnOnce(&mut Execution),
         out: &mut Output<T>,
     ) {
-        let Some(live) = entry.live.get_mut(execution_id) else { return };
+        let Some(live) = entry.live_mut(execution_id) else { return };
         fill(&mut live.execution);
         live.execution.compute_state = state;
         live.execution.desired_state = State::with_message(DesiredState::Stopped, desired);
@@ -178,12 +185,24 @@ impl Core {
         }
         // Not worth a write of its own: after a restart the message goes out again and does no harm.
         let job = self.owner.get(execution_id).and_then(|id| self.jobs.get_mut(id));
-        if let Some(live) = job.and_then(|entry| entry.live.get_mut(execution_id))
+        if let Some(live) = job.and_then(|entry| entry.live_mut(execution_id))
             && live.pending == Some(kind)
         {
             live.pending = None;
         }
     }
+}
+
+/// True when the task says that an exit code other than 0 is a failed attempt.
+fn fails_on_exit_code(entry: &JobEntry) -> bool {
+    entry.job.task().and_then(|task| task.retry.as_ref()).is_some_and(|retry| retry.fail_on_exit_code)
+}
+
+fn bad_exit(text: &str, exit_code: i64, now: i64) -> Event {
+    Event::new(topic::EXECUTION, text, Time::from_unix_nanos(now))
+        .with(detail::IS_ERROR, "true")
+        .with(detail::FAILS_EXECUTION, "true")
+        .with("ExitCode", exit_code.to_string())
 }
 
 fn first_message(events: &[Event], otherwise: &str) -> String {

@@ -5,6 +5,7 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::{Output, Reply, Rerun, Submitted};
 use super::record::{self, job_event, scheduling};
+use super::versions;
 use bacalhau_model::error::code;
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::state::State;
@@ -93,7 +94,16 @@ impl Core {
             .hint("Use the --force flag to override this warning"));
         }
         let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
-        self.new_version(now, id, &job, "Job update requested by user", event, out);
+        let why = ("Job update requested by user", event);
+        // A finished job has nothing to scale or to roll; it starts over.
+        let goes_on = !old.is_terminal();
+        if goes_on && versions::only_count_differs(old, &job) && !entry.job_type.is_on_all_nodes() {
+            self.scale(now, id, &job, why, out);
+        } else if goes_on && entry.should_roll(&job) {
+            self.roll_out(now, id, &job, why, out);
+        } else {
+            self.start_over(now, id, &job, why, out);
+        }
         Ok(id.to_owned())
     }
 
@@ -120,48 +130,11 @@ impl Core {
             Some(_) => {
                 let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
                     .with(detail::REASON, "job rerun");
-                let job_version = self.new_version(now, job_id, spec, "job rerun", event, out);
+                let job_version = self.start_over(now, job_id, spec, ("job rerun", event), out);
                 Ok(Rerun { evaluation_id: self.new_id(""), job_version })
             }
         };
         out.reply(token, Reply::Rerun(result));
-    }
-
-    /// Gives the job a new version with `spec`, stops what ran of the old one and starts over.
-    fn new_version<T>(
-        &mut self,
-        now: i64,
-        id: &str,
-        spec: &Job,
-        message: &str,
-        event: Event,
-        out: &mut Output<T>,
-    ) -> u64 {
-        let Some(mut entry) = self.jobs.remove(id) else { return 0 };
-        self.waiting.remove(id);
-        let mut job = (*entry.job).clone();
-        job.priority = spec.priority;
-        job.count = spec.count;
-        job.constraints = spec.constraints.clone();
-        job.meta = spec.meta.clone();
-        job.labels = spec.labels.clone();
-        job.tasks = spec.tasks.clone();
-        job.version += 1;
-        job.revision += 1;
-        job.modify_time = now;
-        job.state = State::with_message(JobState::Pending, message);
-        let job = Arc::new(job);
-        let version = job.version;
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
-        // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
-        self.stop_all(&mut entry, Cause::JobUpdated, now, out);
-        if let Some(mut fresh) = JobEntry::new(job, entry.next_history_seq, now) {
-            job_event(&mut fresh, event, now, out);
-            entry = fresh;
-        }
-        self.jobs.insert(id.to_owned(), entry);
-        self.dirty.insert(id.to_owned());
-        version
     }
 
     pub(crate) fn stop<T>(

@@ -1,5 +1,9 @@
 //! The core's behaviour, told as short stories.
 
+mod lifecycles;
+mod nodes;
+mod rollouts;
+
 use super::*;
 use bacalhau_model::execution::DesiredState;
 use bacalhau_model::{
@@ -108,6 +112,63 @@ impl World {
         self.report(execution, |e| {
             messages::compute_error(e, Event::new("Running Execution", "boom", Default::default()))
         });
+    }
+
+    /// The node says again what it is, with one label more or other than before.
+    fn relabel(&mut self, node: &str, key: &str, value: &str) {
+        let known = self.core.nodes().find(|n| n.info.node_id == node).expect("no such node");
+        let mut info = known.info.clone();
+        info.labels.insert(key.into(), value.into());
+        self.step(Input::UpdateNodeInfo { info: Box::new(info), token: () });
+    }
+
+    fn heartbeat(&mut self, node: &str) {
+        self.step(Input::Heartbeat {
+            node_id: node.into(),
+            available: Resources::default(),
+            queued: Resources::default(),
+            last_orchestrator_seq: 0,
+            token: (),
+        });
+    }
+
+    /// The process ends and another takes over what was stored.
+    fn restart(&mut self) {
+        let mut jobs: BTreeMap<String, BTreeMap<u64, Job>> = BTreeMap::new();
+        let (mut executions, mut nodes) = (BTreeMap::new(), BTreeMap::new());
+        let mut next_history_seq: BTreeMap<String, u64> = BTreeMap::new();
+        for change in &self.changes {
+            match change {
+                Change::PutJob(job) => {
+                    jobs.entry(job.id.clone()).or_default().insert(job.version, (**job).clone());
+                }
+                Change::PutExecution { execution, pending } => {
+                    executions.insert(execution.id.clone(), (execution.clone(), *pending));
+                }
+                Change::PutNode(node) => {
+                    nodes.insert(node.info.node_id.clone(), node.clone());
+                }
+                Change::AppendHistory(line) => {
+                    next_history_seq.insert(line.job_id.clone(), line.seq_num + 1);
+                }
+                _ => {}
+            }
+        }
+        let mut snapshot = Snapshot { nodes: nodes.into_values().collect(), ..Snapshot::default() };
+        for (id, versions) in jobs {
+            let Some((_, job)) = versions.last_key_value().filter(|(_, job)| !job.is_terminal()) else { continue };
+            let rolls = job.state.details.contains_key(bacalhau_model::event::detail::ROLLOUT);
+            let from = job.meta.get(bacalhau_model::job::meta::ROLLS_FROM).filter(|_| rolls);
+            let previous = from.map(|from| versions[&from.parse().unwrap()].clone());
+            let next_history_seq = next_history_seq[&id];
+            snapshot.jobs.push(StoredJob { job: job.clone(), next_history_seq, previous });
+        }
+        let held: BTreeSet<String> = snapshot.jobs.iter().map(|stored| stored.job.id.clone()).collect();
+        let wanted = |(e, pending): &(Execution, Option<_>)| held.contains(&e.job_id) || pending.is_some();
+        snapshot.executions = executions.into_values().filter(wanted).collect();
+        let mut core = Core::new(self.core.settings.clone(), 8);
+        core.restore(self.now, snapshot);
+        self.core = core;
     }
 
     /// Latest stored form of every execution.
@@ -521,7 +582,7 @@ fn a_finished_job_runs_again_from_the_store() {
     w.complete(&e);
     let batch = w.core.seal();
     w.core.settled(batch);
-    let stored = StoredJob { job: w.job("j"), next_history_seq: 7 };
+    let stored = StoredJob { job: w.job("j"), next_history_seq: 7, previous: None };
     let spec = Arc::new(w.job("j"));
     w.step(Input::Rerun { job_id: "j".into(), spec, stored: Some(stored), token: () });
     assert!(matches!(w.replies.pop(), Some(Reply::Rerun(Ok(r))) if r.job_version == 2));
@@ -546,7 +607,7 @@ fn a_restart_restores_the_same_state() {
     w.accept(&e[1].id);
     w.complete(&e[1].id);
     let snapshot = Snapshot {
-        jobs: vec![StoredJob { job: w.job("j"), next_history_seq: w.history().len() as u64 + 1 }],
+        jobs: vec![StoredJob { job: w.job("j"), next_history_seq: w.history().len() as u64 + 1, previous: None }],
         executions: w.executions().into_iter().map(|e| (e, None)).collect(),
         nodes: w.core.nodes().cloned().collect(),
     };

@@ -64,6 +64,8 @@ pub struct StoredJob {
     pub job: Job,
     /// Number of the next line of its history.
     pub next_history_seq: u64,
+    /// The version that an unfinished rolling update started from.
+    pub previous: Option<Job>,
 }
 
 /// What a starting orchestrator has to know.

@@ -20,19 +20,24 @@ pub(super) fn of_job(
     paging: Paging,
 ) -> Result<Page<Execution>, QueryError> {
     let Some(number) = number_by_id(c, job_id)? else { return Ok(Page::default()) };
-    let (all, one) = match versions {
-        Versions::Latest => (false, 0),
-        Versions::All => (true, 0),
-        Versions::One(version) => (false, version),
+    let latest = super::jobs::version(c, number, 0)?;
+    let kept = latest.as_ref().map(Job::kept_versions).unwrap_or_default();
+    // Executions of earlier versions that go on in the latest, or are not replaced yet, belong to it.
+    let is_wanted = |execution: &Execution| match versions {
+        Versions::All => true,
+        Versions::One(version) => execution.job_version == version,
+        Versions::Latest => kept.contains(&execution.job_version) || !execution.is_terminal(),
     };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM executions e JOIN jobs j ON j.number = e.job WHERE e.job = ?1
-         AND (?2 OR e.version = CASE WHEN ?3 = 0 THEN j.version ELSE ?3 END)"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM executions e JOIN jobs j ON j.number = e.job WHERE e.job = ?1");
     let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![number, all, one], read)?.collect::<Result<Vec<_>, _>>()?;
-    let mut items =
-        rows.into_iter().map(|row| execution_of(row).map(|(e, _)| e)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = statement.query([number])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (execution, _) = execution_of(read(row)?)?;
+        if is_wanted(&execution) {
+            items.push(execution);
+        }
+    }
     let key = |e: &Execution| match paging.order_by {
         OrderBy::Created => e.create_time,
         OrderBy::Modified => e.modify_time,

@@ -4,6 +4,8 @@ use super::change::StoredJob;
 use super::reader::{ListJobs, OrderBy, Page, job_not_found};
 use super::record::{Progress, decode};
 use crate::pool::QueryError;
+use bacalhau_model::event::detail;
+use bacalhau_model::job::meta;
 use bacalhau_model::{Error, Job, ids};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -38,7 +40,17 @@ pub(super) fn stored(c: &Connection, number: i64) -> Result<Option<StoredJob>, Q
     let Some(job) = version(c, number, 0)? else { return Ok(None) };
     let sql = "SELECT COALESCE(MAX(seq), 0) + 1 FROM history WHERE job = ?1";
     let next_history_seq = c.prepare_cached(sql)?.query_row([number], |row| row.get(0))?;
-    Ok(Some(StoredJob { job, next_history_seq }))
+    let previous = rolls_from(c, number, &job)?;
+    Ok(Some(StoredJob { job, next_history_seq, previous }))
+}
+
+/// The version that the job's rolling update started from, while that is not finished.
+pub(super) fn rolls_from(c: &Connection, number: i64, job: &Job) -> Result<Option<Job>, QueryError> {
+    let rolls = !job.is_terminal() && job.state.details.contains_key(detail::ROLLOUT);
+    match job.meta.get(meta::ROLLS_FROM).filter(|_| rolls).and_then(|from| from.parse().ok()) {
+        Some(from) => version(c, number, from),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn versions(c: &Connection, id: &str) -> Result<Vec<Job>, QueryError> {

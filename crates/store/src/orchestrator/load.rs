@@ -2,7 +2,7 @@
 
 use super::change::{Snapshot, StoredJob};
 use super::executions::{COLUMNS, execution_of, read};
-use super::jobs::{job_of, texts};
+use super::jobs::{job_of, rolls_from, texts};
 use super::reader::Counts;
 use super::record::decode;
 use crate::pool::QueryError;
@@ -12,13 +12,14 @@ pub(super) fn snapshot(c: &Connection) -> Result<Snapshot, QueryError> {
     // One consistent picture although several queries read it.
     let c = c.unchecked_transaction()?;
     let mut snapshot = Snapshot::default();
-    let jobs = "SELECT v.spec, v.progress, j.id, (SELECT COALESCE(MAX(seq), 0) + 1 FROM history h WHERE h.job = j.number)
+    let jobs = "SELECT v.spec, v.progress, j.id, j.number, (SELECT COALESCE(MAX(seq), 0) + 1 FROM history h WHERE h.job = j.number)
         FROM jobs j JOIN versions v ON v.job = j.number AND v.version = j.version WHERE j.final = 0";
     let mut statement = c.prepare(jobs)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let job = job_of(&texts(row)?)?;
-        snapshot.jobs.push(StoredJob { job, next_history_seq: row.get(3)? });
+        let previous = rolls_from(&c, row.get(3)?, &job)?;
+        snapshot.jobs.push(StoredJob { job, next_history_seq: row.get(4)?, previous });
     }
     let executions = format!(
         "SELECT {COLUMNS} FROM jobs j JOIN executions e ON e.job = j.number WHERE j.final = 0

@@ -110,7 +110,7 @@ fn what_is_stored_comes_back() {
     ]);
     let db = db.reopen();
     let snapshot = db.reader.load().unwrap();
-    assert_eq!(snapshot.jobs, vec![StoredJob { job: a.clone(), next_history_seq: 3 }]);
+    assert_eq!(snapshot.jobs, vec![StoredJob { job: a.clone(), next_history_seq: 3, previous: None }]);
     assert_eq!(snapshot.executions, vec![(e.clone(), Some(PendingMessage::AskForBid))]);
     assert_eq!(snapshot.nodes.len(), 1);
     assert_eq!(db.reader.find_job_by_name("default", "job-1").unwrap().unwrap().job, a);

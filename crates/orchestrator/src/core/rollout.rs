@@ -1,0 +1,125 @@
+//! Rolling updates of services and daemons: old executions go a few at a time, each after the new ones before it have
+//! proven that they run; on trouble everything goes back.
+//!
+//! The record of a rollout is the job itself: its metadata names the version it started from, its state says how far it
+//! is, and the executions of the old version that still live are what is left to do.
+
+use super::Core;
+use super::end::Cause;
+use super::entry::{JobEntry, Live};
+use super::everywhere::wants_execution;
+use super::io::Output;
+use super::record::{self, scheduling};
+use super::settings::SECOND;
+use super::suitable;
+use bacalhau_model::event::detail;
+use bacalhau_model::{Event, UpdatePolicy};
+
+impl Core {
+    /// Goes on with the job's rolling update, if there is one.
+    pub(crate) fn roll<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
+        if entry.previous.is_none() {
+            return;
+        }
+        let policy = entry.job.update.clone().unwrap_or_default();
+        if policy.auto_revert && entry.retries.any_at_fault() {
+            self.revert(entry, now, out);
+            return;
+        }
+        let most = usize::try_from(policy.max_parallel.max(1)).unwrap_or(usize::MAX);
+        let mut in_flux = self.in_flux(entry, &policy, now);
+        while in_flux < most
+            && let Some(id) = entry.next_old()
+        {
+            self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
+            in_flux += 1;
+        }
+        if entry.old.is_empty() && in_flux == 0 {
+            entry.previous = None;
+            let mut state = entry.job.state.clone();
+            state.details.remove(detail::ROLLOUT);
+            record::set_state(entry, state, now, out);
+            record::job_event(entry, scheduling("Rolling update finished", now), now, out);
+        } else {
+            note_progress(entry, &policy, now, out);
+        }
+    }
+
+    /// Executions of the new version that are missing or have not proven themselves yet.
+    fn in_flux(&self, entry: &JobEntry, policy: &UpdatePolicy, now: i64) -> usize {
+        let unproven = entry.live.values().filter(|live| !is_healthy(live, policy, now)).count();
+        let missing = match entry.job_type.is_on_all_nodes() {
+            false => entry.unplaced.len(),
+            true => self
+                .nodes
+                .schedulable()
+                .filter(|n| suitable::unsuitable(entry, n).is_none())
+                .filter(|n| wants_execution(entry, &n.state.info.node_id))
+                .count(),
+        };
+        unproven + missing + entry.retries.resting()
+    }
+
+    /// Back to the version that the update started from. What still runs of it goes on.
+    fn revert<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
+        let Some(previous) = entry.previous.clone() else { return };
+        let why = entry.retries.why_at_fault().unwrap_or_default().to_owned();
+        let text = format!(
+            "Rolling update of version {} failed, going back to version {}: {why}",
+            entry.job.version, previous.version
+        );
+        let event = scheduling(text.clone(), now).with(detail::IS_ERROR, "true");
+        self.go_back(entry, &previous, (&text, event), now, out);
+    }
+}
+
+/// True when the execution has run for as long as the policy wants.
+fn is_healthy(live: &Live, policy: &UpdatePolicy, now: i64) -> bool {
+    live.running_since().is_some_and(|since| now >= since.saturating_add(probation(policy)))
+}
+
+fn probation(policy: &UpdatePolicy) -> i64 {
+    policy.healthy_after.max(0).saturating_mul(SECOND)
+}
+
+/// Writes down how far the update is, when that changed.
+fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, now: i64, out: &mut Output<T>) {
+    let healthy = entry.live.values().filter(|live| is_healthy(live, policy, now)).count();
+    let all = match entry.job_type.is_on_all_nodes() {
+        false => usize::try_from(entry.job.count).unwrap_or(usize::MAX),
+        true => entry.live.len() + entry.old.len(),
+    };
+    let progress = format!("{healthy}/{all}");
+    if entry.job.state.details.get(detail::ROLLOUT) != Some(&progress) {
+        let mut state = entry.job.state.clone();
+        state.details.insert(detail::ROLLOUT.to_owned(), progress);
+        record::set_state(entry, state, now, out);
+    }
+}
+
+impl JobEntry {
+    /// The old execution to go next: the one with the lowest partition.
+    fn next_old(&self) -> Option<String> {
+        let next = self.old.values().min_by_key(|live| (live.execution.partition_index, &live.execution.id));
+        next.map(|live| live.execution.id.clone())
+    }
+
+    /// During a rolling update: when the next execution will have proven that it runs.
+    pub(crate) fn next_healthy(&self, now: i64) -> Option<i64> {
+        let policy = self.job.update.as_ref().filter(|_| self.previous.is_some())?;
+        let times = self.live.values().filter_map(Live::running_since);
+        times.map(|since| since.saturating_add(probation(policy))).filter(|at| *at > now).min()
+    }
+
+    /// True when a new version of the job should replace its executions one after the other.
+    pub(crate) fn should_roll(&self, spec: &bacalhau_model::Job) -> bool {
+        self.job_type.is_long_running()
+            && spec.update.is_some()
+            && self.all_live().any(|live| live.running_since().is_some())
+    }
+}
+
+/// The line that starts the history of a rolling update.
+pub(crate) fn started(from: u64, now: i64) -> Event {
+    scheduling(format!("Rolling update from version {from} started"), now)
+}

@@ -1,0 +1,174 @@
+//! Attempts that fail: retries, restarts with back-off, crash loops.
+
+use super::*;
+use bacalhau_model::RetryPolicy;
+use bacalhau_model::event::detail;
+
+fn with_retry(mut job: Job, retry: RetryPolicy) -> Job {
+    job.tasks[0].retry = Some(retry);
+    job
+}
+
+/// Times in seconds between asks for the same job.
+fn pauses(w: &World) -> Vec<i64> {
+    let times: Vec<i64> = w.executions().iter().map(|e| e.create_time).collect();
+    times.windows(2).map(|pair| (pair[1] - pair[0]) / SECOND).collect()
+}
+
+#[test]
+fn a_policy_says_how_often_and_when_a_partition_is_tried_again() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    let retry = RetryPolicy { max_attempts: 3, backoff: 5, ..RetryPolicy::default() };
+    w.submit(with_retry(job("j", "batch", 1), retry)).unwrap();
+    for attempt in 1..=3 {
+        let e = w.last();
+        assert_eq!(w.executions().len(), attempt);
+        assert_eq!(w.executions().last().map(|e| e.attempt), Some(attempt as u64));
+        w.accept(&e);
+        w.fail(&e);
+        w.pass(60);
+    }
+    assert_eq!(pauses(&w), [5, 60], "the second attempt after 5 s, the third after 10 s; the rest is the test's own wait");
+    let job = w.job("j");
+    assert_eq!(job.state.state_type, JobState::Failed);
+    assert_eq!(job.state.message, "Job failed because it has been retried too many times");
+}
+
+#[test]
+fn an_exit_code_is_a_failure_where_the_task_says_so() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    let exits = |w: &mut World, e: &str, code: i64| {
+        w.accept(e);
+        w.report(e, |execution| {
+            let mut execution = execution.clone();
+            execution.run_output.exit_code = code;
+            messages::run_result(&execution, None)
+        });
+    };
+    w.submit(job("plain", "batch", 1)).unwrap();
+    let e = w.last();
+    exits(&mut w, &e, 3);
+    assert_eq!(w.job("plain").state.state_type, JobState::Completed, "the exit code is part of the result");
+
+    let retry = RetryPolicy { max_attempts: 2, fail_on_exit_code: true, ..RetryPolicy::default() };
+    w.submit(with_retry(job("strict", "batch", 1), retry)).unwrap();
+    let e = w.last();
+    exits(&mut w, &e, 3);
+    let failed = w.executions().into_iter().find(|x| x.id == e).unwrap();
+    assert_eq!(failed.compute_state.message, "execution failed with exit code 3");
+    assert_eq!(failed.run_output.exit_code, 3, "what it printed and how it ended is kept");
+    let again = w.last();
+    assert_ne!(again, e);
+    exits(&mut w, &again, 0);
+    assert_eq!(w.job("strict").state.state_type, JobState::Completed);
+}
+
+#[test]
+fn a_service_is_restarted_for_ever_with_growing_pauses_and_says_that_it_loops() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    for _ in 0..6 {
+        let e = w.last();
+        w.accept(&e);
+        w.complete(&e);
+        w.pass(40);
+    }
+    let waits: Vec<i64> = {
+        let ends: Vec<Execution> = w.executions();
+        ends.windows(2).map(|p| (p[1].create_time - p[0].modify_time) / SECOND).collect()
+    };
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
+    let job = w.job("s");
+    assert_eq!(job.state.state_type, JobState::Running);
+    assert_eq!(job.state.details.get(detail::CRASH_LOOP).map(String::as_str), Some("true"));
+    let text = "Crash loop: partition 0 failed 6 times in a row, with pauses of 32s now. Last: execution completed unexpectedly";
+    assert_eq!(job.state.message, text);
+
+    // It comes to its senses.
+    let e = w.last();
+    w.accept(&e);
+    w.pass(400);
+    let job = w.job("s");
+    assert_eq!((job.state.message.as_str(), job.state.details.len()), ("", 0));
+    assert!(w.history().contains(&("Scheduling".into(), "Crash loop is over".into())));
+    w.complete(&e);
+    w.pass(2);
+    assert_ne!(w.last(), e, "the first failure of a new row costs one second");
+}
+
+#[test]
+fn pauses_and_attempts_survive_a_restart() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 2)).unwrap();
+    for _ in 0..5 {
+        for e in w.executions().iter().filter(|e| e.partition_index == 0 && !e.is_terminal()) {
+            w.accept(&e.id);
+            w.fail(&e.id);
+        }
+        w.pass(20);
+    }
+    let failing = w.executions().len();
+    let e = w.executions().iter().rev().find(|e| e.partition_index == 0).unwrap().clone();
+    w.accept(&e.id);
+    w.fail(&e.id);
+    w.restart();
+    w.node("n1", 4.0);
+    w.pass(31);
+    assert_eq!(w.executions().len(), failing, "the sixth pause is 32 s");
+    w.pass(2);
+    let last = w.executions().last().unwrap().clone();
+    assert_eq!((last.partition_index, last.attempt), (0, 7));
+    assert_eq!(w.executions().iter().filter(|e| e.partition_index == 1).count(), 1, "the other went on");
+}
+
+#[test]
+fn a_daemon_is_restarted_on_its_node_and_the_job_says_so() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    w.submit(job("d", "daemon", 0)).unwrap();
+    for _ in 0..4 {
+        for e in w.executions().iter().filter(|e| e.node_id == "n1" && !e.is_terminal()) {
+            w.fail(&e.id);
+        }
+        w.pass(10);
+    }
+    let on = |node: &str| w.executions().iter().filter(|e| e.node_id == node).count();
+    assert_eq!((on("n1"), on("n2")), (5, 1));
+    assert!(w.job("d").state.message.starts_with("Crash loop: the execution on n1 failed 4 times in a row"));
+}
+
+#[test]
+fn an_ops_job_tries_again_where_its_policy_says_so() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    let retry = RetryPolicy { max_attempts: 2, backoff: 1, ..RetryPolicy::default() };
+    w.submit(with_retry(job("o", "ops", 0), retry)).unwrap();
+    let first = w.executions();
+    w.fail(&first[0].id);
+    w.complete(&first[1].id);
+    w.pass(2);
+    assert_eq!(w.executions().len(), 3);
+    let again = w.last();
+    w.complete(&again);
+    assert_eq!(w.job("o").state.state_type, JobState::Completed);
+}
+
+#[test]
+fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(30);
+    assert_eq!(w.job("s").state.state_type, JobState::Running, "it waits for a node instead of failing");
+    w.node("n2", 4.0);
+    assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n2".into(), 2)));
+}

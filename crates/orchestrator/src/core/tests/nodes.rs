@@ -1,0 +1,132 @@
+//! Nodes that are taken out of service, change, or come back.
+
+use super::*;
+
+fn act(w: &mut World, node: &str, action: NodeAction) -> Result<(), Error> {
+    w.step(Input::UpdateNode { node_id: node.into(), action, token: () });
+    match w.replies.pop() {
+        Some(Reply::NodeUpdated(result)) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn node(w: &World, id: &str) -> NodeState {
+    w.core.nodes().find(|n| n.info.node_id == id).unwrap().clone()
+}
+
+fn on(w: &World, node: &str) -> usize {
+    w.executions().iter().filter(|e| e.node_id == node && !e.is_terminal()).count()
+}
+
+#[test]
+fn a_cordoned_node_gets_no_new_work_and_keeps_what_it_has() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("a", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    act(&mut w, "n1", NodeAction::Cordon).unwrap();
+    assert_eq!(act(&mut w, "n1", NodeAction::Cordon).unwrap_err().http_status(), 409);
+    let queue = Timeouts { queue_timeout: 1000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("b", "batch", 1), queue)).unwrap();
+    assert_eq!((on(&w, "n1"), w.job("b").state.state_type), (1, JobState::Queued));
+    w.restart();
+    w.node("n1", 8.0);
+    assert!(node(&w, "n1").cordoned, "a restart of either side changes nothing");
+    assert_eq!(on(&w, "n1"), 1);
+    act(&mut w, "n1", NodeAction::Uncordon).unwrap();
+    assert_eq!(on(&w, "n1"), 2, "the waiting job is woken");
+}
+
+#[test]
+fn a_drain_moves_services_at_once_and_lets_batch_jobs_finish_until_the_deadline() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    let queue = Timeouts { queue_timeout: 1000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("b", "batch", 2), queue)).unwrap();
+    for e in w.executions() {
+        w.accept(&e.id);
+    }
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.submit(job("d", "daemon", 0)).unwrap();
+    w.node("n2", 8.0);
+    act(&mut w, "n1", NodeAction::Drain { deadline: 60 * SECOND }).unwrap();
+    assert_eq!((on(&w, "n1"), on(&w, "n2")), (2, 2), "service and daemon left, the batch executions stay");
+    let drain = node(&w, "n1").drain.unwrap();
+    assert_eq!((drain.remaining, drain.finished), (2, None));
+    let first = w.executions().into_iter().find(|e| e.job_id == "b").unwrap();
+    w.complete(&first.id);
+    assert_eq!(node(&w, "n1").drain.unwrap().remaining, 1);
+    w.restart();
+    w.node("n1", 8.0);
+    w.node("n2", 8.0);
+    for _ in 0..6 {
+        w.pass(10);
+        w.heartbeat("n1");
+        w.heartbeat("n2");
+    }
+    assert_eq!(on(&w, "n1"), 0);
+    assert!(node(&w, "n1").drain.unwrap().finished.is_some());
+    let moved = w.executions().into_iter().find(|e| e.job_id == "b" && !e.is_terminal()).unwrap();
+    assert_eq!((moved.node_id.as_str(), moved.partition_index), ("n2", 1));
+    assert_eq!(w.job("b").state.state_type, JobState::Running, "a drain is no failure");
+}
+
+#[test]
+fn a_daemon_follows_labels_and_approval() {
+    let mut w = World::new();
+    w.core.settings.manual_approval = true;
+    w.node("n1", 4.0);
+    let mut d = job("d", "daemon", 0);
+    d.constraints = vec![bacalhau_model::selector::parse("zone=a").unwrap().remove(0)];
+    w.submit(d).unwrap();
+    assert_eq!(on(&w, "n1"), 0);
+    w.relabel("n1", "zone", "a");
+    assert_eq!(on(&w, "n1"), 0, "not approved yet");
+    act(&mut w, "n1", NodeAction::Approve).unwrap();
+    assert_eq!(on(&w, "n1"), 1);
+    w.relabel("n1", "zone", "b");
+    assert_eq!(on(&w, "n1"), 0);
+    w.relabel("n1", "zone", "a");
+    assert_eq!(on(&w, "n1"), 1);
+}
+
+#[test]
+fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.submit(job("d", "daemon", 0)).unwrap();
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(30);
+    assert_eq!(on(&w, "n1"), 0);
+    w.restart();
+    w.node("n1", 4.0);
+    assert_eq!((on(&w, "n1"), w.executions().len()), (2, 2), "nothing was started anew");
+    let adopted = w.executions().into_iter().find(|x| x.id == e).unwrap();
+    assert_eq!(adopted.compute_state.state_type, ComputeState::BidAccepted);
+    w.fail(&e);
+    w.pass(2);
+    assert_eq!(w.executions().last().map(|x| x.attempt), Some(2));
+}
+
+#[test]
+fn work_that_was_replaced_is_cancelled_when_its_node_comes_back() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.node("n2", 4.0);
+    w.pass(30);
+    assert_eq!(on(&w, "n2"), 1);
+    w.sent.clear();
+    w.node("n1", 4.0);
+    assert_eq!(on(&w, "n1"), 0);
+    assert_eq!(w.sent, vec![("n1".into(), e, PendingMessage::CancelExecution)]);
+}

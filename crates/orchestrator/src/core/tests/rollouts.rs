@@ -1,0 +1,157 @@
+//! New versions: scaled in place, rolled out, gone back.
+
+use super::*;
+use bacalhau_model::UpdatePolicy;
+use bacalhau_model::event::detail;
+
+fn update(w: &mut World, job: Job) {
+    w.submit(job).unwrap();
+}
+
+fn versions_live(w: &World) -> Vec<(i64, u64)> {
+    let mut live: Vec<_> = w
+        .executions()
+        .into_iter()
+        .filter(|e| !e.is_terminal())
+        .map(|e| (e.partition_index, e.job_version))
+        .collect();
+    live.sort_unstable();
+    live
+}
+
+fn accept_all(w: &mut World) {
+    let asked = w.executions().into_iter().filter(|e| !e.is_terminal()).filter(|e| {
+        e.desired_state.state_type == DesiredState::Pending
+    });
+    for e in asked.collect::<Vec<_>>() {
+        w.accept(&e.id);
+    }
+}
+
+#[test]
+fn a_count_that_changes_scales_in_place() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("s", "service", 2)).unwrap();
+    accept_all(&mut w);
+    update(&mut w, job("s", "service", 4));
+    accept_all(&mut w);
+    assert_eq!(versions_live(&w), [(0, 1), (1, 1), (2, 2), (3, 2)]);
+    assert_eq!(w.job("s").state.state_type, JobState::Running);
+    assert_eq!(w.job("s").version, 2);
+    update(&mut w, job("s", "service", 1));
+    assert_eq!(versions_live(&w), [(0, 1)]);
+    w.restart();
+    w.node("n1", 8.0);
+    w.pass(100);
+    assert_eq!(versions_live(&w), [(0, 1)], "a restart knows what the version keeps");
+    update(&mut w, job("s", "service", 3));
+    assert_eq!(versions_live(&w), [(0, 1), (1, 4), (2, 4)]);
+}
+
+#[test]
+fn a_batch_job_scales_and_what_completed_stays_completed() {
+    let mut w = World::new();
+    w.node("n1", 2.0);
+    let queue = Timeouts { queue_timeout: 1000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("b", "batch", 6), queue)).unwrap();
+    let first = w.executions()[0].id.clone();
+    w.accept(&first);
+    w.complete(&first);
+    update(&mut w, with_timeouts(job("b", "batch", 2), queue));
+    assert_eq!(versions_live(&w).len(), 1);
+    let other = w.executions().into_iter().find(|e| !e.is_terminal()).unwrap().id;
+    w.accept(&other);
+    w.complete(&other);
+    assert_eq!(w.job("b").state.state_type, JobState::Completed);
+}
+
+fn rolling(count: i64, command: &str) -> Job {
+    let mut job = job("s", "service", count);
+    job.update = Some(UpdatePolicy { max_parallel: 1, healthy_after: 10, auto_revert: true });
+    job.tasks[0].env.insert("COMMAND".into(), command.into());
+    job
+}
+
+#[test]
+fn an_update_rolls_one_by_one_when_new_ones_prove_healthy() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(3, "a")).unwrap();
+    accept_all(&mut w);
+    update(&mut w, rolling(3, "b"));
+    assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)]);
+    w.pass(30);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)], "nothing goes on before the new one runs");
+    accept_all(&mut w);
+    w.pass(9);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)]);
+    w.pass(2);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 1)]);
+    assert_eq!(w.job("s").state.details.get(detail::ROLLOUT).map(String::as_str), Some("1/3"));
+    w.restart();
+    w.node("n1", 16.0);
+    accept_all(&mut w);
+    w.pass(11);
+    accept_all(&mut w);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 2)], "a restart goes on with it");
+    w.pass(11);
+    assert!(w.job("s").state.details.is_empty());
+    assert!(w.history().contains(&("Scheduling".into(), "Rolling update finished".into())));
+}
+
+#[test]
+fn a_failing_update_goes_back_and_what_ran_goes_on() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(3, "a")).unwrap();
+    accept_all(&mut w);
+    let before: Vec<String> = w.executions().iter().map(|e| e.id.clone()).collect();
+    update(&mut w, rolling(3, "bad"));
+    accept_all(&mut w);
+    let new = w.last();
+    w.fail(&new);
+    let job = w.job("s");
+    assert_eq!((job.version, job.state.state_type), (3, JobState::Running));
+    assert_eq!(job.tasks[0].env.get("COMMAND").map(String::as_str), Some("a"));
+    assert!(job.state.message.contains("going back to version 1: boom"), "{}", job.state.message);
+    assert_eq!(versions_live(&w), [(0, 3), (1, 1), (2, 1)]);
+    for id in &before[1..] {
+        let untouched = w.executions().into_iter().find(|e| e.id == *id).unwrap();
+        assert!(!untouched.is_terminal());
+    }
+    w.restart();
+    w.node("n1", 16.0);
+    accept_all(&mut w);
+    w.pass(100);
+    assert_eq!(versions_live(&w), [(0, 3), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_daemon_rolls_node_by_node() {
+    let mut w = World::new();
+    for node in ["n1", "n2", "n3"] {
+        w.node(node, 4.0);
+    }
+    let make = |command: &str| Job { r#type: "daemon".into(), count: 0, ..rolling(0, command) };
+    w.submit(make("a")).unwrap();
+    update(&mut w, make("b"));
+    let live = |w: &World, version| versions_live(w).iter().filter(|(_, v)| *v == version).count();
+    assert_eq!((live(&w, 1), live(&w, 2)), (2, 1));
+    w.pass(11);
+    assert_eq!((live(&w, 1), live(&w, 2)), (1, 2));
+    w.pass(22);
+    assert_eq!((live(&w, 1), live(&w, 2)), (0, 3));
+}
+
+#[test]
+fn without_a_policy_all_starts_anew() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(job("s", "service", 3)).unwrap();
+    accept_all(&mut w);
+    let mut changed = job("s", "service", 3);
+    changed.tasks[0].env.insert("A".into(), "b".into());
+    update(&mut w, changed);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 2)]);
+}

@@ -1,0 +1,195 @@
+//! New versions of a job: everything anew, scaled in place, rolled out, or gone back.
+
+use super::Core;
+use super::end::Cause;
+use super::entry::{JobEntry, Live};
+use super::io::Output;
+use super::record::{self, job_event};
+use super::rollout;
+use bacalhau_model::event::detail;
+use bacalhau_model::job::meta;
+use bacalhau_model::state::State;
+use bacalhau_model::{Event, Job, JobState, diff};
+use bacalhau_store::orchestrator::Change;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Core {
+    /// Gives the job a new version with `spec`, stops what ran of the old one and starts over.
+    pub(crate) fn start_over<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        spec: &Job,
+        (message, event): (&str, Event),
+        out: &mut Output<T>,
+    ) -> u64 {
+        let Some(mut entry) = self.jobs.remove(id) else { return 0 };
+        let job = next_version(&entry.job, spec, message, now);
+        let version = job.version;
+        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
+        self.stop_all(&mut entry, Cause::JobUpdated, now, out);
+        self.replace(entry, job, event, (BTreeMap::new(), BTreeMap::new()), now, out);
+        version
+    }
+
+    /// A version that differs in its count only: executions go on, surplus ones are stopped, missing ones are placed.
+    pub(crate) fn scale<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        spec: &Job,
+        (message, event): (&str, Event),
+        out: &mut Output<T>,
+    ) {
+        let Some(mut entry) = self.jobs.remove(id) else { return };
+        self.waiting.remove(id);
+        let state = entry.job.state.clone();
+        let mut job = (*next_version(&entry.job, spec, message, now)).clone();
+        entry.kept.insert(job.version);
+        job.keep_versions(&entry.kept);
+        let rolls_from = entry.job.meta.get(meta::ROLLS_FROM).filter(|_| entry.previous.is_some());
+        if let Some(from) = rolls_from {
+            job.meta.insert(meta::ROLLS_FROM.to_owned(), from.clone());
+        }
+        if entry.all_live().next().is_some() {
+            job.state = state;
+        }
+        entry.job = Arc::new(job);
+        (entry.version_started, entry.queued_since) = (now, None);
+        out.changes.push(Change::PutJob(Arc::clone(&entry.job)));
+        job_event(&mut entry, event, now, out);
+        let surplus = |live: &&Live| live.execution.partition_index >= entry.job.count;
+        let surplus: Vec<String> = entry.all_live().filter(surplus).map(|l| l.execution.id.clone()).collect();
+        for id in surplus {
+            self.stop_execution(&mut entry, &id, Cause::NotNeeded, now, out);
+        }
+        entry.done.truncate(entry.job.count);
+        entry.recount();
+        self.jobs.insert(id.to_owned(), entry);
+        self.dirty.insert(id.to_owned());
+    }
+
+    /// A version that replaces the running executions one after the other; see [`super::rollout`].
+    pub(crate) fn roll_out<T>(
+        &mut self,
+        now: i64,
+        id: &str,
+        spec: &Job,
+        (message, event): (&str, Event),
+        out: &mut Output<T>,
+    ) {
+        let Some(mut entry) = self.jobs.remove(id) else { return };
+        // An update of an update that is not finished goes back, if it must, to where the first one started.
+        let previous = entry.previous.clone().unwrap_or_else(|| Arc::clone(&entry.job));
+        let mut job = (*next_version(&entry.job, spec, message, now)).clone();
+        job.meta.insert(meta::ROLLS_FROM.to_owned(), previous.version.to_string());
+        job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
+        let job = Arc::new(job);
+        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        let not_started: Vec<String> = entry
+            .all_live()
+            .filter(|live| live.running_since().is_none() || live.execution.partition_index >= job.count.max(1))
+            .map(|live| live.execution.id.clone())
+            .collect();
+        for id in not_started {
+            self.stop_execution(&mut entry, &id, Cause::JobUpdated, now, out);
+        }
+        let mut old = std::mem::take(&mut entry.live);
+        old.append(&mut entry.old);
+        self.replace(entry, job, event, (BTreeMap::new(), old), now, out);
+        if let Some(entry) = self.jobs.get_mut(id) {
+            job_event(entry, rollout::started(previous.version, now), now, out);
+            entry.previous = Some(previous);
+        }
+    }
+
+    /// A version with the spec of `previous`, whose executions go on; what ran of the present version is stopped.
+    pub(crate) fn go_back<T>(
+        &mut self,
+        entry: &mut JobEntry,
+        previous: &Arc<Job>,
+        (message, event): (&str, Event),
+        now: i64,
+        out: &mut Output<T>,
+    ) {
+        let mut job = (*next_version(&entry.job, previous, message, now)).clone();
+        let mut kept = previous.kept_versions();
+        kept.insert(job.version);
+        job.keep_versions(&kept);
+        let job = Arc::new(job);
+        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        let is_kept = |live: &Live, kept: &BTreeSet<u64>| kept.contains(&live.execution.job_version);
+        let failed: Vec<String> =
+            entry.all_live().filter(|l| !is_kept(l, &kept)).map(|l| l.execution.id.clone()).collect();
+        for id in failed {
+            self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
+        }
+        let live = std::mem::take(&mut entry.old);
+        if let Some(fresh) = fresh(entry, job, event, (live, BTreeMap::new()), now, out) {
+            *entry = fresh;
+        }
+        if entry.all_live().next().is_some() {
+            record::running(entry, now, out);
+        }
+    }
+
+    fn replace<T>(
+        &mut self,
+        entry: JobEntry,
+        job: Arc<Job>,
+        event: Event,
+        executions: (BTreeMap<String, Live>, BTreeMap<String, Live>),
+        now: i64,
+        out: &mut Output<T>,
+    ) {
+        let id = job.id.clone();
+        self.waiting.remove(&id);
+        let entry = fresh(&entry, job, event, executions, now, out).unwrap_or(entry);
+        self.jobs.insert(id.clone(), entry);
+        self.dirty.insert(id);
+    }
+}
+
+/// Bookkeeping of a new version, with executions that live on in it and others that it replaces.
+fn fresh<T>(
+    entry: &JobEntry,
+    job: Arc<Job>,
+    event: Event,
+    (live, old): (BTreeMap<String, Live>, BTreeMap<String, Live>),
+    now: i64,
+    out: &mut Output<T>,
+) -> Option<JobEntry> {
+    let mut fresh = JobEntry::new(job, entry.next_history_seq, now)?;
+    job_event(&mut fresh, event, now, out);
+    fresh.used.extend(live.values().map(|live| live.execution.node_id.clone()));
+    (fresh.live, fresh.old) = (live, old);
+    fresh.recount();
+    Some(fresh)
+}
+
+/// The job with the next number, the identity of `job` and everything else of `spec`.
+fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Arc<Job> {
+    let mut next = Job {
+        id: job.id.clone(),
+        name: job.name.clone(),
+        namespace: job.namespace.clone(),
+        r#type: job.r#type.clone(),
+        version: job.version + 1,
+        revision: job.revision + 1,
+        create_time: job.create_time,
+        modify_time: now,
+        state: State::with_message(JobState::Pending, message),
+        ..spec.clone()
+    };
+    for key in [meta::KEEPS_VERSIONS, meta::ROLLS_FROM] {
+        next.meta.remove(key);
+    }
+    Arc::new(next)
+}
+
+/// True when the count is all that changes.
+pub(crate) fn only_count_differs(old: &Job, new: &Job) -> bool {
+    old.count != new.count && diff::same_spec(old, &Job { count: old.count, ..new.clone() })
+}
