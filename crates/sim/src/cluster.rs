@@ -58,7 +58,7 @@ pub struct Report {
 /// When runs begin, nanoseconds since 1970: some day, so that clocks can be wrong in both directions.
 const BEGINNING: i64 = 1_700_000_000 * SECOND;
 /// Without faults, the goal must be reached after this much more.
-const PATIENCE: i64 = 5 * HOUR;
+const PATIENCE: i64 = 2 * HOUR;
 /// Then it must stay reached for this long.
 const STABLE: i64 = 10 * MINUTE;
 /// More events than this in one run means that something runs in circles.

@@ -99,7 +99,8 @@ fn fault(random: &mut fastrand::Rng, nodes: usize) -> Fault {
         19..=20 => {
             let by = *random.choice([SECOND, MINUTE, 10 * MINUTE, HOUR].iter()).unwrap_or(&SECOND);
             let by = random.i64(1..by);
-            Fault::ClockJump(host, if random.u32(0..3) == 0 { -by } else { by })
+            // Set back, a clock stands still for as long as the process lives.
+            Fault::ClockJump(host, if random.u32(0..3) == 0 { -by.min(10 * MINUTE) } else { by })
         }
         21..=23 => {
             let most = *random.choice([100 * MS, SECOND, 20 * SECOND].iter()).unwrap_or(&SECOND);

@@ -155,7 +155,7 @@ fn job(random: &mut fastrand::Rng, n: usize, r#type: &str) -> Job {
     let mut task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
     task.resources.cpu = (*random.choice(["100m", "500m", "1", "2"].iter()).unwrap_or(&"1")).to_owned();
     task.timeouts = Timeouts {
-        queue_timeout: if random.bool() { 3_600 } else { 0 },
+        queue_timeout: if random.bool() { 600 } else { 0 },
         execution_timeout: if random.u32(0..4) == 0 { random.i64(1..20) } else { 0 },
         total_timeout: if random.u32(0..8) == 0 { random.i64(20..200) } else { 0 },
     };
