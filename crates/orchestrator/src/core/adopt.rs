@@ -25,16 +25,14 @@ impl Core {
             let Some(cancelled) = self.cancelled.remove(&id) else { continue };
             let job_id = cancelled.execution.job_id.clone();
             let wanted = self.jobs.get(&job_id).is_some_and(|entry| entry.misses(&cancelled.execution));
-            match self.jobs.remove(&job_id).filter(|_| wanted) {
-                Some(mut entry) => {
-                    self.adopt_execution(now, &mut entry, cancelled, out);
-                    self.dirty.insert(job_id.clone());
-                    self.jobs.insert(job_id, entry);
-                }
-                None => {
-                    self.cancelled.insert(id, cancelled);
-                }
+            if !wanted {
+                self.cancelled.insert(id, cancelled);
+                continue;
             }
+            let Some(mut entry) = self.jobs.remove(&job_id) else { continue };
+            self.adopt_execution(now, &mut entry, cancelled, out);
+            self.dirty.insert(job_id.clone());
+            self.jobs.insert(job_id, entry);
         }
     }
 
