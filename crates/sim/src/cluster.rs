@@ -285,7 +285,9 @@ impl Cluster {
     fn unfinished(&self) -> String {
         let census = self.orchestrator.core.as_ref().map(|core| core.census());
         let unmet = self.unmet().unwrap_or_else(|| "the goal does not last".to_owned());
-        format!("not converged after {} events: {unmet}; {census:?}", self.report.events)
+        let audit = self.orchestrator.core.as_ref().map(|core| core.audit(self.now)).unwrap_or_default();
+        let audit: Vec<String> = audit.iter().map(|(subject, what)| format!("\n    {subject}: {what}")).collect();
+        format!("not converged after {} events: {unmet}; {census:?}{}", self.report.events, audit.concat())
     }
 
     fn hardship(&mut self, host: Host) -> &mut Hardship {
@@ -476,9 +478,10 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
         for (id, kind) in std::mem::take(&mut node.acknowledged) {
             let record = self.orchestrator.disk.execution(&id);
-            let open = record.is_some_and(|(e, _)| !e.is_terminal());
-            if open && kind != PendingReport::BidResult {
-                return broken("D1", format!("the end of {id} was acknowledged and is not stored"));
+            let open = record.map(|(e, _)| e).filter(|e| !e.is_terminal());
+            if let Some(e) = open.filter(|_| kind != PendingReport::BidResult) {
+                let state = e.compute_state.state_type;
+                return broken("D1", format!("{kind:?} of {id} was acknowledged, it is stored as {state}"));
             }
         }
         Ok(())

@@ -22,6 +22,9 @@ const HANDSHAKE: i64 = SECOND;
 /// Without an answer for this long the link counts as broken.
 const SILENCE: i64 = 40 * SECOND;
 
+/// Longer than any run, as a length and as a time.
+const FOR_EVER: i64 = i64::MAX / 4;
+
 /// A run of the engine. Times are true ones: work takes as long as it takes, whatever the clock says.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -30,8 +33,6 @@ struct Run {
     exit_code: i64,
     /// The task is done, its results take this long to publish.
     publishing: i64,
-    /// Batch and ops executions end by themselves.
-    long_running: bool,
 }
 
 /// The host.
@@ -202,14 +203,13 @@ impl NodeHost {
         let Course { length, fails, exit_code, publishing } =
             workload::course(world.random, long_running, world.calm);
         let limit = job.and_then(|job| job.task()).map_or(0, |task| task.timeouts.execution_limit());
-        let limit = if limit > 0 && !long_running { limit * SECOND } else { i64::MAX / 4 };
-        let length = length.unwrap_or(i64::MAX / 4);
+        let limit = if limit > 0 && !long_running { limit * SECOND } else { FOR_EVER };
+        let length = length.unwrap_or(FOR_EVER);
         let run = Run {
             ends: world.now + length.min(limit),
             fails: fails || length > limit,
             exit_code,
             publishing,
-            long_running,
         };
         self.runs.insert(execution.id.clone(), run);
         Ok(())
@@ -412,9 +412,9 @@ impl NodeHost {
         self.inbox.is_empty() && self.pipeline.is_empty()
     }
 
-    /// True when nothing runs that ends by itself.
+    /// True when nothing runs that will end.
     pub(crate) fn is_idle(&self) -> bool {
-        self.runs.values().all(|run| run.long_running)
+        self.runs.values().all(|run| run.ends > FOR_EVER)
     }
 
     /// Executions that it was told to run and that are not being cancelled.

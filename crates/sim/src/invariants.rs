@@ -261,11 +261,11 @@ pub(crate) fn same_after_restart(
     let text = |audit: &BTreeMap<String, String>, subject: &str| {
         audit.get(subject).cloned().unwrap_or_else(|| "nothing".to_owned())
     };
-    for subject in subjects {
-        let (a, b) = (text(goes_on, subject), text(restored, subject));
-        if a != b {
-            return broken("S1", format!("{subject}: in memory {a}; from the store {b}"));
-        }
-    }
-    Ok(())
+    let differences: Vec<String> = subjects
+        .into_iter()
+        .map(|subject| (subject, text(goes_on, subject), text(restored, subject)))
+        .filter(|(_, memory, store)| memory != store)
+        .map(|(subject, memory, store)| format!("{subject}: in memory {memory}; from the store {store}"))
+        .collect();
+    if differences.is_empty() { Ok(()) } else { broken("S1", differences.join("\n    ")) }
 }

@@ -16,6 +16,9 @@ use bacalhau_wire::messages::{NodeMessage, OrchestratorMessage};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Nodes are not given more than they have: work queued behind services, which never end, would wait for ever.
+const OVERSUBSCRIPTION: f64 = 1.0;
+
 /// Who waits for an answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Token {
@@ -85,7 +88,12 @@ impl OrchestratorHost {
             asked: 0,
             planned: BTreeMap::new(),
             acknowledged: Vec::new(),
-            settings: Settings { node_id: "orchestrator".into(), manual_approval, ..Settings::default() },
+            settings: Settings {
+                node_id: "orchestrator".into(),
+                manual_approval,
+                oversubscription: OVERSUBSCRIPTION,
+                ..Settings::default()
+            },
             bug,
             stale: BTreeMap::new(),
             life: 0,
@@ -429,7 +437,8 @@ impl OrchestratorHost {
     pub(crate) fn check_restart(&mut self, now: i64) -> Result<(), Violation> {
         let Some(core) = self.core.as_ref().filter(|_| self.is_quiet()) else { return Ok(()) };
         let mut clock = self.clock;
-        same_after_restart(&core.audit(), &self.restored(clock.read(now), 0).audit())
+        let local = clock.read(now);
+        same_after_restart(&core.audit(local), &self.restored(local, 0).audit(local))
     }
 }
 

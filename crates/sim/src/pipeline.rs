@@ -84,6 +84,7 @@ impl<C, E> Pipeline<C, E> {
     /// The tag and effects of the oldest batch, if it is on disk.
     pub(crate) fn release(&mut self) -> Option<(u64, Vec<E>)> {
         self.batches.front().filter(|batch| batch.durable)?;
+        self.in_transaction = self.in_transaction.saturating_sub(1);
         self.batches.pop_front().map(|batch| (batch.tag, batch.effects))
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 /// Lines kept.
-const MOST: usize = 120;
+const MOST: usize = 400;
 
 /// The last lines.
 #[derive(Debug, Default)]

@@ -2,19 +2,20 @@
 //! that was restored from the store must give the same.
 
 use super::Core;
+use super::backoff::Slot;
 use super::entry::JobEntry;
 use bacalhau_model::Resources;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Core {
-    /// Subject to what is known about it, of every unfinished job, every node and every cancellation under way.
+    /// Subject to what is known about it at `now`, of every unfinished job, every node and every cancellation under way.
     ///
     /// Left out is what a restart may change: connections, time limits of attempts (they start anew), which messages
     /// were acknowledged (they are sent again) and cancellations of executions that no job ever had.
-    pub fn audit(&self) -> BTreeMap<String, String> {
+    pub fn audit(&self, now: i64) -> BTreeMap<String, String> {
         let mut audit = BTreeMap::new();
         for (id, entry) in self.jobs.iter().filter(|(_, entry)| !entry.job.is_terminal()) {
-            job(id, entry, &mut audit);
+            job(now, id, entry, &mut audit);
         }
         for node in self.nodes.iter() {
             let id = &node.state.info.node_id;
@@ -34,12 +35,21 @@ impl Core {
     }
 }
 
-fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
+fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     let mut add = |what: &str, value: String| audit.insert(format!("job {id} {what}"), value);
     add("version", entry.job.version.to_string());
     add("state", format!("{:?}", entry.job.state));
     add("next history line", entry.next_history_seq.to_string());
-    add("unplaced", format!("{:?}", entry.unplaced.first(1_000)));
+    // One whose rest is over counts as unplaced, whether somebody looked or not.
+    let rested = entry.retries.streaks().filter(|(slot, streak)| {
+        entry.retries.is_resting(slot) && streak.not_before <= now
+    });
+    let rested = rested.filter_map(|(slot, _)| match slot {
+        Slot::Partition(partition) => Some(*partition),
+        Slot::Node(_) => None,
+    });
+    let unplaced: BTreeSet<i64> = entry.unplaced.first(1_000).into_iter().chain(rested).collect();
+    add("unplaced", format!("{unplaced:?}"));
     add("completed", entry.completed.to_string());
     add("failures", format!("{:?}", entry.failures));
     add("refused", format!("{:?}", entry.refused));
@@ -49,20 +59,22 @@ fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     add("rolls from", format!("{:?}", entry.previous.as_ref().map(|job| job.version)));
     // Failures in a row are left out: a long run ends the row when somebody looks, and a restart looks at once.
     for (slot, streak) in entry.retries.streaks() {
-        let rests = if entry.retries.is_resting(slot) { streak.not_before } else { 0 };
-        let value = format!("{} attempts, {} failed, rests until {rests}", streak.attempts, streak.failed);
-        add(&format!("trouble at {slot:?}"), value);
+        let rests = if entry.retries.is_resting(slot) && streak.not_before > now { streak.not_before } else { 0 };
+        if streak.failed > 0 || rests > 0 {
+            add(&format!("trouble at {slot:?}"), format!("{} failed, rests until {rests}", streak.failed));
+        }
     }
     for live in entry.all_live() {
         let e = &live.execution;
         let execution_id = &e.id;
         let value = format!(
-            "{} {} on {} partition {} version {} revision {} holds {}",
+            "{} {} on {} partition {} version {} attempt {} revision {} holds {}",
             e.desired_state.state_type,
             e.compute_state.state_type,
             e.node_id,
             e.partition_index,
             e.job_version,
+            e.attempt,
             e.revision,
             amounts(&live.reserved)
         );
