@@ -5,7 +5,7 @@ use crate::disk::JobFile;
 use crate::orchestrator::OrchestratorHost;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Job, JobType, NodeState, Resources};
+use bacalhau_model::{Job, JobType, Membership, NodeState, Resources};
 use bacalhau_orchestrator::core::Core;
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(crate) fn unmet(orchestrator: &OrchestratorHost, nodes: &[NodeHost]) -> Opti
         .jobs
         .values()
         .find_map(|file| job(core, file))
-        .or_else(|| nodes.iter().filter(|node| node.is_connected()).find_map(|node| holds(core, node)))
+        .or_else(|| nodes.iter().filter(|node| !node.gone).find_map(|node| holds(core, node)))
         .or_else(|| cancelled(orchestrator, core))
 }
 
@@ -32,9 +32,6 @@ pub(crate) fn unmet(orchestrator: &OrchestratorHost, nodes: &[NodeHost]) -> Opti
 fn job(core: &Core, file: &JobFile) -> Option<String> {
     let job = file.latest().filter(|job| !job.is_terminal())?;
     let (id, state) = (&job.id, job.state.state_type);
-    if job.state.details.contains_key(detail::ROLLOUT) {
-        return Some(format!("{id} is being updated"));
-    }
     let kept = job.kept_versions();
     let running: Vec<&Execution> = file.live().filter(|execution| runs(execution)).collect();
     let live = file.live().count();
@@ -45,7 +42,8 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
         JobType::Service => {
             let count = usize::try_from(job.count).unwrap_or(0);
             if running.len() == count && running.iter().all(|e| kept.contains(&e.job_version)) {
-                return None;
+                let rolls = job.state.details.contains_key(detail::ROLLOUT);
+                return rolls.then(|| format!("{id} is being updated"));
             }
             let room = core.bookings().find(|booking| has_room(file, job, booking));
             room.map(|(node, _, _)| {
@@ -97,9 +95,15 @@ fn has_room(file: &JobFile, job: &Job, (node, reserved, limit): &(&NodeState, &R
     node.is_schedulable() && !refused && matches && alone && reserved.plus(&request).fits_in(limit)
 }
 
-/// A connected node holds what is live on it, and nothing else.
+/// A node that takes part is connected and holds what is live on it, and nothing else.
 fn holds(core: &Core, node: &NodeHost) -> Option<String> {
-    let known = core.nodes().find(|state| state.info.node_id == node.id)?;
+    let known = core.nodes().find(|state| state.info.node_id == node.id);
+    if known.is_some_and(|state| state.membership == Membership::Rejected) {
+        return None;
+    }
+    let Some(known) = known.filter(|_| node.is_connected()) else {
+        return Some(format!("{} is not connected", node.id));
+    };
     if known.connection_state.status != bacalhau_model::Connection::Connected {
         return Some(format!("{} thinks that it is connected", node.id));
     }

@@ -45,7 +45,7 @@ fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String
         entry.retries.is_resting(slot) && streak.not_before <= now
     });
     let rested = rested.filter_map(|(slot, _)| match slot {
-        Slot::Partition(partition) => Some(*partition),
+        Slot::Partition(partition) => Some(*partition).filter(|p| *p < entry.job.count),
         Slot::Node(_) => None,
     });
     let unplaced: BTreeSet<i64> = entry.unplaced.first(1_000).into_iter().chain(rested).collect();
