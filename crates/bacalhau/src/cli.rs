@@ -1,7 +1,7 @@
 //! The command line as a whole: global flags, the command tree, help.
 
 use crate::commands::{
-    agent, auth, completion, config, devstack, docker, job, node, profile, serve, tls, version, wasm,
+    agent, auth, completion, config, devstack, docker, events, job, node, profile, serve, tls, version, wasm,
 };
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
 
@@ -69,6 +69,8 @@ pub(crate) enum Verb {
     /// Run containers
     #[command(subcommand)]
     Docker(docker::Verb),
+    /// Show what happens in the network: one line for each change of a job, an execution or a node
+    Events(events::EventsArgs),
     /// Submit, watch and manage jobs
     #[command(subcommand)]
     Job(job::Verb),

@@ -153,13 +153,19 @@ pub static KEYS: &[Key] = &[
     key("Orchestrator.Cluster.Advertise", Kind::Text, "", "Address announced to other servers of the cluster."),
     secret("Orchestrator.Cluster.Peers", Kind::List, "", "Other servers of the cluster."),
     key("Orchestrator.NodeManager.DisconnectTimeout", Kind::Duration, "1m0s", "A node without a heartbeat for this long is gone."),
+    key("Orchestrator.NodeManager.ReconnectGrace", Kind::Duration, "0s", "How long the work of a node waits for it when its connection breaks; 0 for 1.5 s."),
     key("Orchestrator.NodeManager.ManualApproval", Kind::Bool, "false", "New nodes wait until an operator approves them."),
+    key("Orchestrator.EventsKept", Kind::Uint, "", "Events of the stream that are kept; 0 is the default of 100000."),
     key("Orchestrator.Scheduler.WorkerCount", Kind::Int, "$CPUS", "Kept for compatibility: one task makes all decisions."),
     key("Orchestrator.Scheduler.QueueBackoff", Kind::Duration, "1m0s", "Kept for compatibility: waiting jobs are woken by what they wait for."),
     key("Orchestrator.Scheduler.HousekeepingInterval", Kind::Duration, "30s", "Kept for compatibility: timeouts are acted upon when they are due."),
     key("Orchestrator.Scheduler.HousekeepingTimeout", Kind::Duration, "2m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.VisibilityTimeout", Kind::Duration, "1m0s", "Kept for compatibility."),
     key("Orchestrator.EvaluationBroker.MaxRetryCount", Kind::Int, "10", "Kept for compatibility."),
+    key("Orchestrator.Retention.MaxAge", Kind::Duration, "", "How long a finished job is kept after its end; 0 keeps it for ever."),
+    key("Orchestrator.Retention.MaxJobs", Kind::Uint, "0", "Finished jobs kept, those that ended last; 0 keeps all."),
+    key("Orchestrator.Retention.MaxExecutionsPerJob", Kind::Uint, "1000", "Ended executions kept of a job that is not finished, the newest; 0 keeps all."),
+    key("Orchestrator.Retention.MaxHistoryPerJob", Kind::Uint, "10000", "Lines of history kept of a job that is not finished, the newest; 0 keeps all."),
     key("Orchestrator.SupportReverseProxy", Kind::Bool, "false", "The NATS server stands behind a proxy that ends TLS."),
     key("Compute.Enabled", Kind::Bool, "false", "Run the compute role."),
     secret("Compute.Orchestrators", Kind::List, "nats://127.0.0.1:4222", "Addresses of orchestrators, each host, host:port or token@host."),
@@ -249,6 +255,17 @@ pub static KEYS: &[Key] = &[
 mod tests {
     use super::*;
 
+    /// Keys that Bacalhau 1.9 does not have.
+    const OURS: [&str; 7] = [
+        "Compute.Auth.Credentials",
+        "Orchestrator.EventsKept",
+        "Orchestrator.NodeManager.ReconnectGrace",
+        "Orchestrator.Retention.MaxAge",
+        "Orchestrator.Retention.MaxJobs",
+        "Orchestrator.Retention.MaxExecutionsPerJob",
+        "Orchestrator.Retention.MaxHistoryPerJob",
+    ];
+
     #[test]
     fn keys_are_unique_in_any_case_and_found() {
         let mut seen = std::collections::BTreeSet::new();
@@ -257,7 +274,8 @@ mod tests {
             assert_eq!(find(&key.path.to_ascii_uppercase()).map(|k| k.path), Some(key.path));
             assert!(key.doc.ends_with('.'), "{}", key.path);
         }
-        assert_eq!(KEYS.len(), 131, "Bacalhau 1.9 has 130, and Compute.Auth.Credentials is ours");
+        assert!(OURS.iter().all(|key| find(key).is_some()));
+        assert_eq!(KEYS.len(), 130 + OURS.len(), "Bacalhau 1.9 has 130");
         assert_eq!(
             find("Compute.AllocatedCapacity.CPU").unwrap().env(),
             "BACALHAU_COMPUTE_ALLOCATEDCAPACITY_CPU"

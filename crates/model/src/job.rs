@@ -28,6 +28,8 @@ pub mod meta {
     pub const KEEPS_VERSIONS: &str = "bacalhau.org/keeps-versions";
     /// Version that a rolling update started from.
     pub const ROLLS_FROM: &str = "bacalhau.org/rolls-from";
+    /// IDs of the jobs that this one depends on, in the order of `DependsOn`, with blanks between them.
+    pub const DEPENDS_ON: &str = "bacalhau.org/depends-on";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
 }

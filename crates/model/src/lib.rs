@@ -11,6 +11,8 @@ pub mod diff;
 pub mod error;
 pub mod event;
 pub mod execution;
+pub mod explain;
+pub mod feed;
 pub mod ids;
 pub mod job;
 pub mod job_file;
@@ -36,6 +38,7 @@ pub mod version;
 pub use error::Error;
 pub use event::{Event, HistoryType, JobHistory};
 pub use execution::{ComputeState, DesiredState, Execution, RunCommandResult};
+pub use feed::{ClusterEvent, EncodedEvent, EventKind};
 pub use job::{Job, JobState, JobType};
 pub use network::{NetworkConfig, NetworkType, PortMapping};
 pub use node::{

@@ -10,7 +10,7 @@ use crate::task::Task;
 use std::collections::BTreeSet;
 
 /// Longest job ID, bytes.
-const MAX_ID: usize = 255;
+pub const MAX_ID: usize = 255;
 
 /// Checks a submission before defaults are filled in. All problems, not just the first.
 pub fn submission(job: &Job) -> Result<(), Vec<String>> {

@@ -3,5 +3,6 @@
 pub mod core;
 mod shell;
 
-pub use core::{NodeAction, Rerun, Settings, Submitted};
+pub use core::{Calendar, NodeAction, Rerun, Retention, Settings, Submitted};
+pub use shell::feed::{Cursor, EVENTS_KEPT, LiveEvents, Next};
 pub use shell::{Diff, Ended, Options, Orchestrator, SubmitOptions, start};

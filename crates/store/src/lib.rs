@@ -14,6 +14,7 @@ pub mod orchestrator;
 mod pipeline;
 mod pool;
 mod schema;
+mod upkeep;
 mod writer;
 
 pub use error::StoreError;

@@ -97,6 +97,7 @@ mod tests {
     static SCHEMA: Schema<u32> = Schema {
         migrations: &["CREATE TABLE t (n)"],
         apply: |transaction, n| transaction.execute("INSERT INTO t VALUES (?1)", [n]).map(drop),
+        sweep: |_| Ok(false),
     };
 
     #[test]

@@ -10,6 +10,8 @@ pub struct Schema<C: 'static> {
     pub migrations: &'static [&'static str],
     /// Applies one change inside a transaction.
     pub apply: fn(&Transaction<'_>, &C) -> rusqlite::Result<()>,
+    /// Deletes some of what nobody needs any more, few rows, between commits. Says whether there may be more.
+    pub sweep: fn(&Transaction<'_>) -> rusqlite::Result<bool>,
 }
 
 /// Brings a database to the newest format, one migration per transaction.

@@ -7,6 +7,7 @@
 use crate::error::StoreError;
 use crate::files::{self, Folder};
 use crate::schema::{Schema, migrate};
+use crate::upkeep::{self, Upkeep};
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, TransactionBehavior};
 use std::ffi::c_int;
@@ -60,6 +61,7 @@ impl<C: Send + 'static> Writer<C> {
         let folder = files::lock(dir)?;
         let path = files::database(dir);
         let mut connection = files::open_writer(&path)?;
+        upkeep::let_shrink(&connection, &path)?;
         migrate(&mut connection, &path, schema.migrations)?;
         let (batches, waiting) = sync_channel(MOST_WAITING);
         let thread = std::thread::Builder::new()
@@ -118,11 +120,18 @@ impl<C> Thread<C> {
         let mut failed: Option<Arc<StoreError>> = None;
         let mut checkpoints = Checkpoints::start(&self.path);
         let log_pages = self.count_log_pages();
+        let mut upkeep = Upkeep::new();
         // A former life may have left something in the log.
         let mut written = true;
         loop {
-            let first = match waiting.recv_timeout(IDLE) {
+            let first = match waiting.recv_timeout(upkeep.pause(IDLE)) {
                 Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) if failed.is_none() && upkeep.is_due() => {
+                    upkeep.slice(&mut self.connection, self.schema, &self.path);
+                    written = true;
+                    self.follow_log(&mut checkpoints, &log_pages);
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     if failed.is_none() && written {
                         written = !self.empty_log(self.idle_log_file());
@@ -148,16 +157,26 @@ impl<C> Thread<C> {
             for batch in group {
                 (batch.done)(failed.clone().map_or(Ok(()), Err));
             }
-            let pages = log_pages.load(Ordering::Relaxed);
-            checkpoints.log_has(pages);
-            if failed.is_none() && pages > MOST_PAGES {
-                self.empty_log(LogFile::Kept);
+            if failed.is_none() {
+                if upkeep.committed() {
+                    upkeep.slice(&mut self.connection, self.schema, &self.path);
+                }
+                self.follow_log(&mut checkpoints, &log_pages);
             }
         }
         checkpoints.stop();
         // Everything into the main file, so that a closed database is one file.
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(path = %self.path.display(), %error, "final checkpoint failed");
+        }
+    }
+
+    /// Keeps the log from growing without end.
+    fn follow_log(&self, checkpoints: &mut Checkpoints, log_pages: &AtomicUsize) {
+        let pages = log_pages.load(Ordering::Relaxed);
+        checkpoints.log_has(pages);
+        if pages > MOST_PAGES {
+            self.empty_log(LogFile::Kept);
         }
     }
 

@@ -8,7 +8,11 @@ pub const ALL_CONTROL: &str = "bacalhau.global.compute.*.out.ctrl";
 /// Reports of all nodes, for the orchestrator's subscription.
 pub const ALL_REPORTS: &str = "bacalhau.global.compute.*.out.msgs";
 
+/// All events of the orchestrator. Below it: the type of event and the ID of the job, or of the node.
+pub const ALL_EVENTS: &str = "bacalhau.global.events.>";
+
 const COMPUTE: &str = "bacalhau.global.compute.";
+const EVENTS: &str = "bacalhau.global.events.";
 const NODE: &str = "node.compute.";
 const LOGS: &str = ".ExecutionLogs/v1";
 
@@ -84,6 +88,17 @@ pub(crate) fn inbox(node_id: &str) -> String {
     format!("_INBOX.{node_id}.{}", crate::inbox::nuid())
 }
 
+/// Where an event is published. An ID that users chose is made one token: what cannot stand in one becomes `_`.
+pub fn event(kind: &str, id: &str) -> String {
+    let fits = |c: char| !(c.is_whitespace() || c.is_control() || ".*>".contains(c));
+    let mut subject = format!("{EVENTS}{kind}.");
+    subject.extend(id.chars().map(|c| if fits(c) { c } else { '_' }));
+    if id.is_empty() {
+        subject.push('_');
+    }
+    subject
+}
+
 /// The node of a subject like `bacalhau.global.compute.<id>.out.ctrl`; `None` for any other shape.
 pub fn node_of(subject: &str) -> Option<&str> {
     let rest = subject.strip_prefix(COMPUTE)?;
@@ -141,6 +156,14 @@ mod tests {
         ] {
             assert_eq!(node_of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn events_have_one_token_for_their_id() {
+        assert_eq!(event("job", "j-1"), "bacalhau.global.events.job.j-1");
+        assert_eq!(event("history", "my.own *>é"), "bacalhau.global.events.history.my_own___é");
+        assert_eq!(event("node", ""), "bacalhau.global.events.node._");
+        assert_eq!((node_of(&event("job", "x")), sender(&event("job", "x"))), (None, None));
     }
 
     #[test]

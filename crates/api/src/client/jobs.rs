@@ -2,8 +2,10 @@
 
 use super::Client;
 use super::types::{
-    Diff, DiffBody, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody, Submitted,
+    Deleted, Diff, DiffBody, Explained, JobDetails, Page, Rerun, RerunBody, StopBody, Stopped, SubmitBody,
+    Submitted,
 };
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Execution, Job, JobHistory, SpecConfig};
 use reqwest::Method;
 
@@ -119,6 +121,21 @@ impl Client {
         self.call(Method::PUT, &["orchestrator", "jobs", "diff"], &[], Some(&body)).await
     }
 
+    /// Why a stored job runs where it runs, by name, ID or unique prefix.
+    pub async fn explain(&self, job: &str, namespace: &str) -> Result<Explanation, Error> {
+        let pairs = Pairs::default().text("namespace", namespace);
+        let answer: Explained = self.get(&["orchestrator", "jobs", job, "explain"], &pairs.0).await?;
+        Ok(answer.explanation)
+    }
+
+    /// Where a job would run if it were submitted now.
+    pub async fn explain_new(&self, job: &Job) -> Result<Explanation, Error> {
+        let body = DiffBody { namespace: &job.namespace, job };
+        let path = ["orchestrator", "explain"];
+        let answer: Explained = self.call(Method::PUT, &path, &[], Some(&body)).await?;
+        Ok(answer.explanation)
+    }
+
     /// One page of jobs.
     pub async fn jobs(&self, query: &JobsQuery) -> Result<Page<Job>, Error> {
         let mut pairs = Pairs::default()
@@ -188,6 +205,12 @@ impl Client {
         let pairs = Pairs::default().text("namespace", namespace);
         let body = StopBody { namespace, reason };
         self.call(Method::DELETE, &["orchestrator", "jobs", id], &pairs.0, Some(&body)).await
+    }
+
+    /// Deletes a finished job with all versions, executions and history.
+    pub async fn delete(&self, id: &str, namespace: &str) -> Result<Deleted, Error> {
+        let pairs = Pairs::default().text("namespace", namespace);
+        self.call(Method::DELETE, &["orchestrator", "jobs", id, "record"], &pairs.0, None::<&()>).await
     }
 
     /// Runs a version of a job again, as a new version; 0 for the latest.

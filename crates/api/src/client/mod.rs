@@ -8,6 +8,7 @@
 
 mod agent;
 mod errors;
+mod events;
 mod http;
 mod jobs;
 mod logs;
@@ -16,6 +17,7 @@ mod nodes;
 mod tests;
 pub mod types;
 
+pub use events::{EventFeed, EventStream, EventsQuery, Signal};
 pub use http::{Client, Credential, Endpoint, Identity};
 pub use jobs::{ExecutionsQuery, HistoryQuery, JobQuery, JobsQuery};
 pub use logs::{LogLine, LogQuery, LogStream};

@@ -72,9 +72,20 @@ impl Client {
         Ok(answer.node)
     }
 
-    /// `approve`, `reject` or `delete` for one node.
+    /// `approve`, `reject`, `delete`, `cordon` or `uncordon` for one node.
     pub async fn update_node(&self, id: &str, action: &str, message: &str) -> Result<NodeUpdated, Error> {
-        let body = NodeBody { action, message, node_id: id };
+        let body = NodeBody { action, message, node_id: id, deadline: None };
+        self.call(Method::PUT, &["orchestrator", "nodes", id], &[], Some(&body)).await
+    }
+
+    /// Empties a node; batch and ops executions may go on for `deadline`, whole seconds.
+    pub async fn drain_node(
+        &self,
+        id: &str,
+        deadline: std::time::Duration,
+        message: &str,
+    ) -> Result<NodeUpdated, Error> {
+        let body = NodeBody { action: "drain", message, node_id: id, deadline: Some(deadline.as_secs()) };
         self.call(Method::PUT, &["orchestrator", "nodes", id], &[], Some(&body)).await
     }
 }

@@ -4,6 +4,7 @@
 //! ignored.
 
 use crate::credentials::NodeCredential;
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Execution, Job, JobHistory, NodeState};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -75,6 +76,15 @@ pub struct Stopped {
     /// The evaluation that was started; empty when the job had already been stopped.
     #[serde(rename = "EvaluationID")]
     pub evaluation_id: String,
+}
+
+/// Answer to a request to delete a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Deleted {
+    /// Full ID of the job that is gone.
+    #[serde(rename = "JobID")]
+    pub job_id: String,
 }
 
 /// A job with the records that were asked for.
@@ -153,7 +163,13 @@ pub(super) struct OneNode {
     pub(super) node: NodeState,
 }
 
-/// Answer to approve, reject and delete.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Explained {
+    pub(super) explanation: Explanation,
+}
+
+/// Answer to approve, reject, delete, cordon, uncordon and drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct NodeUpdated {
@@ -218,4 +234,7 @@ pub(super) struct NodeBody<'a> {
     pub(super) message: &'a str,
     #[serde(rename = "NodeID")]
     pub(super) node_id: &'a str,
+    /// Seconds, for a drain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deadline: Option<u64>,
 }

@@ -2,8 +2,9 @@
 //!
 //! Records are read synchronously, off the async threads (see [`super::App::read`]); everything else is a future.
 
-use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
-use bacalhau_orchestrator::{Diff, NodeAction, Rerun, SubmitOptions, Submitted};
+use bacalhau_model::explain::Explanation;
+use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
+use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Versions};
 use bacalhau_wire::logs::{LogLine, LogRequest};
 use futures_util::future::BoxFuture;
@@ -26,18 +27,26 @@ pub trait Backend: Send + Sync + 'static {
     fn submit(&self, job: Job, options: SubmitOptions) -> Reply<'_, Submitted>;
     /// Compares a job with the stored one of its name.
     fn diff(&self, job: Job) -> Reply<'_, Diff>;
+    /// Says for every node why it is or is not chosen for a stored job.
+    fn explain(&self, job: Job) -> Reply<'_, Explanation>;
+    /// Says where a job would run if it were submitted now.
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation>;
     /// Stops a job by its full ID. Gives the evaluation's ID, empty when the job was stopped already.
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String>;
+    /// Deletes a finished job by its full ID, with all versions, executions and history.
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()>;
     /// Runs a version of a job again, by its full ID; 0 is the latest version.
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun>;
     /// All nodes, by ID.
     fn nodes(&self) -> Reply<'_, Vec<NodeState>>;
     /// One node by ID or unique prefix.
     fn node<'a>(&'a self, id: &'a str) -> Reply<'a, NodeState>;
-    /// Approves, rejects or deletes a node, by ID or unique prefix.
+    /// Approves, rejects, deletes, cordons or drains a node, by ID or unique prefix.
     fn update_node<'a>(&'a self, id: &'a str, action: NodeAction) -> Reply<'a, ()>;
     /// Opens the log of an execution on its node.
     fn logs<'a>(&'a self, node_id: &'a str, request: LogRequest) -> Reply<'a, Lines>;
+    /// Events of the stream from now on; they are among the records before they come here.
+    fn live_events(&self) -> Result<LiveEvents, Error>;
     /// Internals for people who look for trouble.
     fn debug(&self) -> Reply<'_, Map<String, Value>>;
 }
@@ -58,6 +67,10 @@ pub trait Records: Send + Sync {
     fn history(&self, query: &HistoryQuery<'_>) -> Result<Page<JobHistory>, Error>;
     /// What the completed executions of a job's latest version published.
     fn results(&self, job_id: &str) -> Result<Vec<SpecConfig>, Error>;
+    /// Events of the stream after number `after`, oldest first, at most `limit`.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, Error>;
+    /// Numbers of the oldest and the newest event that are kept.
+    fn event_bounds(&self) -> Result<Option<(u64, u64)>, Error>;
 }
 
 /// The compute node in the same process.

@@ -3,8 +3,9 @@
 use super::backend::{Backend, Compute, Lines, Records, Reply};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::error::code;
-use bacalhau_model::{Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
-use bacalhau_orchestrator::{Diff, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
+use bacalhau_model::explain::Explanation;
+use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
+use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::StoreError;
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Reader, Versions};
 use bacalhau_wire::logs::LogRequest;
@@ -29,8 +30,20 @@ impl Backend for Orchestrator {
         Box::pin(Orchestrator::diff(self, job))
     }
 
+    fn explain(&self, job: Job) -> Reply<'_, Explanation> {
+        Box::pin(Orchestrator::explain(self, job))
+    }
+
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation> {
+        Box::pin(Orchestrator::explain_new(self, job))
+    }
+
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String> {
         Box::pin(Orchestrator::stop(self, job_id, reason))
+    }
+
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()> {
+        Box::pin(Orchestrator::delete(self, job_id))
     }
 
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun> {
@@ -51,6 +64,10 @@ impl Backend for Orchestrator {
 
     fn logs<'a>(&'a self, node_id: &'a str, request: LogRequest) -> Reply<'a, Lines> {
         Box::pin(Orchestrator::logs(self, node_id, request))
+    }
+
+    fn live_events(&self) -> Result<LiveEvents, Error> {
+        Orchestrator::live_events(self)
     }
 
     fn debug(&self) -> Reply<'_, Map<String, Value>> {
@@ -98,6 +115,14 @@ impl Records for Reader {
 
     fn results(&self, job_id: &str) -> Result<Vec<SpecConfig>, Error> {
         Reader::results(self, job_id).map_err(to_user)
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, Error> {
+        Reader::events(self, after, limit).map_err(to_user)
+    }
+
+    fn event_bounds(&self) -> Result<Option<(u64, u64)>, Error> {
+        Reader::event_bounds(self).map_err(to_user)
     }
 }
 

@@ -20,6 +20,8 @@ mod backend;
 mod credentials;
 mod embedded;
 mod envelope;
+mod events;
+mod explain;
 mod gate;
 mod headers;
 mod history;
@@ -44,7 +46,7 @@ pub use options::{Limits, Rate, ServerOptions};
 use crate::credentials::CredentialBook;
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{any, get, put};
+use axum::routing::{any, delete, get, put};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::{BuildVersion, NodeInfo};
 use bacalhau_orchestrator::Orchestrator;
@@ -115,7 +117,7 @@ struct Shared {
     reads: Arc<Semaphore>,
     /// One permit per read of unknown length that may go on.
     long_reads: Arc<Semaphore>,
-    /// One permit per log stream that may be open.
+    /// One permit per stream of a log or of events that may be open.
     streams: Arc<Semaphore>,
     /// One permit per KiB of request body that may be in memory.
     bodies: Arc<Semaphore>,
@@ -195,12 +197,16 @@ fn router(app: App) -> Router {
                 put(submit::diff).get(jobs::named_diff).delete(submit::stop_diff),
             )
             .route("/orchestrator/jobs/{id}", get(jobs::get).delete(submit::stop))
+            .route("/orchestrator/explain", put(explain::new))
+            .route("/orchestrator/jobs/{id}/explain", get(explain::stored))
             .route("/orchestrator/jobs/{id}/rerun", put(submit::rerun))
+            .route("/orchestrator/jobs/{id}/record", delete(submit::delete))
             .route("/orchestrator/jobs/{id}/history", get(history::history))
             .route("/orchestrator/jobs/{id}/executions", get(jobs::executions))
             .route("/orchestrator/jobs/{id}/versions", get(jobs::versions))
             .route("/orchestrator/jobs/{id}/results", get(jobs::results))
             .route("/orchestrator/jobs/{id}/logs", get(logs::logs))
+            .route("/orchestrator/events", get(events::events))
             .route("/orchestrator/nodes", get(nodes::list))
             .route("/orchestrator/nodes/{id}", get(nodes::get).put(nodes::update))
             .route("/orchestrator/credentials", get(credentials::list))

@@ -1,4 +1,4 @@
-//! Nodes: list, look at, approve, reject, delete.
+//! Nodes: list, look at, approve, reject, delete, cordon, uncordon, drain.
 
 use super::App;
 use super::input::{Id, Input};
@@ -79,12 +79,27 @@ pub(super) async fn update(State(app): State<App>, Id(id): Id, input: Input) -> 
         "approve" => NodeAction::Approve,
         "reject" => NodeAction::Reject,
         "delete" => NodeAction::Delete,
+        "cordon" => NodeAction::Cordon,
+        "uncordon" => NodeAction::Uncordon,
+        "drain" => NodeAction::Drain { deadline: deadline_of(&input)? },
         other => {
             let text = format!("unknown node action {other:?}");
             let error = Error::new(code::BAD_REQUEST, text).component("APIServer");
-            return Err(Failure(error.hint("Use approve, reject or delete")));
+            return Err(Failure(error.hint("Use approve, reject, delete, cordon, uncordon or drain")));
         }
     };
     app.backend()?.update_node(&id, action).await?;
     Json::of(&serde_json::json!({"Success": true}))
+}
+
+/// Longest time that a drain may take: a year, seconds.
+const LONGEST_DRAIN: u64 = 366 * 24 * 3600;
+
+/// `Deadline`, seconds from now until what is left on the node is stopped, as nanoseconds.
+fn deadline_of(input: &Input) -> Result<i64, Failure> {
+    let seconds = input.number("Deadline")?;
+    if seconds > LONGEST_DRAIN {
+        return Err(bad_request(format!("Deadline is {seconds} seconds, more than a year")));
+    }
+    Ok(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000))
 }

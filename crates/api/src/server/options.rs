@@ -25,7 +25,7 @@ pub struct Limits {
     pub drain: Duration,
     /// Connections served at the same time; more wait in the kernel's queue.
     pub connections: usize,
-    /// Log streams open at the same time; more are refused with 503.
+    /// Streams of logs and of events open at the same time; more are refused with 503.
     pub log_streams: usize,
     /// Largest body of a request, bytes.
     pub body: usize,

@@ -1,4 +1,4 @@
-//! What changes jobs: submit, diff, stop, rerun.
+//! What changes jobs: submit, diff, stop, delete, rerun.
 
 use super::input::{Id, Input};
 use super::reply::{Answer, Failure, Json, bad_request};
@@ -42,7 +42,7 @@ pub(super) async fn submit(State(app): State<App>, mut input: Input) -> Answer {
 }
 
 /// The job in the body, and warnings for fields that it has no place for.
-fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
+pub(super) fn job_of(input: &mut Input) -> Result<(Job, Vec<String>), Failure> {
     match input.take("Job") {
         None | Some(Value::Null) => Err(bad_request("empty/nil job")),
         Some(value) => job_and_warnings(value).map_err(|e| {
@@ -94,6 +94,19 @@ pub(super) async fn stop_diff(state: State<App>, input: Input) -> Answer {
     stop(state, Id("diff".to_owned()), input).await
 }
 
+#[derive(Serialize)]
+struct Deleted {
+    #[serde(rename = "JobID")]
+    job_id: String,
+}
+
+/// Deletes a finished job with everything that is known of it.
+pub(super) async fn delete(State(app): State<App>, Id(id): Id, input: Input) -> Answer {
+    let job = resolve(&app, id, &input).await?;
+    app.backend()?.delete(&job.id).await?;
+    Json::of(&Deleted { job_id: job.id })
+}
+
 async fn resolve(app: &App, id: String, input: &Input) -> Result<Job, Failure> {
     let namespace = input.text("namespace")?;
     app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?)).await
@@ -121,7 +134,7 @@ pub(super) async fn rerun(State(app): State<App>, Id(id): Id, input: Input) -> A
     let done = app.backend()?.rerun(&job.id, version).await?;
     Json::of(&Rerun {
         evaluation_id: done.evaluation_id,
-        job_id: job.id,
+        job_id: done.run.unwrap_or(job.id),
         job_version: done.job_version,
         warnings: None,
     })

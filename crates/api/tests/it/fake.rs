@@ -2,13 +2,14 @@
 
 use crate::support::NODE_ID;
 use bacalhau_api::server::{Backend, Lines, Records, Reply};
-use bacalhau_model::{Error, Execution, Job, JobHistory, NodeState, SpecConfig};
-use bacalhau_orchestrator::{Diff, NodeAction, Rerun, SubmitOptions, Submitted};
+use bacalhau_model::explain::Explanation;
+use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeState, SpecConfig};
+use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, OrderBy, Page, Paging, Versions};
 use bacalhau_wire::logs::{LogLine, LogRequest};
 use serde_json::{Map, Value};
-use std::sync::{Mutex, MutexGuard};
-use tokio::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::{broadcast, mpsc};
 
 /// What is stored and what is answered.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub struct World {
     pub log: Vec<LogLine>,
     pub log_goes_on: bool,
     pub log_error: Option<Error>,
+    /// What is kept of the event stream.
+    pub events: Vec<EncodedEvent>,
     /// Calls that changed something or opened a log.
     pub seen: Vec<String>,
 }
@@ -40,6 +43,16 @@ pub struct Fake {
     world: Mutex<World>,
     /// Senders of logs that go on.
     open_logs: Mutex<Vec<mpsc::Sender<Result<LogLine, Error>>>>,
+    live: Live,
+}
+
+/// Readers of the event stream.
+struct Live(broadcast::Sender<Arc<EncodedEvent>>);
+
+impl Default for Live {
+    fn default() -> Live {
+        Live(broadcast::channel(4).0)
+    }
 }
 
 impl Fake {
@@ -54,6 +67,18 @@ impl Fake {
     /// Logs that somebody still reads.
     pub fn logs_read(&self) -> usize {
         self.open_logs.lock().unwrap().iter().filter(|log| !log.is_closed()).count()
+    }
+
+    /// Something happens: it is stored, then live.
+    pub fn happen(&self, event: EncodedEvent) {
+        self.world().events.push(event.clone());
+        // Nobody may be listening.
+        let _ = self.live.0.send(Arc::new(event));
+    }
+
+    /// Streams of events that are open.
+    pub fn event_readers(&self) -> usize {
+        self.live.0.receiver_count()
     }
 
     fn call<T>(&self, what: String, answer: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
@@ -96,14 +121,27 @@ impl Backend for Fake {
         ready(self.call(what, |world| Diff { diff: world.diff.clone(), warnings: world.warnings.clone() }))
     }
 
+    fn explain(&self, job: Job) -> Reply<'_, Explanation> {
+        ready(self.call(format!("explain {}", job.id), |_| Explanation::default()))
+    }
+
+    fn explain_new(&self, job: Job) -> Reply<'_, Explanation> {
+        ready(self.call(format!("explain new {}", job.name), |_| Explanation::default()))
+    }
+
     fn stop<'a>(&'a self, job_id: &'a str, reason: &'a str) -> Reply<'a, String> {
         ready(self.call(format!("stop {job_id} {reason}"), |world| world.evaluation_id.clone()))
+    }
+
+    fn delete<'a>(&'a self, job_id: &'a str) -> Reply<'a, ()> {
+        ready(self.call(format!("delete {job_id}"), |_| ()))
     }
 
     fn rerun<'a>(&'a self, job_id: &'a str, version: u64) -> Reply<'a, Rerun> {
         ready(self.call(format!("rerun {job_id} {version}"), |world| Rerun {
             evaluation_id: world.evaluation_id.clone(),
             job_version: world.job_version,
+            run: None,
         }))
     }
 
@@ -142,6 +180,10 @@ impl Backend for Fake {
             }
             receiver
         }))
+    }
+
+    fn live_events(&self) -> Result<LiveEvents, Error> {
+        Ok(self.live.0.subscribe())
     }
 
     fn debug(&self) -> Reply<'_, Map<String, Value>> {
@@ -220,6 +262,15 @@ impl Records for Fake {
 
     fn results(&self, _: &str) -> Result<Vec<SpecConfig>, Error> {
         Ok(self.world().results.clone())
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, Error> {
+        Ok(self.world().events.iter().filter(|e| e.seq_num > after).take(limit).cloned().collect())
+    }
+
+    fn event_bounds(&self) -> Result<Option<(u64, u64)>, Error> {
+        let world = self.world();
+        Ok(world.events.first().zip(world.events.last()).map(|(a, b)| (a.seq_num, b.seq_num)))
     }
 }
 

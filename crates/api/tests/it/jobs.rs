@@ -86,6 +86,21 @@ async fn bodies_that_make_no_sense() {
 }
 
 #[tokio::test]
+async fn deleting_a_record() {
+    let (server, fake) = serve(Fake::new(world())).await;
+    let delete = |rest: &str| format!("DELETE {JOBS}/{rest}");
+    assert_eq!(ask(&server, &delete("one/record"), "", "").await.body, "{\"JobID\":\"j-1\"}\n");
+    // A name is looked up in the namespace only.
+    let lost = ask(&server, &delete("two/record"), "", "").await;
+    assert_eq!((lost.status, lost.message().as_str()), (404, "job not found: two"));
+    ask(&server, &delete("two/record?namespace=other"), "", "").await;
+    assert_eq!(fake.world().seen, ["delete j-1", "delete j-2"]);
+    fake.world().error = Some(Error::new("ConflictJobState", "not finished").status(409));
+    assert_eq!(ask(&server, &delete("one/record"), "", "").await.status, 409);
+    assert_eq!(get(&server, &format!("{JOBS}/one/record")).await.status, 404);
+}
+
+#[tokio::test]
 async fn stop_rerun_and_diff() {
     let (server, fake) = serve(Fake::new(world())).await;
     let delete = format!("DELETE {JOBS}/one");

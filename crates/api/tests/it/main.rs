@@ -9,6 +9,7 @@
 
 mod abuse;
 mod cluster;
+mod events;
 mod fake;
 mod golden;
 mod history;

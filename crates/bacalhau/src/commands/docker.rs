@@ -100,7 +100,7 @@ mod tests {
         let expected = "Constraints: null\nCount: 1\nCreateTime: 0\nID: \"\"\nLabels: {}\nMeta: null\nModifyTime: 0\nName: \"\"\nNamespace: default\nPriority: 0\nRevision: 0\nState:\n  StateType: Undefined\nTasks:\n- Engine:\n    Params:\n      Entrypoint: null\n      EnvironmentVariables: null\n      Image: ubuntu:latest\n      Parameters:\n      - echo\n      - hello\n      WorkingDirectory: \"\"\n    Type: docker\n  Name: main\n  Publisher: null\n  Resources: {}\n  Timeouts: {}\nType: batch\nVersion: 0\n";
         assert_eq!(text, expected);
         // Unlike the original's, this document can be submitted.
-        let mut again = job_file::parse(text.as_bytes(), None).unwrap().job;
+        let mut again = job_file::parse(text.as_bytes(), None).unwrap().remove(0).job;
         again.tasks[0].engine.params = job.tasks[0].engine.params.clone();
         assert_eq!(again, job);
     }

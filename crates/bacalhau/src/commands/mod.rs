@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod devstack;
 pub(crate) mod docker;
+pub(crate) mod events;
 pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod profile;
@@ -32,6 +33,7 @@ pub(crate) fn run(context: Context, verb: Verb) -> Outcome {
         Verb::Agent(verb) => client()?.block_on(agent::run(&context, verb)),
         Verb::Auth(verb) => client()?.block_on(auth::run(&context, verb)),
         Verb::Docker(verb) => client()?.block_on(docker::run(&context, verb)),
+        Verb::Events(args) => client()?.block_on(events::run(&context, args)),
         Verb::Job(verb) => client()?.block_on(job::run(&context, verb)),
         Verb::Node(verb) => client()?.block_on(node::run(&context, verb)),
         Verb::Tls(verb) => tls::run(&context, verb),

@@ -1,5 +1,6 @@
 //! What `job run`, `docker run` and `wasm run` do with a finished job: check it, print it, submit it, follow it.
 
+use crate::commands::job::tell_schedule;
 use crate::context::Context;
 use crate::failure::{Outcome, fail};
 use crate::job_file;
@@ -43,6 +44,12 @@ pub(crate) async fn submit_and_follow(
     check_size(&job)?;
     let answer = client.submit(&job, force).await?;
     let warnings: &[String] = if hide_warnings { &[] } else { &answer.warnings };
+    if job.schedule.is_some() {
+        if args.wait && !args.id_only {
+            context.out.warnings(warnings);
+        }
+        return tell_schedule(context, client, &answer.job_id, args).await;
+    }
     let long_running = job.job_type().is_some_and(JobType::is_long_running);
     after_submission(client, &context.out, &answer.job_id, warnings, long_running, args).await
 }

@@ -5,8 +5,20 @@ use bacalhau_model::{Error, job_file};
 use serde_json::Value;
 
 /// Fields that users set.
-const ALLOWED: [&str; 9] =
-    ["name", "namespace", "type", "priority", "count", "constraints", "meta", "labels", "tasks"];
+const ALLOWED: [&str; 12] = [
+    "name",
+    "namespace",
+    "type",
+    "priority",
+    "count",
+    "constraints",
+    "meta",
+    "labels",
+    "tasks",
+    "update",
+    "schedule",
+    "dependson",
+];
 /// Fields that the server sets. They may be there when they are empty, so that the output of `--dry-run` can be
 /// submitted as it is.
 const SERVERS: [&str; 6] = ["id", "state", "version", "revision", "createtime", "modifytime"];

@@ -3,12 +3,14 @@
 mod check;
 mod document;
 mod fields;
+mod graph;
 mod source;
 mod template;
 
 pub(crate) use check::check;
 pub(crate) use document::to_document;
 pub(crate) use fields::decode;
+pub(crate) use graph::{Graph, graph};
 pub(crate) use source::{read, variables};
 
 use bacalhau_model::{Error, Job};
@@ -33,8 +35,12 @@ pub(crate) struct JobFile {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Turns the bytes of a job file into a job. `variables` fills in the template; `None` leaves templates alone.
-pub(crate) fn parse(bytes: &[u8], variables: Option<&BTreeMap<String, String>>) -> Result<JobFile, Error> {
+/// Turns the bytes of a job file into its jobs: one, or several with `---` between them. `variables` fills in the
+/// template; `None` leaves templates alone.
+pub(crate) fn parse(
+    bytes: &[u8],
+    variables: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<JobFile>, Error> {
     let text = std::str::from_utf8(bytes).map_err(|e| invalid(format!("it is no UTF-8 text: {e}")))?;
     if text.trim().is_empty() {
         return Err(invalid("no content provided").hint(HINT));
@@ -51,9 +57,26 @@ pub(crate) fn parse(bytes: &[u8], variables: Option<&BTreeMap<String, String>>) 
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
     };
-    let value: serde_json::Value = serde_saphyr::from_str_with_options(&filled, options)
+    let mut values: Vec<serde_json::Value> = serde_saphyr::from_multiple_with_options(&filled, options)
         .map_err(|e| invalid(format!("converting yaml to json: {e}")).hint(HINT))?;
-    decode(value)
+    // A separator at either end makes an empty document.
+    values.retain(|value| !value.is_null());
+    match values.len() {
+        0 => Err(invalid("no content provided").hint(HINT)),
+        1 => values.into_iter().map(decode).collect(),
+        _ => (1..)
+            .zip(values)
+            .map(|(number, value)| decode(value).map_err(|e| in_document(number, e)))
+            .collect(),
+    }
+}
+
+/// Says which job of a file an error is about.
+fn in_document(number: usize, mut error: Error) -> Error {
+    if let Some(rest) = error.message.strip_prefix(INVALID) {
+        error.message = format!("job {number} of the file is invalid{rest}");
+    }
+    error
 }
 
 #[cfg(test)]
@@ -62,12 +85,27 @@ mod tests {
 
     const FILE: &str = "Name: hello-{{.who}}\nType: batch\nTasks:\n  - Name: main\n    Engine:\n      Type: wasm\n      Params: {EntryModule: /m.wasm}\n";
 
+    fn one(files: Result<Vec<JobFile>, Error>) -> JobFile {
+        let mut files = files.unwrap();
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+
+    #[test]
+    fn several_documents_are_several_jobs() {
+        let two = parse(b"---\nName: a\nType: ops\n---\nName: b\nType: ops\n---\n", None).unwrap();
+        assert_eq!(two.iter().map(|file| file.job.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let error = parse(b"Name: a\n---\nNme: b\n", None).unwrap_err();
+        assert_eq!(error.message, "job 2 of the file is invalid: unknown field: 'Nme' in 'Job'");
+        assert!(parse(b"---\n---\n", None).unwrap_err().message.contains("no content provided"));
+    }
+
     #[test]
     fn templates_are_filled_in_unless_told_otherwise() {
         let values = BTreeMap::from([("who".to_owned(), "you".to_owned())]);
-        let job = parse(FILE.as_bytes(), Some(&values)).unwrap().job;
+        let job = one(parse(FILE.as_bytes(), Some(&values))).job;
         assert_eq!((job.name.as_str(), job.count, job.tasks.len()), ("hello-you", 1, 1));
-        assert_eq!(parse(FILE.as_bytes(), None).unwrap().job.name, "hello-{{.who}}");
+        assert_eq!(one(parse(FILE.as_bytes(), None)).job.name, "hello-{{.who}}");
         let error = parse(FILE.as_bytes(), Some(&BTreeMap::new())).unwrap_err();
         assert!(error.message.contains("failed to execute template"), "{}", error.message);
         assert!(error.message.contains("map has no entry for key \"who\""), "{}", error.message);
@@ -91,8 +129,8 @@ mod tests {
 
     #[test]
     fn json_and_repeated_keys_are_fine() {
-        let job = parse(br#"{"name":"a","type":"ops","TASKS":[]}"#, None).unwrap().job;
+        let job = one(parse(br#"{"name":"a","type":"ops","TASKS":[]}"#, None)).job;
         assert_eq!((job.name.as_str(), job.r#type.as_str(), job.count), ("a", "ops", 0));
-        assert_eq!(parse(b"Name: a\nName: b\nType: ops\n", None).unwrap().job.name, "b");
+        assert_eq!(one(parse(b"Name: a\nName: b\nType: ops\n", None)).job.name, "b");
     }
 }

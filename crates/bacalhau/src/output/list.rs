@@ -131,6 +131,28 @@ pub(crate) fn print<T: Serialize>(out: &Out, args: &ListArgs, items: &[T], field
     out.raw(render(args, items, fields, out.colour)?.as_bytes())
 }
 
+/// A list that is printed while it grows: the header once, and JSON as one object per line.
+pub(crate) struct Growing(ListArgs);
+
+impl Growing {
+    /// Nothing is printed yet.
+    pub(crate) fn new(args: &ListArgs) -> Growing {
+        Growing(args.clone())
+    }
+
+    /// Prints what is new.
+    pub(crate) fn print<T: Serialize>(&mut self, out: &Out, items: &[T], fields: &[Field<T>]) -> Outcome {
+        if self.0.output == ListFormat::Json {
+            let lines: Result<String, Error> =
+                items.iter().map(|item| structured::json(item, self.0.pretty)).collect();
+            return out.raw(lines?.as_bytes());
+        }
+        print(out, &self.0, items, fields)?;
+        self.0.hide_header = true;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

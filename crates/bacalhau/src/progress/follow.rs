@@ -1,11 +1,12 @@
 //! Shows the output of a job's executions while they run (`--follow`), from before they are placed until the job ends.
 
-use super::watch::{Pace, Patience};
+use super::changes::{Change, Changes, is_end};
+use super::patience::persist;
 use crate::failure::{Failure, fail};
 use crate::output::Out;
 use bacalhau_api::client::{Client, ExecutionsQuery, JobQuery, LogQuery};
-use bacalhau_model::{ComputeState, Error, Execution, Job};
-use std::collections::HashSet;
+use bacalhau_model::{ClusterEvent, ComputeState, Error, EventKind, Job};
+use std::collections::{HashSet, VecDeque};
 use tokio::task::JoinSet;
 
 /// Streams open at the same time; further executions wait for one to end.
@@ -13,70 +14,125 @@ const MAX_STREAMS: usize = 16;
 
 /// Follows a job to its end and returns it.
 pub(super) async fn follow(client: &Client, out: &Out, id: &str) -> Result<Job, Failure> {
-    let (mut seen, mut told): (HashSet<String>, HashSet<String>) = Default::default();
-    let mut streams: JoinSet<Result<(), Failure>> = JoinSet::new();
-    let (mut pace, mut patience) = (Pace::new(), Patience::default());
+    let mut follower = Follower::new(client, out, id);
+    let mut changes = Changes::of(client, id, &[EventKind::Job, EventKind::Execution]).await?;
+    let mut over = follower.look(&mut changes).await?;
     loop {
-        let job = patience.take(client.job(id, &JobQuery::default()).await)?.map(|details| details.job);
+        follower.open();
+        if over && follower.waiting.is_empty() {
+            break;
+        }
+        tokio::select! {
+            Some(ended) = follower.streams.join_next() => {
+                finished(ended)?;
+                changes.quicken();
+            }
+            change = changes.next(), if !over => match change? {
+                Change::Event(event) => {
+                    over = is_end(&event);
+                    follower.event(&event);
+                }
+                Change::Look => over = follower.look(&mut changes).await?,
+            }
+        }
+    }
+    while let Some(ended) = follower.streams.join_next().await {
+        finished(ended)?;
+    }
+    let query = JobQuery::default();
+    Ok(persist(|| client.job(id, &query)).await?.job)
+}
+
+/// Which executions were seen, and what is open.
+struct Follower<'a> {
+    client: &'a Client,
+    out: &'a Out,
+    id: &'a str,
+    /// Executions whose output is, was or will be shown.
+    seen: HashSet<String>,
+    /// Executions whose failure was told.
+    told: HashSet<String>,
+    /// Executions, with the job's version, that wait for a stream to end.
+    waiting: VecDeque<(String, u64)>,
+    streams: JoinSet<Result<(), Failure>>,
+}
+
+impl<'a> Follower<'a> {
+    fn new(client: &'a Client, out: &'a Out, id: &'a str) -> Follower<'a> {
+        Follower {
+            client,
+            out,
+            id,
+            seen: HashSet::new(),
+            told: HashSet::new(),
+            waiting: VecDeque::new(),
+            streams: JoinSet::new(),
+        }
+    }
+
+    /// Looks at all executions. True when the job has ended.
+    async fn look(&mut self, changes: &mut Changes) -> Result<bool, Failure> {
+        // The job first: what ended it is then among the executions.
+        let query = JobQuery::default();
+        let job = persist(|| self.client.job(self.id, &query)).await?.job;
         let query = ExecutionsQuery {
             order_by: "created_at".to_owned(),
             without_job: true,
             ..ExecutionsQuery::default()
         };
-        let page = patience.take(client.executions(id, &query).await)?;
-        let mut waiting = 0;
-        for execution in page.into_iter().flat_map(|page| page.items) {
-            // The job's own message may only say that nothing was left to try.
-            if let Some(why) = failure(&execution).filter(|_| told.insert(execution.id.clone())) {
-                out.warning(&format!("execution {} failed: {why}", execution.id));
+        for execution in persist(|| self.client.executions(self.id, &query)).await?.items {
+            let state = &execution.compute_state;
+            let output = &execution.run_output;
+            let printed = !output.stdout.is_empty() || !output.stderr.is_empty();
+            if self.execution(
+                &execution.id,
+                execution.job_version,
+                state.state_type.as_str(),
+                &state.message,
+                printed,
+            ) {
+                changes.quicken();
             }
-            if seen.contains(&execution.id) || !has_output(&execution) {
-                continue;
-            }
-            if streams.len() >= MAX_STREAMS {
-                waiting += 1;
-                continue;
-            }
-            seen.insert(execution.id.clone());
-            pace.quicken();
-            streams.spawn(one(client.clone(), *out, id.to_owned(), execution));
         }
-        if let Some(job) = job
-            && job.is_terminal()
-            && waiting == 0
-        {
-            while let Some(ended) = streams.join_next().await {
-                finished(ended)?;
-            }
-            return Ok(job);
-        }
-        tokio::select! {
-            Some(ended) = streams.join_next() => {
-                finished(ended)?;
-                pace.quicken();
-            }
-            () = tokio::time::sleep(pace.next()) => {}
+        Ok(job.is_terminal())
+    }
+
+    fn event(&mut self, event: &ClusterEvent) {
+        if event.r#type == EventKind::Execution {
+            self.execution(&event.execution_id, event.job_version, &event.state, &event.message, false);
         }
     }
-}
 
-/// Why an execution failed, if it did.
-fn failure(execution: &Execution) -> Option<&str> {
-    let state = &execution.compute_state;
-    let message = state.message.trim();
-    (state.state_type == ComputeState::Failed && !message.is_empty()).then_some(message)
-}
+    /// Takes note of an execution. True when its output is going to be shown from now on.
+    fn execution(&mut self, id: &str, version: u64, state: &str, message: &str, printed: bool) -> bool {
+        let message = message.trim();
+        // The job's own message may only say that nothing was left to try.
+        let failed = state == ComputeState::Failed.as_str() && !message.is_empty();
+        if failed && self.told.insert(id.to_owned()) {
+            self.out.warning(&format!("execution {id} failed: {message}"));
+        }
+        let runs = [
+            ComputeState::BidAccepted,
+            ComputeState::Running,
+            ComputeState::Publishing,
+            ComputeState::Completed,
+        ];
+        let shows = printed || runs.iter().any(|s| s.as_str() == state);
+        let fresh = shows && self.seen.insert(id.to_owned());
+        if fresh {
+            self.waiting.push_back((id.to_owned(), version));
+        }
+        fresh
+    }
 
-/// Something runs or ran there.
-fn has_output(execution: &Execution) -> bool {
-    matches!(
-        execution.compute_state.state_type,
-        ComputeState::BidAccepted
-            | ComputeState::Running
-            | ComputeState::Publishing
-            | ComputeState::Completed
-    ) || !execution.run_output.stdout.is_empty()
-        || !execution.run_output.stderr.is_empty()
+    /// Opens streams for those that wait, as many as there may be.
+    fn open(&mut self) {
+        while self.streams.len() < MAX_STREAMS {
+            let Some((execution, version)) = self.waiting.pop_front() else { return };
+            let work = one(self.client.clone(), *self.out, self.id.to_owned(), execution, version);
+            self.streams.spawn(work);
+        }
+    }
 }
 
 fn finished(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
@@ -84,13 +140,8 @@ fn finished(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Resul
 }
 
 /// Shows one execution's output. When no stream is to be had, what the execution record holds.
-async fn one(client: Client, out: Out, id: String, execution: Execution) -> Result<(), Failure> {
-    let query = LogQuery {
-        execution_id: execution.id.clone(),
-        follow: true,
-        version: execution.job_version,
-        ..LogQuery::default()
-    };
+async fn one(client: Client, out: Out, id: String, execution: String, version: u64) -> Result<(), Failure> {
+    let query = LogQuery { execution_id: execution.clone(), follow: true, version, ..LogQuery::default() };
     let mut shown = false;
     let problem: Error = match client.logs(&id, &query).await {
         Ok(mut stream) => loop {
@@ -106,7 +157,7 @@ async fn one(client: Client, out: Out, id: String, execution: Execution) -> Resu
         Err(error) => error,
     };
     if shown {
-        out.warning(&format!("{}: {problem}", execution.id));
+        out.warning(&format!("{execution}: {problem}"));
         return Ok(());
     }
     recorded(&client, &out, &id, &execution, &problem).await
@@ -117,14 +168,14 @@ async fn recorded(
     client: &Client,
     out: &Out,
     id: &str,
-    execution: &Execution,
+    execution: &str,
     problem: &Error,
 ) -> Result<(), Failure> {
     let page = client.executions(id, &ExecutionsQuery { without_job: true, ..Default::default() }).await;
-    let fresh = page.ok().and_then(|page| page.items.into_iter().find(|e| e.id == execution.id));
+    let fresh = page.ok().and_then(|page| page.items.into_iter().find(|e| e.id == execution));
     let output = fresh.map(|e| e.run_output).unwrap_or_default();
     if output.stdout.is_empty() && output.stderr.is_empty() {
-        out.warning(&format!("no output of execution {}: {problem}", execution.id));
+        out.warning(&format!("no output of execution {execution}: {problem}"));
         return Ok(());
     }
     print(out, false, &output.stdout)?;

@@ -212,6 +212,7 @@ async fn start_orchestrator(
         instance_id: dir.instance_id().to_owned(),
         max_payload: max_payload(),
         seed: options::seed(),
+        events_kept: u64::try_from(config.int("Orchestrator.EventsKept")).unwrap_or(0),
     };
     bacalhau_orchestrator::start(options, local_bus(server, name)?).await
 }

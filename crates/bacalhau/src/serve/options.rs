@@ -12,7 +12,7 @@ use bacalhau_config::{Config, DataDir};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
 use bacalhau_nats_server::HandshakeFirst;
-use bacalhau_orchestrator::Settings;
+use bacalhau_orchestrator::{Retention, Settings};
 use bacalhau_wire::address::{Address, Credentials, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
 use bacalhau_wire::connect::{ConnectOptions, Reread};
@@ -55,7 +55,27 @@ pub(super) fn settings(config: &Config, name: &str) -> Settings {
         node_id: name.to_owned(),
         manual_approval: config.bool("Orchestrator.NodeManager.ManualApproval"),
         disconnect_timeout: nanos(config.duration("Orchestrator.NodeManager.DisconnectTimeout")),
+        reconnect_grace: match nanos(config.duration("Orchestrator.NodeManager.ReconnectGrace")) {
+            0 => Settings::USUAL_RECONNECT_GRACE,
+            grace => grace,
+        },
+        retention: retention(config),
         ..Settings::default()
+    }
+}
+
+/// `Orchestrator.Retention.*`; 0 is no limit.
+fn retention(config: &Config) -> Retention {
+    let most = |key: &str| {
+        let number = u64::try_from(config.int(&format!("Orchestrator.Retention.{key}"))).unwrap_or(0);
+        (number > 0).then_some(number)
+    };
+    let age = nanos(config.duration("Orchestrator.Retention.MaxAge"));
+    Retention {
+        max_age: (age > 0).then_some(age),
+        max_jobs: most("MaxJobs"),
+        max_executions: most("MaxExecutionsPerJob"),
+        max_history: most("MaxHistoryPerJob"),
     }
 }
 

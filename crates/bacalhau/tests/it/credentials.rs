@@ -124,6 +124,7 @@ async fn a_node_s_key_opens_its_own_subjects_only() {
         "_INBOX.me.x",
         "_INBOX.x",
         "$SYS.REQ.USER.INFO",
+        "bacalhau.global.events.node.me",
         "anything",
     ] {
         me.publish(subject.to_owned(), "x".into()).await.unwrap();
@@ -137,6 +138,7 @@ async fn a_node_s_key_opens_its_own_subjects_only() {
         "bacalhau.global.compute.you.in.msgs",
         "bacalhau.global.compute.me.>",
         "bacalhau.global.compute.me.out.>",
+        "bacalhau.global.events.>",
         "node.compute.*.ExecutionLogs/v1",
         "node.compute.you.>",
         "_INBOX.>",

@@ -73,8 +73,12 @@ fn system_variables(execution: &Execution, job: &Job, task: &Task) -> Vec<(Strin
         ("BACALHAU_JOB_ID".to_owned(), execution.job_id.clone()),
         ("BACALHAU_JOB_TYPE".to_owned(), job.r#type.clone()),
         ("BACALHAU_PARTITION_INDEX".to_owned(), execution.partition_index.to_string()),
-        ("BACALHAU_PARTITION_COUNT".to_owned(), job.count.to_string()),
+        // A job that runs on all nodes has no count: each execution is a whole.
+        ("BACALHAU_PARTITION_COUNT".to_owned(), job.count.max(1).to_string()),
     ];
+    if execution.attempt > 0 {
+        variables.push(("BACALHAU_ATTEMPT".to_owned(), execution.attempt.to_string()));
+    }
     let ports = task.network.iter().flat_map(|network| &network.ports);
     for port in ports.filter(|port| port.r#static > 0) {
         let target = if port.target > 0 { port.target } else { port.r#static };

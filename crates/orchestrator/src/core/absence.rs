@@ -29,9 +29,11 @@ impl Core {
             self.timers.set(Due::Node(node.state.info.node_id.clone()), node.due());
         }
         for entry in self.jobs.values_mut() {
-            for live in entry.live.values_mut().chain(entry.old.values_mut()) {
-                let anew = evaluate::deadline(&self.settings, &live.execution, &entry.job, now);
-                live.deadline = live.deadline.max(anew);
+            let (settings, job) = (&self.settings, &entry.job);
+            for set in [&mut entry.live, &mut entry.old] {
+                set.set_deadlines(|live| {
+                    evaluate::deadline(settings, &live.execution, job, now).max(live.deadline())
+                });
             }
         }
     }

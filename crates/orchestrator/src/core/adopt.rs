@@ -1,9 +1,10 @@
 //! A node that was given up comes back: what it still runs, and nobody else does meanwhile, goes on.
 
 use super::backoff::Slot;
-use super::entry::{JobEntry, Live, is_lost};
+use super::entry::{JobEntry, is_lost};
 use super::evaluate::deadline;
 use super::io::Output;
+use super::live::Live;
 use super::record::{self, execution_event, scheduling};
 use super::{Cancelled, Core};
 use bacalhau_model::event::detail;
@@ -50,12 +51,8 @@ impl Core {
             false => State::with_message(ComputeState::BidAccepted, "Running"),
         };
         entry.forgive(&execution);
-        let mut live = Live {
-            deadline: deadline(&self.settings, &execution, &entry.job, now),
-            reserved: entry.request.clone(),
-            pending: None,
-            execution,
-        };
+        let deadline = deadline(&self.settings, &execution, &entry.job, now);
+        let mut live = Live::new(execution, entry.request.clone(), None, deadline);
         record::put_execution(&mut live, now, out);
         let (id, node_id) = (live.execution.id.clone(), live.execution.node_id.clone());
         self.nodes.reserve(&node_id, &entry.job.id, &id, &live.reserved);
@@ -81,7 +78,7 @@ impl JobEntry {
         match self.slot(lost) {
             Slot::Partition(partition) => self.unplaced.contains(partition),
             Slot::Node(node) => {
-                !self.all_live().any(|live| live.execution.node_id == node)
+                self.live_on(&node) == 0
                     && (self.job_type.is_long_running() || self.retries.is_failing(&Slot::Node(node)))
             }
         }

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(retries.next_attempt(&slot), 1);
         assert_eq!(retries.failed(slot.clone(), &failure(1, 10, 1)), Some(11 * SECOND));
         assert!(retries.is_resting(&slot) && retries.crash_loop().is_none());
-        assert_eq!(retries.rested(11 * SECOND), [slot.clone()]);
+        assert_eq!(retries.rested(11 * SECOND), std::slice::from_ref(&slot));
         assert!(!retries.is_resting(&slot));
         assert_eq!(retries.failed(slot.clone(), &failure(2, 20, 1)), Some(22 * SECOND));
         assert_eq!(retries.failed(slot.clone(), &failure(3, 30, 1)), Some(34 * SECOND));

@@ -57,12 +57,13 @@ impl Core {
         for (job_id, execution_id) in pairs {
             let Some(entry) = self.jobs.get_mut(&job_id) else { continue };
             let job = Arc::clone(&entry.job);
-            let Some(live) = entry.live_mut(&execution_id) else { continue };
+            let Some(live) = entry.get_live(&execution_id) else { continue };
             // The time that the node was away does not count against its answer.
-            live.deadline = super::evaluate::deadline(&self.settings, &live.execution, &job, now)
-                .max(live.deadline);
-            messages
-                .extend(wish(&live.execution).map(|kind| (live.execution.create_time, execution_id, kind)));
+            let anew = super::evaluate::deadline(&self.settings, &live.execution, &job, now);
+            let (deadline, created) = (anew.max(live.deadline()), live.execution.create_time);
+            let wish = wish(&live.execution);
+            entry.set_deadline(&execution_id, deadline);
+            messages.extend(wish.map(|kind| (created, execution_id, kind)));
             self.dirty.insert(job_id);
         }
         let cancels = self.cancelled.values().map(|c| &c.execution).filter(|e| e.node_id == node_id);
@@ -214,7 +215,9 @@ impl Core {
             }
             (NodeAction::Cordon, _) => return self.set_cordoned(node_id, true, out),
             (NodeAction::Uncordon, _) => return self.set_cordoned(node_id, false, out),
-            (NodeAction::Drain { deadline }, _) => self.drain(now, node_id, now.saturating_add(deadline), out),
+            (NodeAction::Drain { deadline }, _) => {
+                self.drain(now, node_id, now.saturating_add(deadline), out)
+            }
             (NodeAction::Delete, _) => {
                 self.go_offline(now, node_id, "node deleted", now, out);
                 self.lose_work(now, node_id, out);

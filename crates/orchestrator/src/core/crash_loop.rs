@@ -3,8 +3,9 @@
 use super::Core;
 use super::backoff::{Slot, Streak};
 use super::end;
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::io::Output;
+use super::live::Live;
 use super::record::{self, scheduling};
 use bacalhau_model::event::detail;
 use bacalhau_model::{JobState, ids};
@@ -15,8 +16,14 @@ impl Core {
         if !entry.job_type.is_long_running() {
             return;
         }
-        for slot in entry.proven(now) {
-            entry.retries.recovered(&slot);
+        if entry.retries.any_failing() {
+            for slot in entry.proven(now) {
+                entry.retries.recovered(&slot);
+            }
+        }
+        // A job that waits for nodes says so; that is what its operator has to know first.
+        if entry.job.state.state_type == JobState::Queued {
+            return;
         }
         let is_known = entry.job.state.details.contains_key(detail::CRASH_LOOP);
         let Some(text) = entry.retries.crash_loop().map(|(slot, streak)| describe(slot, streak)) else {
@@ -76,7 +83,9 @@ impl JobEntry {
         if !self.job_type.is_long_running() {
             return None;
         }
-        let probations = self.probations().map(|(_, at)| at).filter(|at| *at > now);
+        // Nearly always nothing failed, and then there is no need to look at all executions.
+        let troubled = self.retries.any_failing().then(|| self.probations()).into_iter().flatten();
+        let probations = troubled.map(|(_, at)| at).filter(|at| *at > now);
         probations.chain(self.next_healthy(now)).min()
     }
 }

@@ -1,9 +1,10 @@
 //! Makes an execution: the record, its reservation, the line in the history and the ask.
 
 use super::Core;
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::evaluate::deadline;
 use super::io::{Effect, Output};
+use super::live::Live;
 use super::record::{self, execution_event, scheduling};
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
@@ -37,12 +38,9 @@ impl Core {
             ..Execution::default()
         };
         execution.attempt = entry.retries.next_attempt(&entry.slot(&execution));
-        let mut live = Live {
-            deadline: deadline(&self.settings, &execution, &entry.job, now),
-            reserved: entry.request.clone(),
-            pending: Some(PendingMessage::AskForBid),
-            execution,
-        };
+        let deadline = deadline(&self.settings, &execution, &entry.job, now);
+        let ask = Some(PendingMessage::AskForBid);
+        let mut live = Live::new(execution, entry.request.clone(), ask, deadline);
         record::put_execution(&mut live, now, out);
         self.nodes.reserve(node_id, &entry.job.id, &id, &live.reserved);
         self.owner.insert(id.clone(), entry.job.id.clone());

@@ -56,7 +56,7 @@ impl Core {
     /// The deadline of a drain came: what is left goes too.
     pub(crate) fn drain_due<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let drain = self.nodes.get(node_id).and_then(|node| node.state.drain.as_ref());
-        if drain.is_some_and(|d| d.finished.is_none() && d.deadline.unix_nanos() <= now) {
+        if drain.is_some_and(|d| d.deadline.unix_nanos() <= now) {
             self.move_away(now, node_id, true, out);
         }
     }
@@ -83,7 +83,9 @@ impl Core {
                 continue;
             };
             let remaining = node.executions.len();
-            let Some(drain) = node.state.drain.as_mut().filter(|d| d.remaining != remaining) else { continue };
+            let Some(drain) = node.state.drain.as_mut().filter(|d| d.remaining != remaining) else {
+                continue;
+            };
             drain.remaining = remaining;
             if remaining == 0 {
                 drain.finished = Some(Time::from_unix_nanos(now));

@@ -43,7 +43,9 @@ impl Cause {
             Cause::NotNeeded => "Execution stop requested because there are more executions than needed",
             Cause::NodeLost => "Execution stop requested because node has disappeared",
             Cause::NodeDrained => "Execution stop requested because its node is drained",
-            Cause::NodeMismatch => "Execution stop requested because its node does not match the job any more",
+            Cause::NodeMismatch => {
+                "Execution stop requested because its node does not match the job any more"
+            }
             Cause::BidTimeout => "Execution stop requested because node did not answer the bid in time",
             Cause::ExecutionTimeout(limit) => {
                 let text = format!("Execution timed out. Execution took longer than {}", duration(limit));
@@ -122,6 +124,7 @@ impl Core {
     pub(crate) fn forget_live(&mut self, entry: &mut JobEntry, execution_id: &str) {
         self.owner.remove(execution_id);
         if let Some(live) = entry.end(execution_id) {
+            self.ledger.ends += 1;
             self.nodes.release(&live.execution.node_id, &entry.job.id, execution_id, &live.reserved);
             self.wake = true;
         }
@@ -151,6 +154,8 @@ impl Core {
 
     /// A job in a final state waits for nothing any more and leaves the memory once that is on disk.
     pub(crate) fn finish(&mut self, entry: &mut JobEntry) {
+        self.related.forget(&entry.job);
+        self.wake_waiters(&entry.job.id);
         entry.queued_since = None;
         self.waiting.remove(&entry.job.id);
         self.timers.set(Due::Job(entry.job.id.clone()), None);

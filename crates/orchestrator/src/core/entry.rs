@@ -1,40 +1,16 @@
 //! What the core keeps in memory of one job that is not finished.
 
 use super::backoff::{Failure, Retries, Slot};
+use super::live::{Live, LiveSet};
 use super::partitions::Unplaced;
 use super::ranges::Ranges;
 use bacalhau_model::event::detail;
-use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
 use bacalhau_model::{Resources, RetryPolicy};
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// An execution that may still change.
-#[derive(Clone, Debug)]
-pub struct Live {
-    /// The record, without its job.
-    pub execution: Execution,
-    /// Set aside on the node for it.
-    pub reserved: Resources,
-    /// Message the node has not acknowledged.
-    pub pending: Option<PendingMessage>,
-    /// When the current phase is overdue, nanoseconds since 1970; `i64::MAX` when it has no limit.
-    pub deadline: i64,
-}
-
-impl Live {
-    /// Since when it runs as far as the orchestrator knows, nanoseconds since 1970; `None` before its bid is accepted.
-    pub fn running_since(&self) -> Option<i64> {
-        let execution = &self.execution;
-        if execution.compute_state.state_type.is_executing() {
-            return Some(execution.modify_time);
-        }
-        let approved = execution.desired_state.state_type == DesiredState::Running;
-        approved.then_some(execution.create_time)
-    }
-}
 
 /// An unfinished job with its live executions and a summary of the finished ones.
 #[derive(Clone, Debug)]
@@ -53,10 +29,10 @@ pub struct JobEntry {
     pub next_history_seq: u64,
     /// Versions whose executions count for this one, itself included.
     pub kept: BTreeSet<u64>,
-    /// Executions that may still change, by ID.
-    pub live: BTreeMap<String, Live>,
-    /// Live executions of the version that a rolling update replaces, by ID.
-    pub old: BTreeMap<String, Live>,
+    /// Executions that may still change.
+    pub live: LiveSet,
+    /// Live executions of the version that a rolling update replaces.
+    pub old: LiveSet,
     /// The version that a rolling update replaces.
     pub previous: Option<Arc<Job>>,
     /// Partitions without a live or completed execution that may be placed now. Empty for ops and daemon jobs.
@@ -93,8 +69,8 @@ impl JobEntry {
             queued_since: None,
             next_history_seq,
             kept,
-            live: BTreeMap::new(),
-            old: BTreeMap::new(),
+            live: LiveSet::default(),
+            old: LiveSet::default(),
             previous: None,
             unplaced,
             done: Ranges::default(),
@@ -124,8 +100,7 @@ impl JobEntry {
                 self.retries.started(&self.slot(&execution));
             }
             let home = if counts { &mut self.live } else { &mut self.old };
-            let live = Live { reserved: self.request.clone(), pending, deadline: i64::MAX, execution };
-            home.insert(live.execution.id.clone(), live);
+            home.insert(Live::new(execution, self.request.clone(), pending, i64::MAX));
         }
         self.recount();
     }
@@ -165,6 +140,17 @@ impl JobEntry {
         self.live.values().chain(self.old.values())
     }
 
+    /// How many live executions there are on a node.
+    pub fn live_on(&self, node_id: &str) -> usize {
+        self.live.on_node(node_id) + self.old.on_node(node_id)
+    }
+
+    /// Sets when a live execution is overdue.
+    pub fn set_deadline(&mut self, execution_id: &str, deadline: i64) {
+        self.live.set_deadline(execution_id, deadline);
+        self.old.set_deadline(execution_id, deadline);
+    }
+
     /// The job as the node of a live execution has to know it. `None` for a version in between that a rolling update
     /// did not finish: its executions are on their way out and need not be asked for again.
     pub fn job_of(&self, execution: &Execution) -> Option<&Arc<Job>> {
@@ -182,7 +168,7 @@ impl JobEntry {
         }
         self.retries.started(&self.slot(&live.execution));
         self.used.insert(live.execution.node_id.clone());
-        self.live.insert(live.execution.id.clone(), live);
+        self.live.insert(live);
     }
 
     /// Moves a finished execution from the live ones into the summary.

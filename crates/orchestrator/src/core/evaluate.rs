@@ -1,6 +1,7 @@
 //! Looks at one job and does what is due: timeouts, then what its type asks for, then its timer.
 
 use super::Core;
+use super::depends;
 use super::end::{self, Cause};
 use super::entry::JobEntry;
 use super::io::Output;
@@ -32,6 +33,10 @@ impl Core {
     /// Does everything that is due for one job. Harmless when nothing is.
     pub(crate) fn evaluate<T>(&mut self, now: i64, job_id: &str, out: &mut Output<T>) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
+        if !entry.job.is_terminal() && self.is_held_back(&mut entry, now, out) {
+            self.jobs.insert(job_id.to_owned(), entry);
+            return;
+        }
         if !entry.job.is_terminal() {
             self.timeouts(&mut entry, now, out);
         }
@@ -50,6 +55,15 @@ impl Core {
         self.jobs.insert(job_id.to_owned(), entry);
     }
 
+    /// Jobs with a schedule never run themselves, and others may have to wait for jobs they depend on.
+    fn is_held_back<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) -> bool {
+        if entry.job.schedule.is_some() {
+            self.keep_schedule(entry, now, out);
+            return true;
+        }
+        depends::waits(&entry.job) && self.waits_for_others(entry, now, out)
+    }
+
     fn timeouts<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
         let total = entry.total_timeout();
         let overdue = total > 0 && now >= entry.version_started.saturating_add(total);
@@ -59,8 +73,9 @@ impl Core {
             return;
         }
         let late: Vec<(String, bool)> = entry
-            .all_live()
-            .filter(|live| live.deadline <= now)
+            .live
+            .overdue(now)
+            .chain(entry.old.overdue(now))
             .map(|live| {
                 let asked = live.execution.desired_state.state_type == DesiredState::Pending;
                 (live.execution.id.clone(), asked)
@@ -78,12 +93,14 @@ impl Core {
         limit > 0 && entry.queued_since.is_none_or(|since| now < since.saturating_add(limit))
     }
 
-    /// True when a node that could run the job is expected back soon.
+    /// True when a node that could run the job is expected back: its connection broke a moment ago, or an operator took it
+    /// out of service while the job was under way.
     pub(crate) fn node_may_return(&self, entry: &JobEntry) -> bool {
+        let started = !entry.used.is_empty();
         self.nodes.iter().any(|n| {
-            n.lose_work_at.is_some()
+            let comes_back = n.lose_work_at.is_some() && !n.state.cordoned;
+            (comes_back || (started && n.state.cordoned))
                 && n.state.membership == Membership::Approved
-                && !n.state.cordoned
                 && suitable::unsuitable(entry, n).is_none()
         })
     }
@@ -113,7 +130,7 @@ impl Core {
 
     /// One timer per job: the earliest of everything that can become due.
     fn set_timer(&mut self, entry: &JobEntry, now: i64) {
-        let executions = entry.all_live().map(|l| l.deadline).min().unwrap_or(i64::MAX);
+        let executions = entry.live.next_deadline().min(entry.old.next_deadline());
         let total = match (entry.total_timeout(), entry.job_type.is_long_running()) {
             (0, _) | (_, true) => i64::MAX,
             (limit, false) => entry.version_started.saturating_add(limit),

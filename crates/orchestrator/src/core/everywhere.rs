@@ -98,7 +98,7 @@ impl Core {
 /// allows while it fails; a daemon whenever it does not run or rest.
 pub(crate) fn wants_execution(entry: &JobEntry, node_id: &str) -> bool {
     let slot = Slot::Node(node_id.to_owned());
-    if entry.retries.is_resting(&slot) || entry.all_live().any(|l| l.execution.node_id == node_id) {
+    if entry.retries.is_resting(&slot) || entry.live_on(node_id) > 0 {
         return false;
     }
     entry.job_type.is_long_running()

@@ -2,6 +2,8 @@
 //!
 //! `T` is a token of the shell's own (a reply channel, a message to acknowledge). The core hands it back unseen.
 
+use super::retention::Tidy;
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Job, NodeInfo, NodeState, Resources};
 use bacalhau_store::orchestrator::{Change, PendingMessage, StoredJob};
 use bacalhau_wire::messages::NodeMessage;
@@ -43,6 +45,22 @@ pub enum Input<T> {
         /// The stored job (latest version) when the core does not hold it in memory.
         stored: Option<StoredJob>,
         /// Answered with [`Reply::Rerun`].
+        token: T,
+    },
+    /// A user deletes a finished job.
+    Delete {
+        /// Full job ID.
+        job_id: String,
+        /// The stored job when the core does not hold it in memory.
+        stored: Option<StoredJob>,
+        /// Answered with [`Reply::Deleted`].
+        token: T,
+    },
+    /// Housekeeping found what is beyond the limits.
+    Tidy {
+        /// What it found.
+        found: Tidy,
+        /// Answered with [`Reply::Tidied`].
         token: T,
     },
     /// A compute node introduces itself.
@@ -111,6 +129,13 @@ pub enum Input<T> {
         /// Answered with [`Reply::NodeUpdated`].
         token: T,
     },
+    /// Somebody wants to know where a job runs, would run, and why not elsewhere.
+    Explain {
+        /// The job, submitted or not.
+        job: Box<Job>,
+        /// Answered with [`Reply::Explained`].
+        token: T,
+    },
     /// Somebody wants to see the nodes.
     ListNodes {
         /// Answered with [`Reply::Nodes`].
@@ -156,6 +181,10 @@ pub enum Reply {
     Stopped(Result<String, Error>),
     /// To [`Input::Rerun`].
     Rerun(Result<Rerun, Error>),
+    /// To [`Input::Delete`].
+    Deleted(Result<(), Error>),
+    /// To [`Input::Tidy`]: how many jobs, executions and pieces of history are deleted.
+    Tidied(usize),
     /// To [`Input::Handshake`] and [`Input::UpdateNodeInfo`].
     Handshake(Handshake),
     /// To [`Input::Heartbeat`] and [`Input::ShutdownNotice`]: the last report of the node that was processed.
@@ -164,6 +193,8 @@ pub enum Reply {
     NodeUpdated(Result<(), Error>),
     /// To [`Input::ListNodes`].
     Nodes(Vec<NodeState>),
+    /// To [`Input::Explain`]; `None` for a job that cannot be read.
+    Explained(Option<Explanation>),
 }
 
 /// A job was accepted.
@@ -184,6 +215,8 @@ pub struct Rerun {
     pub evaluation_id: String,
     /// The new version.
     pub job_version: u64,
+    /// ID of the run that was made, when the job has a schedule: the job itself stays as it is.
+    pub run: Option<String>,
 }
 
 /// The answer to a node that introduced itself.

@@ -8,23 +8,32 @@ mod absence;
 mod adopt;
 mod audit;
 mod backoff;
+mod calendar;
 mod control;
 mod crash_loop;
 mod create;
+mod depends;
 mod drain;
 mod end;
 mod entry;
 mod evaluate;
 mod everywhere;
+mod explain;
 mod io;
+mod live;
 mod nodes;
 mod partitioned;
 mod partitions;
 mod place;
 mod ranges;
 mod record;
+mod related;
+#[cfg(test)]
+mod related_tests;
 mod report;
+mod retention;
 mod rollout;
+mod schedule;
 mod settings;
 mod submit;
 mod suitable;
@@ -34,15 +43,21 @@ mod timers;
 mod versions;
 mod waiting;
 
+pub use calendar::Calendar;
 pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitted};
+pub use related::Reference;
+pub use retention::{Retention, Tidy};
 pub use settings::{SECOND, Settings};
 
+pub(crate) use schedule::largest_run;
+
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Connection, Event, NodeState};
+use bacalhau_model::{Connection, Event, Job, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
 use nodes::{NodeEntry, Nodes};
+use related::Related;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use timers::{Due, Timers};
@@ -71,6 +86,7 @@ pub struct Core {
     /// Nodes that are being drained and not empty yet.
     draining: BTreeSet<String>,
     waiting: Waiting,
+    related: Related,
     timers: Timers,
     /// Until then nodes get more time to come back; see [`Core::notice_absence`].
     lenient_until: i64,
@@ -82,6 +98,8 @@ pub struct Core {
     batch: u64,
     /// Jobs that finished, with the batch that stores it.
     finished: Vec<(u64, String)>,
+    /// What was deleted and what ended.
+    ledger: retention::Ledger,
 }
 
 impl Core {
@@ -97,12 +115,14 @@ impl Core {
             cancelled: BTreeMap::new(),
             draining: BTreeSet::new(),
             waiting: Waiting::default(),
+            related: Related::default(),
             timers: Timers::default(),
             lenient_until: 0,
             dirty: BTreeSet::new(),
             wake: false,
             batch: 0,
             finished: Vec::new(),
+            ledger: retention::Ledger::default(),
         }
     }
 
@@ -147,7 +167,11 @@ impl Core {
         // The store keeps no time of submission per version. The first execution of the version is close to it.
         let first =
             found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
-        let started = if job.version == 1 { job.create_time } else { first.min().unwrap_or(job.modify_time) };
+        let started = match depends::released_at(&job) {
+            Some(at) => at,
+            None if job.version == 1 && job.depends_on.is_empty() => job.create_time,
+            None => first.min().unwrap_or(job.modify_time),
+        };
         let queued = job.state.state_type == bacalhau_model::JobState::Queued;
         let queued_since = queued.then_some(job.modify_time);
         let Some(mut entry) = JobEntry::new(Arc::clone(&job), stored.next_history_seq, started) else {
@@ -159,15 +183,19 @@ impl Core {
         // What a rolling update has still to replace holds what its own version asked for.
         let request = entry.previous.as_ref().and_then(|job| job.task()?.resources.parse().ok());
         if let Some(request) = request {
-            entry.old.values_mut().for_each(|live| live.reserved.clone_from(&request));
+            entry.old.set_reserved(&request);
         }
-        for live in entry.live.values_mut().chain(entry.old.values_mut()) {
-            live.deadline = evaluate::deadline(&self.settings, &live.execution, &job, now);
+        let settings = &self.settings;
+        for set in [&mut entry.live, &mut entry.old] {
+            set.set_deadlines(|live| evaluate::deadline(settings, &live.execution, &job, now));
+        }
+        for live in entry.all_live() {
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
             self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
         }
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
+        self.related.note(&job);
         self.timers.set(Due::Job(job.id.clone()), Some(now));
         self.jobs.insert(job.id.clone(), entry);
     }
@@ -177,14 +205,20 @@ impl Core {
         self.notice_absence(now);
         match input {
             Input::Submit { job, stored, id_taken, force, token } => {
+                let stored = self.unless_deleted(stored);
+                let id_taken = id_taken && !self.is_deleted(&job.id);
                 self.submit(now, *job, (stored, id_taken), force, token, out);
             }
             Input::Stop { job_id, reason, stored, token } => {
+                let stored = self.unless_deleted(stored);
                 self.stop(now, &job_id, &reason, stored, token, out);
             }
             Input::Rerun { job_id, spec, stored, token } => {
+                let stored = self.unless_deleted(stored);
                 self.rerun(now, &job_id, &spec, stored, token, out)
             }
+            Input::Delete { job_id, stored, token } => self.delete(&job_id, stored, token, out),
+            Input::Tidy { found, token } => self.tidy(found, token, out),
             Input::Handshake { info, token } => self.handshake(now, *info, token, out),
             Input::Heartbeat { node_id, available, queued, last_orchestrator_seq, token } => {
                 self.heartbeat(now, &node_id, (available, queued), last_orchestrator_seq, token, out);
@@ -200,6 +234,10 @@ impl Core {
             Input::UpdateNode { node_id, action, token } => {
                 let result = self.update_node(now, &node_id, action, out);
                 out.reply(token, Reply::NodeUpdated(result));
+            }
+            Input::Explain { job, token } => {
+                let explanation = self.explain(now, &job);
+                out.reply(token, Reply::Explained(explanation));
             }
             Input::ListNodes { token } => {
                 let nodes = self.nodes().cloned().collect();
@@ -254,6 +292,7 @@ impl Core {
 
     /// Ends a batch: what was stepped since the last call is stored together. Gives the batch its number.
     pub fn seal(&mut self) -> u64 {
+        self.related.seal();
         self.batch += 1;
         self.batch - 1
     }
@@ -262,8 +301,10 @@ impl Core {
     pub fn settled(&mut self, batch: u64) {
         let (gone, kept) = std::mem::take(&mut self.finished).into_iter().partition(|(b, _)| *b <= batch);
         self.finished = kept;
+        self.ledger.settled(batch);
         let gone: Vec<(u64, String)> = gone;
         for (_, job_id) in gone {
+            self.ledger.ends += 1;
             // A job that was run again meanwhile is not finished any more, or finished again in a later batch.
             let again = self.finished.iter().any(|(_, id)| *id == job_id);
             if again || !self.jobs.get(&job_id).is_some_and(|entry| entry.job.is_terminal()) {
@@ -283,6 +324,28 @@ impl Core {
     /// True when the job is in memory.
     pub fn holds_job(&self, job_id: &str) -> bool {
         self.jobs.contains_key(job_id)
+    }
+
+    /// What has to be looked up in the store before the next step, because runs of schedules may be due in it. The
+    /// answers go to [`Core::learn`].
+    pub fn unknown_runs(&self, now: i64) -> Vec<Reference> {
+        self.names_of_due_runs(now)
+    }
+
+    /// What has to be looked up before this job is submitted, as for [`Core::unknown_runs`]. Answers may lead to more:
+    /// it is to be asked until nothing comes.
+    pub fn unknown_to_submit(&self, job: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(job, false)
+    }
+
+    /// The same before a version of a job is run again.
+    pub fn unknown_to_rerun(&self, spec: &Job) -> Vec<Reference> {
+        self.unknown_dependencies(spec, true)
+    }
+
+    /// Takes the stored job that was looked up, or that there is none. It holds until the batch is sealed.
+    pub fn learn(&mut self, reference: Reference, found: Option<&Job>) {
+        self.related.learn(reference, found);
     }
 
     /// All nodes, by ID.

@@ -21,12 +21,18 @@ pub struct NodeEntry {
 impl NodeEntry {
     /// A node seen for the first time or read from the store.
     pub fn new(state: NodeState) -> NodeEntry {
-        NodeEntry { state, reserved: Resources::default(), executions: BTreeSet::new(), lose_work_at: None, silent_at: None }
+        NodeEntry {
+            state,
+            reserved: Resources::default(),
+            executions: BTreeSet::new(),
+            lose_work_at: None,
+            silent_at: None,
+        }
     }
 
     /// When there is something to do about it: it is silent for too long, does not come back, or its drain is over.
     pub fn due(&self) -> Option<i64> {
-        let drain = self.state.drain.as_ref().filter(|drain| drain.finished.is_none() && drain.remaining > 0);
+        let drain = self.state.drain.as_ref().filter(|_| !self.executions.is_empty());
         let times = [self.lose_work_at, self.silent_at, drain.map(|drain| drain.deadline.unix_nanos())];
         times.into_iter().flatten().min()
     }

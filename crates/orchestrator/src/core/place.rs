@@ -128,7 +128,8 @@ fn pick(
 fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Settings) -> bool {
     let key = (node.state.info.node_id.clone(), partition);
     // A policy says by itself how often it is tried; see `backoff`.
-    !entry.retries.has_policy() && entry.failures.get(&key).is_some_and(|tries| *tries >= settings.tries_per_node)
+    !entry.retries.has_policy()
+        && entry.failures.get(&key).is_some_and(|tries| *tries >= settings.tries_per_node)
 }
 
 /// Says why `left_over` partitions found no node, node by node. Empty for "all nodes" jobs, which have no partitions.
@@ -158,7 +159,7 @@ pub fn explain(entry: &JobEntry, nodes: &Nodes, settings: &Settings, left_over: 
     result
 }
 
-fn busy(node: &NodeEntry) -> String {
+pub(crate) fn busy(node: &NodeEntry) -> String {
     let max = &node.state.info.compute_node_info.max_capacity;
     let free = max.minus(&node.reserved);
     format!("node busy with available capacity {}", amounts(&free))

@@ -1,7 +1,8 @@
 //! Writes down what happens to a job: its state, its executions and its history. No decisions here.
 
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::io::Output;
+use super::live::Live;
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, HistoryType, JobHistory, JobState, Time};

@@ -110,10 +110,11 @@ impl Core {
         }
         execution.desired_state = State::with_message(DesiredState::Running, "Running");
         execution.compute_state = State::with_message(ComputeState::BidAccepted, "Running");
-        live.deadline = deadline(&self.settings, execution, &job, now);
+        let deadline = deadline(&self.settings, execution, &job, now);
         live.pending = Some(PendingMessage::BidAccepted);
         put_execution(live, now, out);
         let node_id = live.execution.node_id.clone();
+        entry.set_deadline(execution_id, deadline);
         record::running(entry, now, out);
         let event = Event::new(topic::EXECUTION, "Running", Time::from_unix_nanos(now));
         execution_event(entry, execution_id, event, now, out);

@@ -6,9 +6,10 @@
 
 use super::Core;
 use super::end::Cause;
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::everywhere::wants_execution;
 use super::io::Output;
+use super::live::Live;
 use super::record::{self, scheduling};
 use super::settings::SECOND;
 use super::suitable;

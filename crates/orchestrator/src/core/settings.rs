@@ -12,7 +12,8 @@ pub struct Settings {
     pub manual_approval: bool,
     /// No sign of life for this long means gone (`Orchestrator.NodeManager.DisconnectTimeout`).
     pub disconnect_timeout: i64,
-    /// How long the work of a node whose connection broke may wait for it to come back.
+    /// How long the work of a node whose connection broke may wait for it to come back
+    /// (`Orchestrator.NodeManager.ReconnectGrace`).
     pub reconnect_grace: i64,
     /// An ask without an answer for this long counts as a failed attempt.
     pub bid_timeout: i64,
@@ -24,6 +25,14 @@ pub struct Settings {
     pub tries_per_node: u32,
     /// Executions created in one step; the rest follows in the next, so that no step takes long.
     pub placements_per_step: usize,
+    /// How long and how much is kept (`Orchestrator.Retention`).
+    pub retention: super::Retention,
+}
+
+impl Settings {
+    /// A node that is alive dials again within a quarter of a second. What does not come back soon after is replaced; if it
+    /// comes back before that happened, its work is adopted.
+    pub const USUAL_RECONNECT_GRACE: i64 = SECOND * 3 / 2;
 }
 
 impl Default for Settings {
@@ -32,12 +41,13 @@ impl Default for Settings {
             node_id: String::new(),
             manual_approval: false,
             disconnect_timeout: 60 * SECOND,
-            reconnect_grace: 10 * SECOND,
+            reconnect_grace: Settings::USUAL_RECONNECT_GRACE,
             bid_timeout: 120 * SECOND,
             timeout_slack: 30 * SECOND,
             oversubscription: 1.5,
             tries_per_node: 2,
             placements_per_step: 256,
+            retention: super::Retention::default(),
         }
     }
 }

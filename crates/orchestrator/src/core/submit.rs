@@ -25,7 +25,10 @@ impl Core {
     ) {
         let existing = self.job_named(&job.namespace, &job.name).map(str::to_owned);
         let existing = existing.or_else(|| stored.map(|s| self.adopt(now, s)));
+        let mut job = job;
+        let id = existing.clone().unwrap_or_else(|| job.id.clone());
         let result = match existing {
+            _ if let Err(error) = self.resolve_dependencies(&mut job, &id) => Err(error),
             Some(id) => self.update(now, &id, job, force, out),
             None if id_taken || self.jobs.contains_key(&job.id) => Err(taken(&job.id)),
             None => self.create(now, job, out),
@@ -48,7 +51,7 @@ impl Core {
         id
     }
 
-    fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
+    pub(crate) fn create<T>(&mut self, now: i64, mut job: Job, out: &mut Output<T>) -> Result<String, Error> {
         job.version = 1;
         job.revision = 1;
         job.state = State::new(JobState::Pending);
@@ -63,6 +66,7 @@ impl Core {
         let event = Event::new(topic::SUBMISSION, "Job submitted", Time::from_unix_nanos(now));
         job_event(&mut entry, event, now, out);
         self.names.insert((job.namespace.clone(), job.name.clone()), id.clone());
+        self.related.note(&job);
         self.jobs.insert(id.clone(), entry);
         self.dirty.insert(id.clone());
         Ok(id)
@@ -93,10 +97,16 @@ impl Core {
             .status(409)
             .hint("Use the --force flag to override this warning"));
         }
+        if old.schedule.is_some() {
+            // A run that was due before the update takes place as it was meant.
+            self.evaluate(now, id, out);
+        }
+        let Some(entry) = self.jobs.get(id) else { return Err(not_found(id)) };
+        let old = &entry.job;
         let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
         let why = ("Job update requested by user", event);
-        // A finished job has nothing to scale or to roll; it starts over.
-        let goes_on = !old.is_terminal();
+        // A job of which nothing runs or ran has nothing to scale or to roll; it starts over.
+        let goes_on = !old.is_terminal() && (entry.completed > 0 || entry.all_live().next().is_some());
         if goes_on && versions::only_count_differs(old, &job) && !entry.job_type.is_on_all_nodes() {
             self.scale(now, id, &job, why, out);
         } else if goes_on && entry.should_roll(&job) {
@@ -127,11 +137,20 @@ impl Core {
                     .status(409)
                     .hint("try to use the job run command instead of the job rerun command"))
             }
+            // A schedule goes on; a run now is what the user wants.
+            Some(JobState::Running) if self.jobs.get(job_id).is_some_and(|e| e.job.schedule.is_some()) => {
+                self.run_now(now, job_id, spec, out).map(|run| Rerun {
+                    evaluation_id: self.new_id(""),
+                    job_version: 1,
+                    run: Some(run),
+                })
+            }
+            Some(_) if let Err(error) = self.check_cycle(spec, job_id) => Err(error),
             Some(_) => {
                 let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
                     .with(detail::REASON, "job rerun");
                 let job_version = self.start_over(now, job_id, spec, ("job rerun", event), out);
-                Ok(Rerun { evaluation_id: self.new_id(""), job_version })
+                Ok(Rerun { evaluation_id: self.new_id(""), job_version, run: None })
             }
         };
         out.reply(token, Reply::Rerun(result));
@@ -170,7 +189,7 @@ impl Core {
         out.reply(token, Reply::Stopped(result));
     }
 
-    fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
+    pub(crate) fn stop_job<T>(&mut self, now: i64, job_id: &str, reason: &str, out: &mut Output<T>) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
         record::set_state(&mut entry, State::with_message(JobState::Stopped, reason), now, out);
         let event = scheduling("Job requested to stop before completion", now).with(detail::REASON, reason);

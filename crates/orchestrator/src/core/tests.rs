@@ -1,5 +1,6 @@
 //! The core's behaviour, told as short stories.
 
+mod explain;
 mod lifecycles;
 mod nodes;
 mod rollouts;
@@ -13,21 +14,21 @@ use bacalhau_store::orchestrator::{Change, StoredJob};
 use bacalhau_wire::messages::NodeMessage;
 
 /// A core with a clock, and everything it ever wanted stored or sent.
-struct World {
-    core: Core,
-    now: i64,
-    changes: Vec<Change>,
-    sent: Vec<(String, String, PendingMessage)>,
-    replies: Vec<Reply>,
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) now: i64,
+    pub(super) changes: Vec<Change>,
+    pub(super) sent: Vec<(String, String, PendingMessage)>,
+    pub(super) replies: Vec<Reply>,
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let settings = Settings { node_id: "o".into(), ..Settings::default() };
         World { core: Core::new(settings, 7), now: SECOND, changes: vec![], sent: vec![], replies: vec![] }
     }
 
-    fn step(&mut self, input: Input<()>) {
+    pub(super) fn step(&mut self, input: Input<()>) {
         let mut out = Output::default();
         self.now += 1_000_000;
         self.core.step(self.now, input, &mut out);
@@ -42,7 +43,7 @@ impl World {
     }
 
     /// Time passes; the core is stepped whenever it asked for it, as the shell does.
-    fn pass(&mut self, seconds: i64) {
+    pub(super) fn pass(&mut self, seconds: i64) {
         let until = self.now + seconds * SECOND;
         while let Some(at) = self.core.next_wakeup().filter(|at| *at <= until) {
             self.now = at.max(self.now);
@@ -53,11 +54,11 @@ impl World {
     }
 
     /// Time passes while the process does not run.
-    fn sleep_through(&mut self, seconds: i64) {
+    pub(super) fn sleep_through(&mut self, seconds: i64) {
         self.now += seconds * SECOND;
     }
 
-    fn node(&mut self, id: &str, cpu: f64) {
+    pub(super) fn node(&mut self, id: &str, cpu: f64) {
         let most = Resources { cpu, memory: 1 << 30, disk: 1 << 30, ..Resources::default() };
         let info = NodeInfo {
             node_id: id.into(),
@@ -74,7 +75,7 @@ impl World {
         self.step(Input::Handshake { info: Box::new(info), token: () });
     }
 
-    fn submit(&mut self, job: Job) -> Result<String, Error> {
+    pub(super) fn submit(&mut self, job: Job) -> Result<String, Error> {
         self.step(Input::Submit {
             job: Box::new(job),
             stored: None,
@@ -88,18 +89,18 @@ impl World {
         }
     }
 
-    fn report(&mut self, execution: &str, make: impl Fn(&Execution) -> NodeMessage) {
+    pub(super) fn report(&mut self, execution: &str, make: impl Fn(&Execution) -> NodeMessage) {
         let found = self.executions().into_iter().find(|e| e.id == execution);
         let execution = found.expect("no such execution");
         let (node_id, message) = (execution.node_id.clone(), make(&execution));
         self.step(Input::Report { node_id, message, seq: 1, token: () });
     }
 
-    fn accept(&mut self, execution: &str) {
+    pub(super) fn accept(&mut self, execution: &str) {
         self.report(execution, |e| messages::bid_result(e, true, None));
     }
 
-    fn complete(&mut self, execution: &str) {
+    pub(super) fn complete(&mut self, execution: &str) {
         self.report(execution, |e| {
             messages::run_result(
                 e,
@@ -108,7 +109,7 @@ impl World {
         });
     }
 
-    fn fail(&mut self, execution: &str) {
+    pub(super) fn fail(&mut self, execution: &str) {
         self.report(execution, |e| {
             messages::compute_error(e, Event::new("Running Execution", "boom", Default::default()))
         });
@@ -120,6 +121,25 @@ impl World {
         let mut info = known.info.clone();
         info.labels.insert(key.into(), value.into());
         self.step(Input::UpdateNodeInfo { info: Box::new(info), token: () });
+    }
+
+    /// Time passes while all connected nodes go on sending heartbeats.
+    fn pass_alive(&mut self, seconds: i64) {
+        let until = self.now + seconds * SECOND;
+        while self.now < until {
+            let connected = |n: &&NodeState| n.connection_state.status == Connection::Connected;
+            let ids: Vec<String> =
+                self.core.nodes().filter(connected).map(|n| n.info.node_id.clone()).collect();
+            ids.iter().for_each(|id| self.heartbeat(id));
+            let step = (until - self.now).min(10 * SECOND);
+            let at = self.now + step;
+            while let Some(due) = self.core.next_wakeup().filter(|due| *due <= at) {
+                self.now = due.max(self.now);
+                self.step(Input::Tick);
+            }
+            self.now = at.max(self.now);
+        }
+        self.step(Input::Tick);
     }
 
     fn heartbeat(&mut self, node: &str) {
@@ -156,7 +176,9 @@ impl World {
         }
         let mut snapshot = Snapshot { nodes: nodes.into_values().collect(), ..Snapshot::default() };
         for (id, versions) in jobs {
-            let Some((_, job)) = versions.last_key_value().filter(|(_, job)| !job.is_terminal()) else { continue };
+            let Some((_, job)) = versions.last_key_value().filter(|(_, job)| !job.is_terminal()) else {
+                continue;
+            };
             let rolls = job.state.details.contains_key(bacalhau_model::event::detail::ROLLOUT);
             let from = job.meta.get(bacalhau_model::job::meta::ROLLS_FROM).filter(|_| rolls);
             let previous = from.map(|from| versions[&from.parse().unwrap()].clone());
@@ -172,7 +194,7 @@ impl World {
     }
 
     /// Latest stored form of every execution.
-    fn executions(&self) -> Vec<Execution> {
+    pub(super) fn executions(&self) -> Vec<Execution> {
         let mut latest: BTreeMap<String, Execution> = BTreeMap::new();
         for change in &self.changes {
             if let Change::PutExecution { execution, .. } = change {
@@ -184,11 +206,11 @@ impl World {
         all
     }
 
-    fn last(&self) -> String {
+    pub(super) fn last(&self) -> String {
         self.executions().last().expect("no execution").id.clone()
     }
 
-    fn job(&self, id: &str) -> Job {
+    pub(super) fn job(&self, id: &str) -> Job {
         let latest = self.changes.iter().rev().find_map(|c| match c {
             Change::PutJob(job) if job.id == id => Some((**job).clone()),
             _ => None,
@@ -196,7 +218,7 @@ impl World {
         latest.expect("no such job")
     }
 
-    fn history(&self) -> Vec<(String, String)> {
+    pub(super) fn history(&self) -> Vec<(String, String)> {
         let lines = self.changes.iter().filter_map(|c| match c {
             Change::AppendHistory(h) => Some((h.event.topic.clone(), h.event.message.clone())),
             _ => None,
@@ -205,7 +227,7 @@ impl World {
     }
 }
 
-fn job(id: &str, r#type: &str, count: i64) -> Job {
+pub(super) fn job(id: &str, r#type: &str, count: i64) -> Job {
     let mut task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
     task.resources.cpu = "1".into();
     Job {
@@ -425,7 +447,7 @@ fn a_lost_nodes_work_moves_and_a_short_cut_moves_nothing() {
     w.accept(&e);
     w.node("n2", 4.0);
     w.step(Input::ConnectionLost { node_id: "n1".into() });
-    w.pass(5);
+    w.pass(1);
     assert_eq!(w.executions().len(), 1);
     w.node("n1", 4.0);
     w.pass(30);
@@ -607,7 +629,11 @@ fn a_restart_restores_the_same_state() {
     w.accept(&e[1].id);
     w.complete(&e[1].id);
     let snapshot = Snapshot {
-        jobs: vec![StoredJob { job: w.job("j"), next_history_seq: w.history().len() as u64 + 1, previous: None }],
+        jobs: vec![StoredJob {
+            job: w.job("j"),
+            next_history_seq: w.history().len() as u64 + 1,
+            previous: None,
+        }],
         executions: w.executions().into_iter().map(|e| (e, None)).collect(),
         nodes: w.core.nodes().cloned().collect(),
     };

@@ -2,8 +2,9 @@
 
 use super::Core;
 use super::end::Cause;
-use super::entry::{JobEntry, Live};
+use super::entry::JobEntry;
 use super::io::Output;
+use super::live::{Live, LiveSet};
 use super::record::{self, job_event};
 use super::rollout;
 use bacalhau_model::event::detail;
@@ -11,7 +12,7 @@ use bacalhau_model::job::meta;
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, Job, JobState, diff};
 use bacalhau_store::orchestrator::Change;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Core {
@@ -27,10 +28,10 @@ impl Core {
         let Some(mut entry) = self.jobs.remove(id) else { return 0 };
         let job = next_version(&entry.job, spec, message, now);
         let version = job.version;
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
         self.stop_all(&mut entry, Cause::JobUpdated, now, out);
-        self.replace(entry, job, event, (BTreeMap::new(), BTreeMap::new()), now, out);
+        self.replace(entry, job, event, (LiveSet::default(), LiveSet::default()), now, out);
         version
     }
 
@@ -53,12 +54,11 @@ impl Core {
         if let Some(from) = rolls_from {
             job.meta.insert(meta::ROLLS_FROM.to_owned(), from.clone());
         }
-        if entry.all_live().next().is_some() {
-            job.state = state;
-        }
-        entry.job = Arc::new(job);
+        job.state = state;
+        let job = Arc::new(job);
+        self.put_version(&entry.job, &job, out);
+        entry.job = job;
         (entry.version_started, entry.queued_since) = (now, None);
-        out.changes.push(Change::PutJob(Arc::clone(&entry.job)));
         job_event(&mut entry, event, now, out);
         let surplus = |live: &&Live| live.execution.partition_index >= entry.job.count;
         let surplus: Vec<String> = entry.all_live().filter(surplus).map(|l| l.execution.id.clone()).collect();
@@ -85,20 +85,23 @@ impl Core {
         let previous = entry.previous.clone().unwrap_or_else(|| Arc::clone(&entry.job));
         let mut job = (*next_version(&entry.job, spec, message, now)).clone();
         job.meta.insert(meta::ROLLS_FROM.to_owned(), previous.version.to_string());
+        job.state.state_type = JobState::Running;
         job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
         let job = Arc::new(job);
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         let not_started: Vec<String> = entry
             .all_live()
-            .filter(|live| live.running_since().is_none() || live.execution.partition_index >= job.count.max(1))
+            .filter(|live| {
+                live.running_since().is_none() || live.execution.partition_index >= job.count.max(1)
+            })
             .map(|live| live.execution.id.clone())
             .collect();
         for id in not_started {
             self.stop_execution(&mut entry, &id, Cause::JobUpdated, now, out);
         }
         let mut old = std::mem::take(&mut entry.live);
-        old.append(&mut entry.old);
-        self.replace(entry, job, event, (BTreeMap::new(), old), now, out);
+        old.append(std::mem::take(&mut entry.old));
+        self.replace(entry, job, event, (LiveSet::default(), old), now, out);
         if let Some(entry) = self.jobs.get_mut(id) {
             job_event(entry, rollout::started(previous.version, now), now, out);
             entry.previous = Some(previous);
@@ -119,7 +122,7 @@ impl Core {
         kept.insert(job.version);
         job.keep_versions(&kept);
         let job = Arc::new(job);
-        out.changes.push(Change::PutJob(Arc::clone(&job)));
+        self.put_version(&entry.job, &job, out);
         let is_kept = |live: &Live, kept: &BTreeSet<u64>| kept.contains(&live.execution.job_version);
         let failed: Vec<String> =
             entry.all_live().filter(|l| !is_kept(l, &kept)).map(|l| l.execution.id.clone()).collect();
@@ -127,12 +130,20 @@ impl Core {
             self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
         }
         let live = std::mem::take(&mut entry.old);
-        if let Some(fresh) = fresh(entry, job, event, (live, BTreeMap::new()), now, out) {
+        if let Some(fresh) = fresh(entry, job, event, (live, LiveSet::default()), now, out) {
             *entry = fresh;
         }
         if entry.all_live().next().is_some() {
-            record::running(entry, now, out);
+            record::set_state(entry, State::with_message(JobState::Running, message), now, out);
         }
+    }
+
+    /// Stores a new version and lets those who depend on the job know that it is not finished.
+    fn put_version<T>(&mut self, old: &Job, new: &Arc<Job>, out: &mut Output<T>) {
+        self.related.forget(old);
+        self.related.note(new);
+        self.wake_waiters(&new.id);
+        out.changes.push(Change::PutJob(Arc::clone(new)));
     }
 
     fn replace<T>(
@@ -140,7 +151,7 @@ impl Core {
         entry: JobEntry,
         job: Arc<Job>,
         event: Event,
-        executions: (BTreeMap<String, Live>, BTreeMap<String, Live>),
+        executions: (LiveSet, LiveSet),
         now: i64,
         out: &mut Output<T>,
     ) {
@@ -157,7 +168,7 @@ fn fresh<T>(
     entry: &JobEntry,
     job: Arc<Job>,
     event: Event,
-    (live, old): (BTreeMap<String, Live>, BTreeMap<String, Live>),
+    (live, old): (LiveSet, LiveSet),
     now: i64,
     out: &mut Output<T>,
 ) -> Option<JobEntry> {

@@ -1,6 +1,7 @@
 //! What reaches the driver from callers and from the bus, and who waits for the answer.
 
 use crate::core::{Census, NodeAction, Rerun, Submitted};
+use bacalhau_model::explain::Explanation;
 use bacalhau_model::{Error, Job, NodeState};
 use bacalhau_wire::messages::{ControlRequest, NodeMessage};
 use tokio::sync::oneshot;
@@ -24,6 +25,15 @@ pub(super) enum Command {
         version: u64,
         answer: Answer<Rerun>,
     },
+    Delete {
+        job_id: String,
+        answer: Answer<()>,
+    },
+    Tidy {
+        found: super::housekeeping::Found,
+        /// With how much was deleted.
+        answer: Answer<usize>,
+    },
     UpdateNode {
         node_id: String,
         action: NodeAction,
@@ -31,6 +41,10 @@ pub(super) enum Command {
     },
     ListNodes {
         answer: oneshot::Sender<Vec<NodeState>>,
+    },
+    Explain {
+        job: Box<Job>,
+        answer: oneshot::Sender<Option<Explanation>>,
     },
     Census {
         answer: oneshot::Sender<Census>,
@@ -75,8 +89,11 @@ pub(super) enum Token {
     Submit(Answer<Submitted>),
     Stop(Answer<String>),
     Rerun(Answer<Rerun>),
+    Delete(Answer<()>),
+    Tidy(Answer<usize>),
     UpdateNode(Answer<()>),
     ListNodes(oneshot::Sender<Vec<NodeState>>),
+    Explain(oneshot::Sender<Option<Explanation>>),
     Control { reply_to: String, what: ControlKind },
     Report { reply_to: Option<String> },
 }

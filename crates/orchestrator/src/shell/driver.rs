@@ -4,6 +4,9 @@
 //! on disk. Batches are pipelined and bounded: while too many are on their way to the disk, nothing new is taken in.
 
 use super::command::{Command, ControlKind, Token};
+use super::feed::Feed;
+use super::housekeeping::Bell;
+use super::lookup;
 use super::post::Post;
 use crate::core::{Core, Effect, Input, Output, Reply};
 use bacalhau_model::Error;
@@ -28,6 +31,8 @@ pub(super) struct Driver {
     pipeline: Pipeline<Change, Effect<Token>>,
     reader: Reader,
     post: Post,
+    feed: Feed,
+    bell: Bell,
     last_now: i64,
     /// A subscription ended.
     deaf: bool,
@@ -39,9 +44,11 @@ impl Driver {
         writer: Writer<Change>,
         reader: Reader,
         post: Post,
+        feed: Feed,
+        bell: Bell,
     ) -> (Driver, mpsc::Receiver<Committed>) {
         let (pipeline, committed) = Pipeline::new(writer);
-        (Driver { core, pipeline, reader, post, last_now: 0, deaf: false }, committed)
+        (Driver { core, pipeline, reader, post, feed, bell, last_now: 0, deaf: false }, committed)
     }
 
     /// Runs until all handles are gone, shutdown is asked for, or the store fails. Gives the reason of a failure.
@@ -71,7 +78,7 @@ impl Driver {
                         self.step_batch(std::iter::once(Input::Tick));
                     }
                 }
-                () = asked_to_stop(&mut shutdown) => break,
+                () = super::asked_to_stop(&mut shutdown) => break,
             }
             if self.deaf {
                 return Err(deaf());
@@ -122,6 +129,9 @@ impl Driver {
                     true => self.stored_unless_held(&job.id).map(|stored| stored.is_some()),
                     false => Ok(false),
                 };
+                if let Err(error) = lookup::for_submission(&mut self.core, &self.reader, &job) {
+                    return refuse(answer, read_failed(&error));
+                }
                 match (stored.map_err(|e| read_failed(&e)), id_taken) {
                     (Ok(stored), Ok(id_taken)) => {
                         Input::Submit { job, stored, id_taken, force, token: Token::Submit(answer) }
@@ -137,15 +147,27 @@ impl Driver {
                 let spec = self.reader.job(&job_id, version);
                 match (spec, self.stored_unless_held(&job_id)) {
                     (Ok(spec), Ok(stored)) => {
+                        if let Err(error) = lookup::for_rerun(&mut self.core, &self.reader, &spec) {
+                            return refuse(answer, read_failed(&error));
+                        }
                         let spec = Arc::new(spec);
                         Input::Rerun { job_id, spec, stored, token: Token::Rerun(answer) }
                     }
                     (Err(error), _) | (_, Err(error)) => return refuse(answer, error),
                 }
             }
+            Command::Delete { job_id, answer } => match self.stored_unless_held(&job_id) {
+                Ok(stored) => Input::Delete { job_id, stored, token: Token::Delete(answer) },
+                Err(error) => return refuse(answer, error),
+            },
+            Command::Tidy { found, answer } => match found.check(&self.reader) {
+                Ok(found) => Input::Tidy { found, token: Token::Tidy(answer) },
+                Err(error) => return refuse(answer, read_failed(&error)),
+            },
             Command::UpdateNode { node_id, action, answer } => {
                 Input::UpdateNode { node_id, action, token: Token::UpdateNode(answer) }
             }
+            Command::Explain { job, answer } => Input::Explain { job, token: Token::Explain(answer) },
             Command::ListNodes { answer } => Input::ListNodes { token: Token::ListNodes(answer) },
             Command::Census { answer } => {
                 // A caller that went away needs no answer.
@@ -188,9 +210,14 @@ impl Driver {
     /// Steps inputs and hands what they changed to the store.
     fn step_batch(&mut self, inputs: impl Iterator<Item = Input<Token>>) {
         let now = self.now();
+        if let Err(error) = lookup::for_runs(&mut self.core, &self.reader, now) {
+            // Not knowing that a name is taken is no reason to leave runs out; the store refuses a name that is.
+            tracing::error!(%error, "looking up the names of runs that are due failed");
+        }
         let mut out = Output::default();
         inputs.for_each(|input| self.core.step(now, input, &mut out));
         let batch = self.core.seal();
+        self.feed.append(now, batch, &mut out.changes);
         self.pipeline.hand_over(out.changes, out.effects, batch);
         self.release();
     }
@@ -206,6 +233,8 @@ impl Driver {
     fn release(&mut self) {
         while let Some((batch, effects)) = self.pipeline.release() {
             self.core.settled(batch);
+            self.feed.release(batch);
+            self.bell.ends(self.core.ends());
             let now = self.now();
             effects.into_iter().for_each(|effect| self.effect(now, effect));
         }
@@ -230,8 +259,11 @@ impl Driver {
             (Token::Submit(answer), Reply::Submitted(result)) => drop(answer.send(result)),
             (Token::Stop(answer), Reply::Stopped(result)) => drop(answer.send(result)),
             (Token::Rerun(answer), Reply::Rerun(result)) => drop(answer.send(result)),
+            (Token::Delete(answer), Reply::Deleted(result)) => drop(answer.send(result)),
+            (Token::Tidy(answer), Reply::Tidied(count)) => drop(answer.send(Ok(count))),
             (Token::UpdateNode(answer), Reply::NodeUpdated(result)) => drop(answer.send(result)),
             (Token::ListNodes(answer), Reply::Nodes(nodes)) => drop(answer.send(nodes)),
+            (Token::Explain(answer), Reply::Explained(found)) => drop(answer.send(found)),
             (Token::Control { reply_to, what }, reply) => {
                 if let Some(response) = control_response(what, reply, self.post.next_seq(now)) {
                     self.post.control(now, reply_to, response);
@@ -314,10 +346,4 @@ fn deaf() -> Error {
 fn store_failed(error: &StoreError) -> Error {
     Error::new(code::INTERNAL_ERROR, format!("the job store cannot be written, stopping: {error}"))
         .hint("Free space or repair the disk, then start the orchestrator again; everything acknowledged is on disk")
-}
-
-/// Completes when a stop is asked for, or nobody is left who could.
-async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    // The guard inside the result must not live across other awaits, so it ends here.
-    let _ = shutdown.wait_for(|stop| *stop).await;
 }

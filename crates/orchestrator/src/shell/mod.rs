@@ -2,7 +2,10 @@
 
 mod command;
 mod driver;
+pub(crate) mod feed;
+mod housekeeping;
 mod intake;
+mod lookup;
 mod post;
 mod prepare;
 
@@ -11,17 +14,19 @@ pub use prepare::SubmitOptions;
 use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
-use bacalhau_model::{Connection, Error, Job, Membership, NodeInfo, NodeState, Time};
+use bacalhau_model::explain::Explanation;
+use bacalhau_model::{Connection, EncodedEvent, Error, Job, Membership, NodeInfo, NodeState, Time};
 use bacalhau_store::orchestrator::Reader;
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::logs::{LogLine, LogRequest, LogStreams};
 use bacalhau_wire::postman::Postman;
 use command::Command;
 use driver::Driver;
+use feed::{Cursor, Feed, LiveEvents};
 use post::Post;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Commands that wait for the core at most; callers wait when it is full.
@@ -43,6 +48,8 @@ pub struct Options {
     pub max_payload: usize,
     /// Decides IDs and the spread of equal choices.
     pub seed: u64,
+    /// Events of the stream that are kept, at least; 0 is [`feed::EVENTS_KEPT`].
+    pub events_kept: u64,
 }
 
 /// A running orchestrator. Clones share it.
@@ -55,6 +62,8 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     reader: Reader,
     logs: LogStreams,
+    /// Ends with the driver, so that readers of the stream do.
+    events: broadcast::WeakSender<Arc<EncodedEvent>>,
     job_defaults: JobDefaults,
     own: NodeState,
     instance_id: String,
@@ -70,22 +79,34 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     let (writer, reader) = bacalhau_store::orchestrator::open(&options.dir).map_err(store_error)?;
     let mut core = Core::new(options.settings.clone(), options.seed);
     let now = Time::from_unix_nanos(clock());
-    core.restore(now.unix_nanos(), reader.load().map_err(store_error)?);
+    let snapshot = reader.load().map_err(store_error)?;
+    let last_event = reader.event_bounds().map_err(store_error)?.map_or(0, |(_, newest)| newest);
+    let events_kept = if options.events_kept == 0 { feed::EVENTS_KEPT } else { options.events_kept };
+    let mut feed = Feed::new(&snapshot, last_event, events_kept);
+    core.restore(now.unix_nanos(), snapshot);
+    feed.restarted(core.nodes());
+    let events = feed.live();
     let (commands, waiting) = mpsc::channel(MOST_COMMANDS);
     let (shutdown, stopping) = watch::channel(false);
     let life = bacalhau_wire::inbox::nuid();
     let post = Post::new(Postman::start(Arc::clone(&bus)), life.clone());
-    let (driver, committed) = Driver::new(core, writer, reader.clone(), post);
+    let published = events.upgrade().map(|live| Cursor::new(live.subscribe(), last_event));
+    let bell = housekeeping::start(options.settings.retention, reader.clone(), &commands, stopping.clone());
+    let (driver, committed) = Driver::new(core, writer, reader.clone(), post, feed, bell);
     let bus_error = |e: bacalhau_wire::bus::BusError| {
         Error::new(code::SERVICE_UNAVAILABLE, format!("the orchestrator cannot subscribe on NATS: {e}"))
     };
     intake::start(Arc::clone(&bus), &life, commands.clone()).await.map_err(bus_error)?;
-    let logs = LogStreams::start(bus).await.map_err(bus_error)?;
+    let logs = LogStreams::start(Arc::clone(&bus)).await.map_err(bus_error)?;
+    published
+        .into_iter()
+        .for_each(|cursor| drop(tokio::spawn(feed::publish(cursor, reader.clone(), Arc::clone(&bus)))));
     let ended = tokio::spawn(driver.run(waiting, committed, stopping));
     let inner = Inner {
         commands,
         reader,
         logs,
+        events,
         job_defaults: options.job_defaults,
         own: own_state(options.info, now),
         instance_id: options.instance_id,
@@ -95,6 +116,13 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
     Ok((Orchestrator { inner: Arc::new(inner) }, ended))
 }
 
+/// Completes when a stop is asked for, or nobody is left who could.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across other awaits, so it ends here.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Nanoseconds since 1970.
 fn clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -153,6 +181,22 @@ impl Orchestrator {
         Ok(Diff { diff: bacalhau_model::diff::diff(&stored.job, &prepared.job), warnings: prepared.warnings })
     }
 
+    /// Says for every node why it is or is not chosen for a job that is stored.
+    pub async fn explain(&self, job: Job) -> Result<Explanation, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Explain { job: Box::new(job), answer }).await?;
+        let found = answered.await.map_err(|_| stopping())?;
+        found.ok_or_else(|| {
+            Error::new(code::BAD_REQUEST, "the job has no task, an unknown type or unreadable resources")
+        })
+    }
+
+    /// Says where a job would run if it were submitted now, without submitting it.
+    pub async fn explain_new(&self, job: Job) -> Result<Explanation, Error> {
+        let prepared = prepare::prepare(job, &SubmitOptions::default(), &self.context())?;
+        self.explain(Job { id: String::new(), ..prepared.job }).await
+    }
+
     /// Stops a job by its full ID. Gives the evaluation ID, empty when it was stopped already.
     pub async fn stop(&self, job_id: &str, reason: &str) -> Result<String, Error> {
         let (job_id, reason) = (job_id.to_owned(), reason.to_owned());
@@ -163,6 +207,12 @@ impl Orchestrator {
     pub async fn rerun(&self, job_id: &str, version: u64) -> Result<Rerun, Error> {
         let job_id = job_id.to_owned();
         self.ask(|answer| Command::Rerun { job_id, version, answer }).await
+    }
+
+    /// Deletes a finished job with everything that is known of it, by its full ID.
+    pub async fn delete(&self, job_id: &str) -> Result<(), Error> {
+        let job_id = job_id.to_owned();
+        self.ask(|answer| Command::Delete { job_id, answer }).await
     }
 
     /// All nodes, this one included, by ID.
@@ -218,6 +268,14 @@ impl Orchestrator {
         request: LogRequest,
     ) -> Result<mpsc::Receiver<Result<LogLine, Error>>, Error> {
         self.inner.logs.open(node_id, request).await
+    }
+
+    /// Events from now on. Events are in [`Orchestrator::reader`] before they come here.
+    ///
+    /// # Errors
+    /// When the orchestrator has stopped.
+    pub fn live_events(&self) -> Result<LiveEvents, Error> {
+        self.inner.events.upgrade().map(|live| live.subscribe()).ok_or_else(stopping)
     }
 
     /// The bus lost the connection of a node.

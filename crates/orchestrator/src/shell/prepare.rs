@@ -1,10 +1,12 @@
 //! From what a user sent to what the core takes: checks, defaults, identity, size.
 
+use crate::core::{Calendar, largest_run};
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
 use bacalhau_model::job::meta;
 use bacalhau_model::{Error, Job, ids, normalize, sanitize, validate};
 use bacalhau_wire::messages;
+use std::borrow::Cow;
 
 /// What comes along with a submission.
 #[derive(Clone, Debug, Default)]
@@ -54,8 +56,25 @@ pub(super) fn prepare(
     context.defaults.apply(&mut job);
     let late = validate::complete(&job);
     late.map_err(|errors| Error::new(code::BAD_REQUEST, errors.join("\n")).component("JobStore"))?;
-    messages::check_fits(&job, context.max_payload)?;
+    if let Some(schedule) = &job.schedule {
+        Calendar::read(schedule)?;
+    }
+    messages::check_fits(&as_it_will_travel(&job), context.max_payload)?;
     Ok(Prepared { job, own_id, warnings })
+}
+
+/// The job with what the core will add before a node sees it.
+fn as_it_will_travel(job: &Job) -> Cow<'_, Job> {
+    if job.schedule.is_some() {
+        return Cow::Owned(largest_run(job));
+    }
+    if job.depends_on.is_empty() {
+        return Cow::Borrowed(job);
+    }
+    let mut job = job.clone();
+    let ids = "x".repeat(job.depends_on.len() * (validate::MAX_ID + 1));
+    job.meta.insert(meta::DEPENDS_ON.to_owned(), ids);
+    Cow::Owned(job)
 }
 
 fn add_meta(job: &mut Job, options: &SubmitOptions, context: &Context<'_>) {

@@ -80,7 +80,7 @@ CREATE TABLE executions (
 ) WITHOUT ROWID;
 ";
 
-static SCHEMA: Schema<Change> = Schema { migrations: &[FIRST], apply };
+static SCHEMA: Schema<Change> = Schema { migrations: &[FIRST], apply, sweep: |_| Ok(false) };
 
 /// Opens the database in a folder of its own, making or migrating it. Gives the writer and what was stored.
 pub fn open(dir: &Path) -> Result<(Writer<Change>, Vec<StoredExecution>), StoreError> {

@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use super::record::{ExecutionRecord, HistoryRecord, Progress, encode, spec_of};
+use super::retention;
 use crate::schema::Schema;
 use bacalhau_model::{Execution, Job, JobHistory};
 use rusqlite::{Transaction, params};
@@ -52,7 +53,11 @@ CREATE TABLE nodes (
 ) WITHOUT ROWID;
 ";
 
-pub(super) static SCHEMA: Schema<Change> = Schema { migrations: &[FIRST], apply };
+pub(super) static SCHEMA: Schema<Change> = Schema {
+    migrations: &[FIRST, super::events::MIGRATION, retention::MIGRATION],
+    apply,
+    sweep: retention::sweep,
+};
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
     match change {
@@ -69,9 +74,12 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         Change::DeleteNode(id) => {
             transaction.prepare_cached("DELETE FROM nodes WHERE id = ?1")?.execute([id]).map(drop)
         }
-        Change::DeleteJob(id) => {
-            transaction.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([id]).map(drop)
+        Change::AppendEvents { events, forget_below } => {
+            super::events::append(transaction, events, *forget_below)
         }
+        Change::DeleteJob(id) => retention::delete_job(transaction, id),
+        Change::DeleteExecutions(ids) => retention::delete_executions(transaction, ids),
+        Change::DeleteHistory { job_id, before } => retention::delete_history(transaction, job_id, *before),
     }
 }
 
@@ -81,8 +89,10 @@ fn put_job(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<()> {
         WHERE job = (SELECT number FROM jobs WHERE id = ?1) AND version = ?2";
     let version_exists = job.revision > 1
         && transaction.prepare_cached(known)?.execute(params![job.id, job.version, progress])? > 0;
-    let latest = "INSERT INTO jobs (id, namespace, name, version, final, create_time, modify_time)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    // The number of a deleted job is free only when its rows are swept out.
+    let latest = "INSERT INTO jobs (number, id, namespace, name, version, final, create_time, modify_time)
+        VALUES (1 + MAX((SELECT COALESCE(MAX(number), 0) FROM jobs), (SELECT COALESCE(MAX(job), 0) FROM waste)),
+            ?1, ?2, ?3, ?4, ?5, ?6, ?7)
         ON CONFLICT (id) DO UPDATE SET version = ?4, final = ?5, modify_time = ?7";
     transaction.prepare_cached(latest)?.execute(params![
         job.id,

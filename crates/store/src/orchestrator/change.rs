@@ -1,6 +1,6 @@
 //! What the orchestrator's core wants stored, and what it gets back at the start.
 
-use bacalhau_model::{Execution, Job, JobHistory, NodeState};
+use bacalhau_model::{EncodedEvent, Execution, Job, JobHistory, NodeState};
 use std::sync::Arc;
 
 /// A message about an execution that its node has not acknowledged.
@@ -37,6 +37,10 @@ impl PendingMessage {
 
 /// One change. Changes of a batch are applied in order, all or none.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are executions; boxing them would cost an allocation each"
+)]
 pub enum Change {
     /// Creates or updates a version of a job and makes it the latest. The spec of a version is written once.
     PutJob(Arc<Job>),
@@ -53,8 +57,25 @@ pub enum Change {
     PutNode(NodeState),
     /// Forgets a node.
     DeleteNode(String),
-    /// Deletes a job with all its versions, executions and history.
+    /// Deletes a job with all its versions, executions and history. It is gone at once; the room comes free in
+    /// slices. Executions with a message that is not acknowledged are kept, without their job, until it is.
     DeleteJob(String),
+    /// Adds to the event stream. The shell makes these from the core's changes; see the orchestrator's feed.
+    AppendEvents {
+        /// In order, with numbers that were not given before.
+        events: Vec<Arc<EncodedEvent>>,
+        /// Older events are forgotten; 0 for none.
+        forget_below: u64,
+    },
+    /// Deletes executions that are over, by their IDs.
+    DeleteExecutions(Vec<String>),
+    /// Deletes the beginning of a job's history.
+    DeleteHistory {
+        /// The job.
+        job_id: String,
+        /// Number of the first line that stays.
+        before: u64,
+    },
 }
 
 /// A job with its place in the history.
@@ -73,7 +94,8 @@ pub struct StoredJob {
 pub struct Snapshot {
     /// Jobs that are not final.
     pub jobs: Vec<StoredJob>,
-    /// All executions of these jobs, and others whose node has not acknowledged a message.
+    /// All executions of these jobs, and others whose node has not acknowledged a message. Those of deleted jobs
+    /// name no job.
     pub executions: Vec<(Execution, Option<PendingMessage>)>,
     /// All nodes.
     pub nodes: Vec<NodeState>,

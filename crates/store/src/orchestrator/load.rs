@@ -24,7 +24,10 @@ pub(super) fn snapshot(c: &Connection) -> Result<Snapshot, QueryError> {
     let executions = format!(
         "SELECT {COLUMNS} FROM jobs j JOIN executions e ON e.job = j.number WHERE j.final = 0
          UNION ALL
-         SELECT {COLUMNS} FROM executions e JOIN jobs j ON j.number = e.job WHERE e.pending IS NOT NULL AND j.final = 1"
+         SELECT {COLUMNS} FROM executions e JOIN jobs j ON j.number = e.job WHERE e.pending IS NOT NULL AND j.final = 1
+         UNION ALL
+         SELECT e.id, '', '', e.version, e.create_time, e.record, e.pending
+         FROM executions e JOIN waste w ON w.job = e.job WHERE e.pending IS NOT NULL"
     );
     let mut statement = c.prepare(&executions)?;
     let mut rows = statement.query([])?;
@@ -45,6 +48,6 @@ pub(super) fn counts(c: &Connection) -> Result<Counts, QueryError> {
     Ok(Counts {
         jobs: count("SELECT COUNT(*) FROM jobs")?,
         unfinished: count("SELECT COUNT(*) FROM jobs WHERE final = 0")?,
-        executions: count("SELECT COUNT(*) FROM executions")?,
+        executions: count("SELECT COUNT(*) FROM executions WHERE job NOT IN (SELECT job FROM waste)")?,
     })
 }

@@ -2,17 +2,22 @@
 
 mod apply;
 mod change;
+mod events;
 mod executions;
 mod history;
 mod jobs;
 mod load;
 mod reader;
 mod record;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
 #[cfg(test)]
 mod tests;
 
 pub use change::{Change, PendingMessage, Snapshot, StoredJob};
 pub use reader::{Counts, HistoryQuery, ListJobs, OrderBy, Page, Paging, Reader, Versions};
+pub use retention::{Excess, Expired, Keep, Place};
 
 use crate::error::StoreError;
 use crate::files;

@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use crate::pool::Pool;
 use bacalhau_model::error::code;
 use bacalhau_model::selector::Requirement;
-use bacalhau_model::{Error, Execution, HistoryType, Job, JobHistory, SpecConfig};
+use bacalhau_model::{EncodedEvent, Error, Execution, HistoryType, Job, JobHistory, SpecConfig};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -162,6 +162,17 @@ impl Reader {
         done.retain(|e| !e.published_result.is_empty());
         done.sort_by(|a, b| (a.partition_index, &a.node_id).cmp(&(b.partition_index, &b.node_id)));
         Ok(done.into_iter().map(|e| e.published_result).collect())
+    }
+
+    /// Events of the stream after number `after`, oldest first, at most `limit`. When the first one is not the next
+    /// number, those between are kept no longer.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<EncodedEvent>, StoreError> {
+        self.pool.read(|c| super::events::after(c, after, limit))
+    }
+
+    /// Numbers of the oldest and the newest event that are kept; `None` when nothing ever happened.
+    pub fn event_bounds(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        self.pool.read(super::events::bounds)
     }
 
     /// How much there is.

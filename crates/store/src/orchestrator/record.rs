@@ -19,11 +19,16 @@ pub(super) fn decode<T: DeserializeOwned>(
     key: &str,
     text: &str,
 ) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError::Corrupt {
-        table,
-        key: key.to_owned(),
-        error: e.to_string(),
-    })
+    decode_with(table, || key.to_owned(), serde_json::from_str(text))
+}
+
+/// The same for what was decoded elsewhere.
+pub(super) fn decode_with<T>(
+    table: &'static str,
+    key: impl FnOnce() -> String,
+    decoded: Result<T, serde_json::Error>,
+) -> Result<T, StoreError> {
+    decoded.map_err(|e| StoreError::Corrupt { table, key: key(), error: e.to_string() })
 }
 
 /// The part of a job that a version fixes: everything but its state.

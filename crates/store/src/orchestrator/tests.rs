@@ -8,33 +8,33 @@ use bacalhau_model::{
 };
 use std::sync::Arc;
 
-struct Db {
-    writer: Writer<Change>,
-    reader: Reader,
-    dir: tempfile::TempDir,
+pub(super) struct Db {
+    pub(super) writer: Writer<Change>,
+    pub(super) reader: Reader,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Db {
-    fn new() -> Db {
+    pub(super) fn new() -> Db {
         let dir = tempfile::tempdir().unwrap();
         let (writer, reader) = open(dir.path()).unwrap();
         Db { writer, reader, dir }
     }
 
-    fn put(&self, changes: Vec<Change>) {
+    pub(super) fn put(&self, changes: Vec<Change>) {
         let (tx, rx) = std::sync::mpsc::sync_channel(1);
         self.writer.commit(changes, Box::new(move |result| tx.send(result).unwrap()));
         rx.recv().unwrap().unwrap();
     }
 
-    fn reopen(self) -> Db {
+    pub(super) fn reopen(self) -> Db {
         self.writer.close();
         let (writer, reader) = open(self.dir.path()).unwrap();
         Db { writer, reader, dir: self.dir }
     }
 }
 
-fn job(n: i64) -> Job {
+pub(super) fn job(n: i64) -> Job {
     let mut task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
     task.env.insert("A".into(), "b".into());
     Job {
@@ -54,7 +54,7 @@ fn job(n: i64) -> Job {
     }
 }
 
-fn execution(job: &Job, n: i64) -> Execution {
+pub(super) fn execution(job: &Job, n: i64) -> Execution {
     Execution {
         id: format!("e-{n:08x}-0000-4000-8000-000000000000"),
         job_id: job.id.clone(),
@@ -71,7 +71,7 @@ fn execution(job: &Job, n: i64) -> Execution {
     }
 }
 
-fn line(job: &Job, seq_num: u64, execution_id: &str) -> Change {
+pub(super) fn line(job: &Job, seq_num: u64, execution_id: &str) -> Change {
     let r#type = if execution_id.is_empty() { HistoryType::JobLevel } else { HistoryType::ExecutionLevel };
     Change::AppendHistory(JobHistory {
         seq_num,
@@ -84,7 +84,7 @@ fn line(job: &Job, seq_num: u64, execution_id: &str) -> Change {
     })
 }
 
-fn finish(mut job: Job) -> Job {
+pub(super) fn finish(mut job: Job) -> Job {
     job.state = State::with_message(JobState::Completed, "done");
     job.revision += 1;
     job.modify_time += 100;

@@ -15,9 +15,11 @@ const OPEN: [&str; 8] = [
 ];
 
 /// Folders of the API and what they are about.
-const RESOURCES: [(&str, &str); 4] = [
+const RESOURCES: [(&str, &str); 6] = [
     ("/api/v1/agent", "agent"),
     ("/api/v1/orchestrator/jobs", "job"),
+    ("/api/v1/orchestrator/explain", "job"),
+    ("/api/v1/orchestrator/events", "job"),
     ("/api/v1/orchestrator/nodes", "node"),
     ("/api/v1/orchestrator/credentials", "node"),
 ];
@@ -71,7 +73,9 @@ mod tests {
             (Method::GET, "/api/v1/agent/alive", None),
             (Method::GET, "/api/v1/agent/config", Some("read:agent")),
             (Method::GET, "/api/v1/orchestrator/jobs", Some("read:job")),
+            (Method::GET, "/api/v1/orchestrator/events", Some("read:job")),
             (Method::HEAD, "/api/v1/orchestrator/jobs/x", Some("write:job")),
+            (Method::DELETE, "/api/v1/orchestrator/jobs/x/record", Some("write:job")),
             (Method::PUT, "/api/v1/orchestrator/nodes/n", Some("write:node")),
             (Method::GET, "/api/v1/orchestrator/credentials", Some("read:node")),
             (Method::PUT, "/api/v1/orchestrator/credentials/n", Some("write:node")),

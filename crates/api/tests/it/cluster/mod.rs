@@ -109,6 +109,7 @@ impl Cluster {
             instance_id: INSTANCE_ID.to_owned(),
             max_payload: bacalhau_nats_server::Options::default().max_payload,
             seed: 7,
+            events_kept: 0,
         };
         let (orchestrator, _) = bacalhau_orchestrator::start(options, bus(&nats, NODE_ID)).await.unwrap();
         let mut computes = Vec::new();

@@ -38,7 +38,10 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Outcome {
     let details = context.client()?.job(&args.job.job, &query).await?;
     match args.one.output {
         Some(format) => structured::print(&context.out, &details, format, args.one.pretty),
-        None => context.out.raw(text(&details, crate::context::now(), context.out.colour).as_bytes()),
+        None => {
+            context.out.raw(text(&details, crate::context::now(), context.out.colour).as_bytes())?;
+            super::related::describe(context, &details.job).await
+        }
     }
 }
 

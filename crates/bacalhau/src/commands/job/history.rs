@@ -6,13 +6,15 @@ use crate::failure::Outcome;
 use crate::output::list::{self, Field, ListArgs, PageArgs};
 use crate::output::table::{Column, Wrap};
 use crate::output::text::date_time;
-use bacalhau_api::client::HistoryQuery;
+use crate::progress::Lines;
+use bacalhau_api::client::{Client, HistoryQuery, JobQuery};
 use bacalhau_model::{HistoryType, JobHistory, ids};
 
 /// Flags of `job history`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     bacalhau job history j-51225160\n  \
+    bacalhau job history my-job --follow\n  \
     bacalhau job history my-job --event-type execution --execution-id e-6e4f2db9")]
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
@@ -32,6 +34,9 @@ pub(crate) struct HistoryArgs {
     /// At most so many events; 0 for the server's choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: u32,
+    /// Go on with what happens until the job ends; with --output json one object per line
+    #[arg(long, short = 'f', conflicts_with_all = ["limit", "next_token", "order_by", "order_reversed"])]
+    follow: bool,
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
@@ -58,14 +63,29 @@ pub(super) async fn run(context: &Context, args: HistoryArgs) -> Outcome {
         limit: args.limit,
         next_token: args.page.next_token.clone(),
     };
-    let page = context.client()?.history(&args.job.job, &query).await?;
+    let client = context.client()?;
+    if args.follow {
+        return follow(context, &client, &args, query).await;
+    }
+    let page = client.history(&args.job.job, &query).await?;
     list::print(&context.out, &args.list, &page.items, &fields())
+}
+
+async fn follow(context: &Context, client: &Client, args: &HistoryArgs, query: HistoryQuery) -> Outcome {
+    let find = JobQuery { namespace: args.job.namespace.clone(), ..JobQuery::default() };
+    let id = client.job(&args.job.job, &find).await?.job.id;
+    let mut lines = Lines::of(client, &id, query).await?;
+    let mut rows = list::Growing::new(&args.list);
+    while let Some(records) = lines.next().await? {
+        rows.print(&context.out, &records, &fields())?;
+    }
+    Ok(())
 }
 
 fn fields() -> Vec<Field<JobHistory>> {
     vec![
         Field::new(Column::new("time"), |r: &JobHistory| date_time(r.time.unix_nanos())),
-        Field::new(Column::new("level"), |r: &JobHistory| {
+        Field::new(Column::new("level").at_least(14), |r: &JobHistory| {
             match r.r#type {
                 HistoryType::JobLevel => "JobLevel",
                 HistoryType::ExecutionLevel => "ExecutionLevel",
@@ -74,11 +94,13 @@ fn fields() -> Vec<Field<JobHistory>> {
             .to_owned()
         }),
         Field::new(Column::new("job version"), |r: &JobHistory| r.job_version.to_string()),
-        Field::with_full(Column::new("exec. id"), |r: &JobHistory, full| match full {
+        Field::with_full(Column::new("exec. id").at_least(10), |r: &JobHistory, full| match full {
             true => r.execution_id.clone(),
             false => ids::short(&r.execution_id).to_owned(),
         }),
-        Field::new(Column::new("topic").at_most(15, Wrap::Soft), |r: &JobHistory| r.event.topic.clone()),
+        Field::new(Column::new("topic").at_least(15).at_most(15, Wrap::Soft), |r: &JobHistory| {
+            r.event.topic.clone()
+        }),
         Field::new(Column::new("event").at_most(90, Wrap::Soft), |r: &JobHistory| r.event.message.clone()),
     ]
 }

@@ -1,16 +1,22 @@
 //! `job`: submit, watch and manage jobs.
 
+mod delete;
 mod describe;
 mod executions;
+pub(crate) mod explain;
 mod get;
 mod history;
 mod list;
 mod logs;
+mod related;
 mod rerun;
 mod run;
 mod stop;
+mod submission;
 mod validate;
 mod versions;
+
+pub(crate) use related::tell_schedule;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -18,10 +24,14 @@ use crate::failure::Outcome;
 /// Commands of `job`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
+    /// Delete the record of finished jobs
+    Delete(delete::DeleteArgs),
     /// Show everything about a job
     Describe(describe::DescribeArgs),
     /// List the executions of a job
     Executions(executions::ExecutionsArgs),
+    /// Say for every node why the job runs there or not
+    Explain(explain::ExplainArgs),
     /// Download the results of a job
     Get(get::GetArgs),
     /// List what happened to a job
@@ -56,8 +66,10 @@ pub(crate) struct JobArg {
 /// Runs a command.
 pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
     match verb {
+        Verb::Delete(args) => delete::run(context, args).await,
         Verb::Describe(args) => describe::run(context, args).await,
         Verb::Executions(args) => executions::run(context, args).await,
+        Verb::Explain(args) => explain::run(context, args).await,
         Verb::Get(args) => get::run(context, args).await,
         Verb::History(args) => history::run(context, args).await,
         Verb::List(args) => list::run(context, args).await,

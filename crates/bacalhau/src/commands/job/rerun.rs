@@ -27,6 +27,9 @@ pub(super) async fn run(context: &Context, args: RerunArgs) -> Outcome {
     let client = context.client()?;
     let answer = client.rerun(&args.job.job, &args.job.namespace, args.version).await?;
     let details = client.job(&answer.job_id, &JobQuery::default()).await?;
+    if details.job.schedule.is_some() {
+        return super::related::tell_schedule(context, &client, &details.job.id, &args.run).await;
+    }
     let long_running = is_long_running(&details.job);
     after_submission(&client, &context.out, &answer.job_id, &answer.warnings, long_running, &args.run).await
 }

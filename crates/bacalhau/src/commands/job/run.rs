@@ -1,5 +1,7 @@
 //! `job run`.
 
+use super::explain;
+use super::submission;
 use crate::commands::submit::{print_dry_run, submit_and_follow};
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -19,7 +21,7 @@ use std::path::PathBuf;
     Name: hello\n  Type: batch\n  Tasks:\n  - Name: main\n    Engine:\n      Type: docker\n      Params:\n        \
     Image: ubuntu:latest\n        Parameters: [echo, hello]")]
 pub(crate) struct JobRunArgs {
-    /// The job as YAML or JSON [default: standard input]
+    /// The job, or several with --- between them, as YAML or JSON [default: standard input]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Do not submit; show what would change, or the job itself when the server cannot say
@@ -47,7 +49,20 @@ pub(crate) struct JobRunArgs {
 /// Submits a job file and follows it.
 pub(super) async fn run(context: &Context, args: JobRunArgs) -> Outcome {
     let client = context.client()?;
-    let JobFile { job, warnings } = read(context, &args)?;
+    let mut files = read(context, &args)?;
+    let JobFile { job, warnings } = match files.pop() {
+        Some(last) if !files.is_empty() => {
+            files.push(last);
+            let flags = submission::Flags {
+                dry_run: args.dry_run,
+                force: args.force,
+                hide_warnings: args.hide_warnings,
+                run: &args.run,
+            };
+            return submission::run(context, &client, files, flags).await;
+        }
+        one => one.unwrap_or_default(),
+    };
     if !args.hide_warnings && !args.run.id_only {
         context.out.warnings(&warnings);
     }
@@ -55,18 +70,20 @@ pub(super) async fn run(context: &Context, args: JobRunArgs) -> Outcome {
         return match client.diff(&job).await {
             Ok(answer) => {
                 context.out.warnings(if args.hide_warnings { &[] } else { &answer.warnings });
-                show_diff(context, &answer.diff)
+                show_diff(context, &answer.diff)?;
+                explain::dry_run(context, &client, &job).await
             }
             Err(error) => {
                 offline(context, &error);
-                print_dry_run(&context.out, &job)
+                print_dry_run(&context.out, &job)?;
+                explain::dry_run(context, &client, &job).await
             }
         };
     }
     submit_and_follow(context, &client, job, args.force, args.hide_warnings, &args.run).await
 }
 
-fn read(context: &Context, args: &JobRunArgs) -> Result<JobFile, Error> {
+fn read(context: &Context, args: &JobRunArgs) -> Result<Vec<JobFile>, Error> {
     let bytes = job_file::read(&context.out, args.file.as_deref())?;
     if args.no_template {
         return job_file::parse(&bytes, None);
@@ -76,14 +93,14 @@ fn read(context: &Context, args: &JobRunArgs) -> Result<JobFile, Error> {
     job_file::parse(&bytes, Some(&values))
 }
 
-fn offline(context: &Context, error: &Error) {
+pub(super) fn offline(context: &Context, error: &Error) {
     let out = &context.out;
     let label = Paint::Red.apply(out.error_colour, "Error: ");
     out.note(&format!("{label}failed to fetch Job spec: {}", error.message));
     out.warning("falling back to offline mode, printing the job as it would be sent");
 }
 
-fn show_diff(context: &Context, diff: &str) -> Outcome {
+pub(super) fn show_diff(context: &Context, diff: &str) -> Outcome {
     if diff.trim().is_empty() {
         context.out.warning("No diff detected.");
         return Ok(());

@@ -4,7 +4,7 @@ use super::JobArg;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, fail};
 use bacalhau_api::client::{Client, JobQuery};
-use bacalhau_model::{Error, JobState};
+use bacalhau_model::{Error, Job, JobState};
 use std::future::Future;
 use tokio::time::Instant;
 
@@ -36,20 +36,26 @@ async fn stop(context: &Context, args: &StopArgs) -> Outcome {
     let steps = Steps { context, quiet: args.quiet };
     steps.line("Checking job status\n")?;
     let client = steps.step("Connecting to network", async { context.client() }).await?;
-    let id = steps.step("Verifying job state", verify(&client, &args.job)).await?;
+    let job = steps.step("Verifying job state", verify(&client, &args.job)).await?;
+    let id = job.id;
     let stopped = steps.step("Stopping job", client.stop(&id, &args.job.namespace, REASON)).await?;
-    steps.line(&format!("\nJob stop successfully submitted with evaluation ID: {}", stopped.evaluation_id))
+    steps
+        .line(&format!("\nJob stop successfully submitted with evaluation ID: {}", stopped.evaluation_id))?;
+    match job.schedule {
+        Some(_) => steps.line("The schedule makes no more runs. Runs that are under way go on."),
+        None => Ok(()),
+    }
 }
 
-/// The full ID of a job that can still be stopped.
-async fn verify(client: &Client, job: &JobArg) -> Result<String, Error> {
+/// A job that can still be stopped.
+async fn verify(client: &Client, job: &JobArg) -> Result<Job, Error> {
     let query = JobQuery { namespace: job.namespace.clone(), ..JobQuery::default() };
     let found = client.job(&job.job, &query).await?.job;
     let state = found.state.state_type;
     if matches!(state, JobState::Completed | JobState::Failed | JobState::Stopped) {
         return Err(fail(format!("Job is already in a terminal state.\nThe current state is: {state}")));
     }
-    Ok(found.id)
+    Ok(found)
 }
 
 struct Steps<'a> {

@@ -69,7 +69,7 @@ fn fields(show: &[String]) -> Vec<Field<NodeState>> {
         }),
         Field::new(Column::new("type"), |n: &NodeState| format!("{:?}", n.info.node_type)),
         Field::new(Column::new("approval"), |n: &NodeState| n.membership.as_str().to_owned()),
-        Field::new(Column::new("status"), |n: &NodeState| n.connection_state.status.as_str().to_owned()),
+        Field::new(Column::new("status"), status),
     ];
     if shown("labels") {
         fields.push(Field::new(Column::new("labels").at_most(50, Wrap::Soft), |n: &NodeState| {
@@ -103,6 +103,17 @@ fn fields(show: &[String]) -> Vec<Field<NodeState>> {
         fields.push(capacity("gpu", |r| r.gpu.to_string()));
     }
     fields
+}
+
+/// Connected or not, and whether an operator took it out of service.
+fn status(node: &NodeState) -> String {
+    let link = node.connection_state.status.as_str();
+    match (&node.drain, node.cordoned) {
+        (Some(drain), _) if drain.finished.is_some() => format!("{link}\nDRAINED"),
+        (Some(drain), _) => format!("{link}\nDRAINING ({} left)", drain.remaining),
+        (None, true) => format!("{link}\nCORDONED"),
+        (None, false) => link.to_owned(),
+    }
 }
 
 /// `available / max`, in two lines unless there is room; empty for nodes that run nothing.

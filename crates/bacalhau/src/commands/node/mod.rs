@@ -1,6 +1,7 @@
 //! `node`: look at and manage the nodes of the network.
 
 mod credentials;
+mod drain;
 mod list;
 
 use crate::context::Context;
@@ -13,6 +14,9 @@ pub(crate) enum Verb {
     /// Let a node take part
     #[command(after_help = "Example:\n  bacalhau node approve n-f1c579e2 -m \"checked\"")]
     Approve(ActionArgs),
+    /// Give a node no new work; what runs there goes on
+    #[command(after_help = "Example:\n  bacalhau node cordon n-f1c579e2")]
+    Cordon(ActionArgs),
     /// Keys with which single nodes join
     #[command(subcommand)]
     Credentials(credentials::Verb),
@@ -22,11 +26,16 @@ pub(crate) enum Verb {
     /// Show everything about a node
     #[command(after_help = "Example:\n  bacalhau node describe n-f1c579e2")]
     Describe(DescribeArgs),
+    /// Move the work away from a node and give it no more
+    Drain(drain::DrainArgs),
     /// List nodes
     List(list::NodeListArgs),
     /// Keep a node out
     #[command(after_help = "Example:\n  bacalhau node reject n-f1c579e2")]
     Reject(ActionArgs),
+    /// Give a node new work again; ends a drain
+    #[command(after_help = "Example:\n  bacalhau node uncordon n-f1c579e2")]
+    Uncordon(ActionArgs),
 }
 
 /// Flags of `node approve`, `reject` and `delete`.
@@ -62,6 +71,9 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Approve(args) => act(context, &args, "approve").await,
         Verb::Reject(args) => act(context, &args, "reject").await,
         Verb::Delete(args) => act(context, &args, "delete").await,
+        Verb::Cordon(args) => act(context, &args, "cordon").await,
+        Verb::Uncordon(args) => act(context, &args, "uncordon").await,
+        Verb::Drain(args) => drain::run(context, args).await,
     }
 }
 

@@ -62,16 +62,31 @@ fn a_drain_moves_services_at_once_and_lets_batch_jobs_finish_until_the_deadline(
     w.restart();
     w.node("n1", 8.0);
     w.node("n2", 8.0);
-    for _ in 0..6 {
-        w.pass(10);
-        w.heartbeat("n1");
-        w.heartbeat("n2");
-    }
+    w.pass_alive(60);
     assert_eq!(on(&w, "n1"), 0);
     assert!(node(&w, "n1").drain.unwrap().finished.is_some());
     let moved = w.executions().into_iter().find(|e| e.job_id == "b" && !e.is_terminal()).unwrap();
     assert_eq!((moved.node_id.as_str(), moved.partition_index), ("n2", 1));
     assert_eq!(w.job("b").state.state_type, JobState::Running, "a drain is no failure");
+}
+
+#[test]
+fn work_that_has_nowhere_to_go_waits_for_the_node() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("b", "batch", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    act(&mut w, "n1", NodeAction::Drain { deadline: 0 }).unwrap();
+    assert_eq!((on(&w, "n1"), w.job("b").state.state_type), (0, JobState::Running));
+    w.submit(job("new", "batch", 1)).unwrap();
+    assert_eq!(
+        w.job("new").state.state_type,
+        JobState::Failed,
+        "a job that never ran fails at once, as without the node"
+    );
+    act(&mut w, "n1", NodeAction::Uncordon).unwrap();
+    assert_eq!(on(&w, "n1"), 1);
 }
 
 #[test]
@@ -102,7 +117,7 @@ fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
     w.accept(&e);
     w.submit(job("d", "daemon", 0)).unwrap();
     w.step(Input::ConnectionLost { node_id: "n1".into() });
-    w.pass(30);
+    w.pass_alive(30);
     assert_eq!(on(&w, "n1"), 0);
     w.restart();
     w.node("n1", 4.0);
@@ -110,7 +125,7 @@ fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
     let adopted = w.executions().into_iter().find(|x| x.id == e).unwrap();
     assert_eq!(adopted.compute_state.state_type, ComputeState::BidAccepted);
     w.fail(&e);
-    w.pass(2);
+    w.pass_alive(2);
     assert_eq!(w.executions().last().map(|x| x.attempt), Some(2));
 }
 
@@ -123,7 +138,7 @@ fn work_that_was_replaced_is_cancelled_when_its_node_comes_back() {
     w.accept(&e);
     w.step(Input::ConnectionLost { node_id: "n1".into() });
     w.node("n2", 4.0);
-    w.pass(30);
+    w.pass_alive(30);
     assert_eq!(on(&w, "n2"), 1);
     w.sent.clear();
     w.node("n1", 4.0);

@@ -20,9 +20,11 @@ fn versions_live(w: &World) -> Vec<(i64, u64)> {
 }
 
 fn accept_all(w: &mut World) {
-    let asked = w.executions().into_iter().filter(|e| !e.is_terminal()).filter(|e| {
-        e.desired_state.state_type == DesiredState::Pending
-    });
+    let asked = w
+        .executions()
+        .into_iter()
+        .filter(|e| !e.is_terminal())
+        .filter(|e| e.desired_state.state_type == DesiredState::Pending);
     for e in asked.collect::<Vec<_>>() {
         w.accept(&e.id);
     }
@@ -43,7 +45,7 @@ fn a_count_that_changes_scales_in_place() {
     assert_eq!(versions_live(&w), [(0, 1)]);
     w.restart();
     w.node("n1", 8.0);
-    w.pass(100);
+    w.pass_alive(100);
     assert_eq!(versions_live(&w), [(0, 1)], "a restart knows what the version keeps");
     update(&mut w, job("s", "service", 3));
     assert_eq!(versions_live(&w), [(0, 1), (1, 4), (2, 4)]);
@@ -81,21 +83,21 @@ fn an_update_rolls_one_by_one_when_new_ones_prove_healthy() {
     accept_all(&mut w);
     update(&mut w, rolling(3, "b"));
     assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)]);
-    w.pass(30);
+    w.pass_alive(30);
     assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)], "nothing goes on before the new one runs");
     accept_all(&mut w);
-    w.pass(9);
+    w.pass_alive(9);
     assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)]);
-    w.pass(2);
+    w.pass_alive(2);
     assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 1)]);
     assert_eq!(w.job("s").state.details.get(detail::ROLLOUT).map(String::as_str), Some("1/3"));
     w.restart();
     w.node("n1", 16.0);
     accept_all(&mut w);
-    w.pass(11);
+    w.pass_alive(11);
     accept_all(&mut w);
     assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 2)], "a restart goes on with it");
-    w.pass(11);
+    w.pass_alive(11);
     assert!(w.job("s").state.details.is_empty());
     assert!(w.history().contains(&("Scheduling".into(), "Rolling update finished".into())));
 }
@@ -123,7 +125,7 @@ fn a_failing_update_goes_back_and_what_ran_goes_on() {
     w.restart();
     w.node("n1", 16.0);
     accept_all(&mut w);
-    w.pass(100);
+    w.pass_alive(100);
     assert_eq!(versions_live(&w), [(0, 3), (1, 1), (2, 1)]);
 }
 
@@ -138,9 +140,9 @@ fn a_daemon_rolls_node_by_node() {
     update(&mut w, make("b"));
     let live = |w: &World, version| versions_live(w).iter().filter(|(_, v)| *v == version).count();
     assert_eq!((live(&w, 1), live(&w, 2)), (2, 1));
-    w.pass(11);
+    w.pass_alive(11);
     assert_eq!((live(&w, 1), live(&w, 2)), (1, 2));
-    w.pass(22);
+    w.pass_alive(22);
     assert_eq!((live(&w, 1), live(&w, 2)), (0, 3));
 }
 
