@@ -1,14 +1,19 @@
-//! Runs one cluster from a seed: first with faults, then without, until everything has converged.
+//! Runs one cluster from a seed: first with faults, then without, until everything has converged and stays so.
 
-use crate::compute::NodeHost;
-use crate::faults::{self, Fault};
-use crate::invariants::Violation;
-use crate::network::{Packet, Weather};
-use crate::orchestrator::{OrchestratorHost, commit_time};
+mod act;
+
+use crate::bugs::Bug;
+use crate::compute::{NodeHost, World};
+use crate::faults::{self, CrashPoint, Fault, Host, commit_time};
+use crate::goal;
+use crate::invariants::{Truth, Violation, broken};
+use crate::network::{Link, Packet, Weather};
+use crate::orchestrator::{Command, OrchestratorHost, Outgoing};
+use crate::trace::{Failure, Trace};
 use crate::workload::{self, Action};
-use crate::{MS, SECOND};
-use bacalhau_model::Job;
-use bacalhau_orchestrator::core::Input;
+use crate::{HOUR, MINUTE, MS, SECOND};
+use bacalhau_store::compute::PendingReport;
+use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::BTreeMap;
 
 /// What kind of run.
@@ -16,6 +21,17 @@ use std::collections::BTreeMap;
 pub struct Scenario {
     /// Decides everything.
     pub seed: u64,
+    /// A known mistake in the shells.
+    pub bug: Option<Bug>,
+    /// Instead of the faults of the seed: one crash, at this commit of this host (from 0).
+    pub crash: Option<(Host, usize, CrashPoint)>,
+}
+
+impl Scenario {
+    /// A run with the faults of its seed.
+    pub fn new(seed: u64) -> Scenario {
+        Scenario { seed, bug: None, crash: None }
+    }
 }
 
 /// What a run came to.
@@ -27,324 +43,577 @@ pub struct Report {
     pub executions: usize,
     /// Faults injected.
     pub faults: usize,
+    /// Crashes of any host, at any point.
+    pub crashes: usize,
     /// Events handled.
     pub events: u64,
     /// Virtual seconds.
     pub seconds: i64,
+    /// Transactions of the orchestrator and of each node.
+    pub commits: BTreeMap<Host, usize>,
+    /// Times that a restart of the orchestrator was compared with its memory.
+    pub restarts_compared: usize,
 }
 
-/// Faults and users act during this time.
-const STORM: i64 = 120 * SECOND;
-/// Without faults, everything must have converged after this much more.
-const PATIENCE: i64 = 4 * 3_600 * SECOND;
+/// When runs begin, nanoseconds since 1970: some day, so that clocks can be wrong in both directions.
+const BEGINNING: i64 = 1_700_000_000 * SECOND;
+/// Without faults, the goal must be reached after this much more.
+const PATIENCE: i64 = 2 * HOUR;
+/// Then it must stay reached for this long.
+const STABLE: i64 = 10 * MINUTE;
 /// More events than this in one run means that something runs in circles.
-const MOST_EVENTS: u64 = 2_000_000;
-
-/// Host number of the orchestrator; the nodes are 0, 1, ...
-const ORCHESTRATOR: usize = usize::MAX;
+const MOST_EVENTS: u64 = 5_000_000;
 
 enum Event {
-    Arrive { host: usize, node: usize, packet: Box<Packet> },
-    Committed { host: usize, life: u64 },
-    Wake { host: usize, life: u64 },
-    Start { host: usize, life: u64 },
+    Arrive {
+        to: Host,
+        from: Host,
+        life: u64,
+        packet: Box<Packet>,
+    },
+    Committed {
+        host: Host,
+        life: u64,
+    },
+    Wake {
+        host: Host,
+        life: u64,
+    },
+    Start {
+        host: Host,
+        life: u64,
+    },
     Fault(Fault),
-    User(Action),
+    User(Box<Action>),
+    LostConnection(usize),
+    /// Is the goal reached?
+    Look,
 }
 
 impl Event {
-    fn is_for_orchestrator(&self) -> bool {
+    /// The host that has to run for it.
+    fn host(&self) -> Option<Host> {
         match self {
-            Event::Arrive { host, .. }
-            | Event::Committed { host, .. }
-            | Event::Wake { host, .. }
-            | Event::Start { host, .. } => *host == ORCHESTRATOR,
-            // A node's crash or a cut also tells the orchestrator at once, so they wait too.
-            Event::Fault(_) | Event::User(_) => true,
+            Event::Arrive { to, .. } => Some(*to),
+            Event::Committed { host, .. } | Event::Wake { host, .. } => Some(*host),
+            Event::User(_) | Event::LostConnection(_) => Some(Host::Orchestrator),
+            Event::Start { .. } | Event::Fault(_) | Event::Look => None,
         }
     }
 }
 
+/// What the seed does to one host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hardship {
+    /// It does not run until then.
+    frozen_until: i64,
+    /// Its commits take up to `slow_most` until then.
+    slow_until: i64,
+    slow_most: i64,
+    /// It dies at its next commit, for this long.
+    dies: Option<(CrashPoint, i64)>,
+    /// The next wake-up asked for.
+    wake_at: Option<i64>,
+    commits: usize,
+}
+
 struct Cluster {
+    seed: u64,
     random: fastrand::Rng,
     now: i64,
     order: u64,
     events: BTreeMap<(i64, u64), Event>,
     orchestrator: OrchestratorHost,
     nodes: Vec<NodeHost>,
+    links: Vec<Link>,
     weather: Weather,
-    /// The orchestrator does not run until then.
-    frozen_until: i64,
-    /// Until when each node's link is cut.
-    cut_until: Vec<i64>,
-    /// When the last commit of each host finishes: commits are in order.
-    busy_until: BTreeMap<usize, i64>,
-    /// The next wake-up asked for, by host.
-    wake_at: BTreeMap<usize, i64>,
-    submitted: Vec<Job>,
+    hardships: BTreeMap<Host, Hardship>,
+    truth: Truth,
+    calm: bool,
+    /// Users and faults that are still to come.
+    to_come: usize,
+    /// Since when the goal is reached, and how many executions there were then.
+    reached: Option<(i64, usize)>,
+    storm_ends: i64,
+    planned_crash: Option<(Host, usize, CrashPoint)>,
+    trace: Trace,
     report: Report,
 }
 
 /// Runs one seed to its end.
-pub fn run(scenario: Scenario) -> Result<Report, Violation> {
-    let mut random = fastrand::Rng::with_seed(scenario.seed);
-    let nodes = random.usize(1..6);
-    let (weather, faults) = faults::plan(&mut random, nodes, STORM);
-    let actions = workload::plan(&mut random, STORM);
-    let mut cluster = Cluster {
-        now: SECOND,
-        order: 0,
-        events: BTreeMap::new(),
-        orchestrator: OrchestratorHost::new(),
-        nodes: (0..nodes).map(|n| NodeHost::new(n, f64::from(random.u32(1..5)))).collect(),
-        weather,
-        frozen_until: 0,
-        cut_until: vec![0; nodes],
-        busy_until: BTreeMap::new(),
-        wake_at: BTreeMap::new(),
-        submitted: Vec::new(),
-        report: Report { faults: faults.len(), ..Report::default() },
-        random,
-    };
-    cluster.at(0, Event::Start { host: ORCHESTRATOR, life: 0 });
-    for host in 0..nodes {
-        cluster.at(0, Event::Start { host, life: 0 });
+///
+/// # Errors
+/// The first broken invariant, with what happened before.
+pub fn run(scenario: Scenario) -> Result<Report, Failure> {
+    match Cluster::new(scenario, false).go() {
+        Ok(report) => Ok(report),
+        // The same again, this time writing down what happens.
+        Err(failure) => Err(Cluster::new(scenario, true).go().err().unwrap_or(failure)),
     }
-    // A moment for the nodes to join, then users and faults.
-    faults.into_iter().for_each(|(at, fault)| cluster.at(at + SECOND, Event::Fault(fault)));
-    actions.into_iter().for_each(|(at, action)| cluster.at(at + SECOND, Event::User(action)));
-    cluster.go()
 }
 
 impl Cluster {
+    fn new(scenario: Scenario, traced: bool) -> Cluster {
+        let mut random = fastrand::Rng::with_seed(scenario.seed);
+        let nodes = random.usize(1..6);
+        let storm = if scenario.crash.is_some() { MINUTE } else { workload::storm(&mut random) };
+        let manual = random.u32(0..5) == 0;
+        let (weather, faults) = match scenario.crash {
+            Some(_) => (Weather::FAIR, Vec::new()),
+            None => faults::plan(&mut random, nodes, storm),
+        };
+        let actions = workload::plan(&mut random, nodes, manual, storm);
+        let hosts = (0..nodes).map(|n| NodeHost::new(n, &mut random, scenario.bug)).collect();
+        let late: Vec<i64> =
+            (0..nodes).map(|_| if random.u32(0..4) == 0 { random.i64(0..storm) } else { 0 }).collect();
+        let mut cluster = Cluster {
+            seed: scenario.seed,
+            now: BEGINNING,
+            order: 0,
+            events: BTreeMap::new(),
+            orchestrator: OrchestratorHost::new(manual, scenario.bug),
+            nodes: hosts,
+            links: vec![Link::default(); nodes],
+            weather,
+            hardships: BTreeMap::new(),
+            truth: Truth::default(),
+            calm: false,
+            to_come: faults.len() + actions.len(),
+            reached: None,
+            storm_ends: BEGINNING + storm,
+            planned_crash: scenario.crash,
+            trace: Trace::new(traced),
+            report: Report { faults: faults.len(), ..Report::default() },
+            random,
+        };
+        cluster.at(storm, Event::Look);
+        cluster.at(0, Event::Start { host: Host::Orchestrator, life: 0 });
+        for (n, late) in late.into_iter().enumerate() {
+            cluster.at(late, Event::Start { host: Host::Node(n), life: 0 });
+        }
+        // A moment for the nodes to join, then users and faults.
+        faults.into_iter().for_each(|(at, fault)| cluster.at(at + SECOND, Event::Fault(fault)));
+        actions.into_iter().for_each(|(at, action)| cluster.at(at + SECOND, Event::User(Box::new(action))));
+        if manual {
+            // In the end every node that still waits is let in.
+            for n in 0..nodes {
+                cluster.to_come += 1;
+                cluster.at(storm + 2 * SECOND, Event::User(Box::new(Action::Approve(n))));
+            }
+        }
+        cluster
+    }
+
     fn at(&mut self, delay: i64, event: Event) {
         self.order += 1;
         self.events.insert((self.now + delay.max(0), self.order), event);
     }
 
-    fn go(mut self) -> Result<Report, Violation> {
-        let storm_ends = self.now + STORM;
-        let mut calm = false;
+    fn go(mut self) -> Result<Report, Failure> {
+        let storm_ends = self.storm_ends;
+        match self.until_the_end(storm_ends) {
+            Ok(()) => Ok(self.finish()),
+            Err(violation) => {
+                let at = clock_text(self.now);
+                Err(Failure { seed: self.seed, violation, at, trace: self.trace.lines() })
+            }
+        }
+    }
+
+    fn until_the_end(&mut self, storm_ends: i64) -> Result<(), Violation> {
         while let Some(((at, _), event)) = self.events.pop_first() {
             self.now = at;
             self.report.events += 1;
-            if at < self.frozen_until && event.is_for_orchestrator() {
-                let thawed = self.frozen_until - at;
-                self.at(thawed, event);
-                continue;
+            if let Some(host) = event.host() {
+                let until = self.hardship(host).frozen_until;
+                if at < until {
+                    self.at(until - at, event);
+                    continue;
+                }
             }
-            if !calm && at >= storm_ends {
-                calm = true;
-                self.weather = Weather::FAIR;
-                self.cut_until.iter_mut().for_each(|until| *until = 0);
+            if !self.calm && at >= storm_ends {
+                self.calm_down();
             }
-            self.handle(event)?;
-            if calm && self.is_idle() {
-                return Ok(self.finish());
+            if matches!(event, Event::Look) {
+                if self.look()? {
+                    return Ok(());
+                }
+            } else {
+                self.handle(event)?;
             }
             if at > storm_ends + PATIENCE || self.report.events > MOST_EVENTS {
-                return Err(Violation { name: "M2", what: self.unfinished() });
+                return broken("M1", self.unfinished());
             }
         }
-        Err(Violation { name: "M2", what: "nothing happens any more".to_owned() })
+        broken("M1", "nothing happens any more")
     }
 
-    fn is_idle(&self) -> bool {
-        let users_done = !self.events.values().any(|e| matches!(e, Event::User(_) | Event::Fault(_)));
-        users_done && self.orchestrator.is_idle() && self.nodes.iter().all(NodeHost::is_idle)
+    fn calm_down(&mut self) {
+        self.trace.add(|| format!("{} -- the storm is over --", clock_text(self.now)));
+        self.calm = true;
+        self.weather = Weather::FAIR;
+        self.links.iter_mut().for_each(|link| *link = Link::default());
+        for hardship in self.hardships.values_mut() {
+            (hardship.frozen_until, hardship.slow_until, hardship.dies) = (0, 0, None);
+        }
+    }
+
+    /// Looks whether the goal is reached. True when it was for long enough.
+    fn look(&mut self) -> Result<bool, Violation> {
+        if self.unmet().is_some() {
+            self.reached = None;
+            self.at(SECOND, Event::Look);
+            return Ok(false);
+        }
+        let executions = self.orchestrator.disk.executions();
+        let (since, then) = *self.reached.get_or_insert((self.now, executions));
+        if executions != then {
+            return broken("M2", format!("{} executions more without any reason", executions - then));
+        }
+        if self.now - since < STABLE {
+            self.at(20 * SECOND, Event::Look);
+            return Ok(false);
+        }
+        self.orchestrator.check_restart(self.now)?;
+        self.orchestrator.watch.all_kept(&self.orchestrator.disk)?;
+        Ok(true)
+    }
+
+    fn unmet(&self) -> Option<String> {
+        if self.to_come > 0 {
+            return Some(format!("{} users and faults are still to come", self.to_come));
+        }
+        goal::unmet(&self.orchestrator, &self.nodes)
     }
 
     fn finish(mut self) -> Report {
         self.report.jobs = self.orchestrator.disk.jobs.len();
-        self.report.executions = self.orchestrator.disk.executions.len();
-        self.report.seconds = self.now / SECOND;
+        self.report.executions = self.orchestrator.disk.executions();
+        self.report.seconds = (self.now - BEGINNING) / SECOND;
+        self.report.commits = self.hardships.iter().map(|(host, h)| (*host, h.commits)).collect();
         self.report
     }
 
     fn unfinished(&self) -> String {
-        let census = self.orchestrator.core.as_ref().map(|c| c.census());
-        let busy: Vec<&str> = self.nodes.iter().filter(|n| !n.is_idle()).map(|n| n.id.as_str()).collect();
-        format!("not converged after {} events: {census:?}, busy nodes {busy:?}", self.report.events)
+        let census = self.orchestrator.core.as_ref().map(|core| core.census());
+        let unmet = self.unmet().unwrap_or_else(|| "the goal does not last".to_owned());
+        let audit = self.orchestrator.core.as_ref().map(|core| core.audit(self.now)).unwrap_or_default();
+        let audit: Vec<String> =
+            audit.iter().map(|(subject, what)| format!("\n    {subject}: {what}")).collect();
+        format!("not converged after {} events: {unmet}; {census:?}{}", self.report.events, audit.concat())
+    }
+
+    fn hardship(&mut self, host: Host) -> &mut Hardship {
+        self.hardships.entry(host).or_default()
+    }
+
+    fn life(&self, host: Host) -> u64 {
+        match host {
+            Host::Orchestrator => self.orchestrator.life,
+            Host::Node(n) => self.nodes.get(n).map_or(0, |node| node.life),
+        }
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Start { host: ORCHESTRATOR, life } if life == self.orchestrator.life => {
-                let seed = self.random.u64(..);
-                self.orchestrator.start(self.now, seed);
-                self.step_orchestrator(Input::Tick)?;
+            Event::Start { host, life } if life == self.life(host) => self.start(host),
+            Event::Committed { host, life } if life == self.life(host) => self.committed(host),
+            Event::Wake { host, life } if life == self.life(host) => {
+                self.hardship(host).wake_at = None;
+                self.turn(host)
             }
-            Event::Start { host, life } => {
-                if let Some(node) = self.nodes.get_mut(host).filter(|n| n.life == life) {
-                    let batch = node.start(self.now);
-                    self.commit_if(batch, host, life);
-                    self.poll_node(host)?;
-                }
+            // A packet belongs to a connection, and a connection to a process.
+            Event::Arrive { to, from, life, packet } if life == self.life(to) => {
+                self.arrive(to, from, *packet)
             }
-            Event::Committed { host: ORCHESTRATOR, life } if life == self.orchestrator.life => {
-                let outgoing = self.orchestrator.committed(self.now)?;
-                self.send_to_nodes(outgoing);
-                self.poll_orchestrator()?;
+            Event::Fault(fault) => {
+                self.to_come -= 1;
+                if self.calm { Ok(()) } else { self.fault(fault) }
             }
-            Event::Committed { host, life } => {
-                let random = &mut self.random;
-                let node = self.nodes.get_mut(host).filter(|n| n.life == life);
-                if let Some(outgoing) = node.map(|n| n.committed(self.now, random)) {
-                    self.send_to_orchestrator(host, outgoing);
-                    self.poll_node(host)?;
-                }
+            Event::User(action) => self.user(*action),
+            Event::LostConnection(n) => {
+                self.orchestrator.push(Command::ConnectionLost(workload::node_id(n)));
+                self.turn(Host::Orchestrator)
             }
-            Event::Wake { host, life } => self.wake(host, life)?,
-            Event::Arrive { host: ORCHESTRATOR, node, packet } => {
-                self.arrive_at_orchestrator(node, *packet)?
-            }
-            Event::Arrive { host, packet, .. } => {
-                if let Some(node) = self.nodes.get_mut(host) {
-                    let (batch, life) = (node.receive(self.now, *packet)?, node.life);
-                    self.commit_if(batch, host, life);
-                    self.poll_node(host)?;
-                }
-            }
-            Event::Fault(fault) => self.fault(fault)?,
-            Event::User(action) => self.user(action)?,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn wake(&mut self, host: usize, life: u64) -> Result<(), Violation> {
-        self.wake_at.remove(&host);
-        if host != ORCHESTRATOR {
-            return self.poll_node(host);
+    fn start(&mut self, host: Host) -> Result<(), Violation> {
+        self.trace.add(|| format!("{} {host:?} starts", clock_text(self.now)));
+        match host {
+            Host::Orchestrator => self.orchestrator.start(self.now, self.random.u64(..)),
+            Host::Node(n) => {
+                if let Some(node) = self.nodes.get_mut(n) {
+                    node.start(self.now);
+                }
+            }
         }
-        if life == self.orchestrator.life { self.step_orchestrator(Input::Tick) } else { Ok(()) }
+        self.turn(host)
     }
 
-    fn user(&mut self, action: Action) -> Result<(), Violation> {
-        if self.orchestrator.core.is_none() {
+    fn arrive(&mut self, to: Host, from: Host, packet: Packet) -> Result<(), Violation> {
+        if !matches!(packet, Packet::Heartbeat(..) | Packet::HeartbeatAnswer(_)) {
+            self.trace.add(|| format!("{} {from:?} > {to:?}: {packet}", clock_text(self.now)));
+        }
+        match (to, from) {
+            (Host::Orchestrator, Host::Node(n)) => {
+                self.orchestrator.push(Command::Packet(workload::node_id(n), Box::new(packet)));
+            }
+            (Host::Node(n), _) => {
+                if let Some(node) = self.nodes.get_mut(n) {
+                    node.push(packet);
+                }
+            }
+            _ => {}
+        }
+        // Sometimes a busy host takes in several things at once.
+        if self.random.u32(0..8) == 0 {
+            let (life, delay) = (self.life(to), self.random.i64(1..20) * MS);
+            self.at(delay, Event::Wake { host: to, life });
             return Ok(());
         }
-        let batch = self.orchestrator.user(self.now, &action, &self.submitted)?;
-        if let Action::Submit(job) = action {
-            self.submitted.push(*job);
-        }
-        self.commit_if(batch, ORCHESTRATOR, self.orchestrator.life);
-        self.poll_orchestrator()
+        self.turn(to)
     }
 
-    fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
-        match fault {
-            Fault::CrashOrchestrator(length) => {
-                if self.orchestrator.core.is_some() {
-                    self.orchestrator.crash(&mut self.random)?;
-                    self.busy_until.remove(&ORCHESTRATOR);
-                    self.at(length, Event::Start { host: ORCHESTRATOR, life: self.orchestrator.life });
+    /// The transaction of a host is on disk, or its end is.
+    fn committed(&mut self, host: Host) -> Result<(), Violation> {
+        let number = self.hardship(host).commits;
+        self.hardship(host).commits += 1;
+        if let Some((planned, at, point)) = self.planned_crash
+            && planned == host
+            && at == number
+        {
+            self.planned_crash = None;
+            self.hardship(host).dies = Some((point, SECOND));
+        }
+        if let Some((point, length)) = self.hardship(host).dies.take() {
+            return self.crash_at(host, point, length);
+        }
+        self.write(host)?;
+        self.turn(host)
+    }
+
+    fn write(&mut self, host: Host) -> Result<(), Violation> {
+        match host {
+            Host::Orchestrator => self.orchestrator.committed(&self.truth)?,
+            Host::Node(n) => {
+                if let Some(node) = self.nodes.get_mut(n) {
+                    node.committed();
                 }
             }
-            Fault::Freeze(length) => self.frozen_until = self.now + length,
-            Fault::CrashNode(host, length) => self.crash_node(host, length, false)?,
-            Fault::WipeNode(host, length) => self.crash_node(host, length, true)?,
-            Fault::Cut(host, length) => {
-                if let Some(until) = self.cut_until.get_mut(host) {
-                    *until = self.now + length;
-                    self.connection_lost(host)?;
-                }
+        }
+        Ok(())
+    }
+
+    /// A host does everything it can do now, as its shell's loop would.
+    fn turn(&mut self, host: Host) -> Result<(), Violation> {
+        loop {
+            self.release(host, usize::MAX)?;
+            let before = self.in_flight(host);
+            self.work(host)?;
+            self.begin(host);
+            if self.in_flight(host) == before {
+                break;
+            }
+            // What has no changes needs no disk and leaves at once.
+        }
+        self.deliver(host);
+        self.sleep(host);
+        self.check(host)
+    }
+
+    fn in_flight(&self, host: Host) -> usize {
+        match host {
+            Host::Orchestrator => self.orchestrator.pipeline.len(),
+            Host::Node(n) => self.nodes.get(n).map_or(0, |node| node.pipeline.len()),
+        }
+    }
+
+    fn release(&mut self, host: Host, most: usize) -> Result<(), Violation> {
+        match host {
+            Host::Orchestrator => {
+                let outgoing = self.orchestrator.release(self.now, most)?;
+                self.send_to_nodes(outgoing);
+            }
+            Host::Node(n) => {
+                let mut world = World {
+                    now: self.now,
+                    random: &mut self.random,
+                    truth: &mut self.truth,
+                    calm: self.calm,
+                };
+                let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
+                let outgoing = node.release(most, &mut world)?;
+                self.send_to_orchestrator(n, outgoing);
             }
         }
         Ok(())
     }
 
-    fn crash_node(&mut self, host: usize, length: i64, wipe: bool) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(host) else { return Ok(()) };
-        node.crash(wipe, &mut self.random);
-        let life = node.life;
-        self.busy_until.remove(&host);
-        self.at(length, Event::Start { host, life });
-        self.connection_lost(host)
-    }
-
-    /// The orchestrator's server notices a broken connection, sometimes.
-    fn connection_lost(&mut self, host: usize) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(host) else { return Ok(()) };
-        let node_id = node.id.clone();
-        if self.random.bool() { self.step_orchestrator(Input::ConnectionLost { node_id }) } else { Ok(()) }
-    }
-
-    fn step_orchestrator(&mut self, input: Input<crate::orchestrator::Token>) -> Result<(), Violation> {
-        let batch = self.orchestrator.step(self.now, input)?;
-        self.commit_if(batch, ORCHESTRATOR, self.orchestrator.life);
-        self.poll_orchestrator()
-    }
-
-    fn arrive_at_orchestrator(&mut self, node: usize, packet: Packet) -> Result<(), Violation> {
-        let Some(id) = self.nodes.get(node).map(|n| n.id.clone()) else { return Ok(()) };
-        let batch = self.orchestrator.receive(self.now, &id, packet)?;
-        self.commit_if(batch, ORCHESTRATOR, self.orchestrator.life);
-        self.poll_orchestrator()
-    }
-
-    fn poll_orchestrator(&mut self) -> Result<(), Violation> {
-        let outgoing = self.orchestrator.poll(self.now);
-        self.send_to_nodes(outgoing);
-        let (next, life) = (self.orchestrator.next_wakeup(), self.orchestrator.life);
-        self.wake_by(ORCHESTRATOR, life, next);
-        Ok(())
-    }
-
-    fn poll_node(&mut self, host: usize) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(host) else { return Ok(()) };
-        let (outgoing, batches) = node.poll(self.now)?;
-        let (next, life) = (node.next_wakeup(), node.life);
-        for _ in 0..batches {
-            self.commit_if(true, host, life);
+    fn work(&mut self, host: Host) -> Result<(), Violation> {
+        match host {
+            Host::Orchestrator => {
+                let outgoing = self.orchestrator.work(self.now)?;
+                self.send_to_nodes(outgoing);
+                self.check_messages()
+            }
+            Host::Node(n) => {
+                let mut world = World {
+                    now: self.now,
+                    random: &mut self.random,
+                    truth: &mut self.truth,
+                    calm: self.calm,
+                };
+                let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
+                let outgoing = node.work(&mut world)?;
+                self.send_to_orchestrator(n, outgoing);
+                self.check_reports(n)
+            }
         }
-        self.send_to_orchestrator(host, outgoing);
-        self.wake_by(host, life, next);
+    }
+
+    /// D2: what a node acknowledged is on its disk.
+    fn check_messages(&mut self) -> Result<(), Violation> {
+        for (node_id, (id, kind)) in std::mem::take(&mut self.orchestrator.acknowledged) {
+            let node = self.nodes.iter().find(|node| node.id == node_id);
+            let record = node.and_then(|node| node.disk.executions.get(&id));
+            let runs = record.is_some_and(|(e, _, _)| e.compute_state.state_type.is_executing());
+            if kind == PendingMessage::CancelExecution && runs {
+                return broken("D2", format!("{node_id} acknowledged the end of {id} and would run it"));
+            }
+        }
         Ok(())
     }
 
-    /// Wakes a host when something is due, once.
-    fn wake_by(&mut self, host: usize, life: u64, at: Option<i64>) {
-        let Some(at) = at.map(|at| at.max(self.now + MS)) else { return };
-        if self.wake_at.get(&host).is_some_and(|already| *already <= at && *already > self.now) {
+    /// D1: what the orchestrator acknowledged is on its disk.
+    fn check_reports(&mut self, n: usize) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
+        for (id, kind) in std::mem::take(&mut node.acknowledged) {
+            let record = self.orchestrator.disk.execution(&id);
+            let open = record.map(|(e, _)| e).filter(|e| !e.is_terminal());
+            if let Some(e) = open.filter(|_| kind != PendingReport::BidResult) {
+                let state = e.compute_state.state_type;
+                return broken("D1", format!("{kind:?} of {id} was acknowledged, it is stored as {state}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction when there is something to write.
+    fn begin(&mut self, host: Host) {
+        let begun = match host {
+            Host::Orchestrator => self.orchestrator.pipeline.begin(),
+            Host::Node(n) => self.nodes.get_mut(n).is_some_and(|node| node.pipeline.begin()),
+        };
+        if begun {
+            let (now, hardship) = (self.now, *self.hardship(host));
+            let time = match now < hardship.slow_until {
+                true => self.random.i64(MS..hardship.slow_most.max(2 * MS)),
+                false => commit_time(&mut self.random),
+            };
+            let life = self.life(host);
+            self.at(time, Event::Committed { host, life });
+        }
+    }
+
+    fn deliver(&mut self, host: Host) {
+        match host {
+            Host::Orchestrator => {
+                let outgoing = self.orchestrator.deliver(self.now);
+                self.send_to_nodes(outgoing);
+            }
+            Host::Node(n) => {
+                let Some(node) = self.nodes.get_mut(n) else { return };
+                let outgoing = node.deliver(self.now);
+                self.send_to_orchestrator(n, outgoing);
+            }
+        }
+    }
+
+    /// Wakes a host when something is due, once. While its pipeline is full the next commit wakes it.
+    fn sleep(&mut self, host: Host) {
+        let next = match host {
+            Host::Orchestrator => {
+                self.orchestrator.next_wakeup().filter(|_| self.orchestrator.pipeline.has_room())
+            }
+            Host::Node(n) => {
+                let node = self.nodes.get(n);
+                node.filter(|node| node.pipeline.has_room()).and_then(NodeHost::next_wakeup)
+            }
+        };
+        let Some(at) = next.map(|at| at.max(self.now + MS)) else { return };
+        let now = self.now;
+        let wake_at = &mut self.hardship(host).wake_at;
+        if wake_at.is_some_and(|already| already <= at && already > now) {
             return;
         }
-        self.wake_at.insert(host, at);
-        self.at(at - self.now, Event::Wake { host, life });
+        *wake_at = Some(at);
+        let life = self.life(host);
+        self.at(at - now, Event::Wake { host, life });
     }
 
-    /// Schedules a commit behind the host's earlier ones.
-    fn commit_if(&mut self, batch: bool, host: usize, life: u64) {
-        if batch {
-            let busy = self.busy_until.get(&host).copied().unwrap_or(0).max(self.now);
-            let done = busy + commit_time(&mut self.random);
-            self.busy_until.insert(host, done);
-            self.at(done - self.now, Event::Committed { host, life });
-        }
-    }
-
-    fn is_cut(&self, node: usize) -> bool {
-        self.cut_until.get(node).is_some_and(|until| *until > self.now)
-    }
-
-    fn send_to_nodes(&mut self, outgoing: Vec<(String, Packet)>) {
-        for (id, packet) in outgoing {
-            let Some(node) = self.nodes.iter().position(|n| n.id == id) else { continue };
-            if !self.is_cut(node) {
-                for delay in self.weather.deliver(&mut self.random) {
-                    self.at(delay, Event::Arrive { host: node, node, packet: Box::new(packet.clone()) });
+    /// What must hold between two events.
+    fn check(&mut self, host: Host) -> Result<(), Violation> {
+        match host {
+            Host::Orchestrator => {
+                if self.orchestrator.is_quiet() && self.random.u32(0..64) == 0 {
+                    self.report.restarts_compared += 1;
+                    self.orchestrator.check_restart(self.now)?;
                 }
+                Ok(())
+            }
+            Host::Node(n) => {
+                let Some(node) = self.nodes.get(n) else { return Ok(()) };
+                node.check()?;
+                node.told_to_run().try_for_each(|execution| self.wanted(&node.id, &execution.id))
             }
         }
     }
 
-    fn send_to_orchestrator(&mut self, node: usize, outgoing: Vec<Packet>) {
-        if self.is_cut(node) {
+    /// N2 for one execution.
+    fn wanted(&self, node: &str, id: &str) -> Result<(), Violation> {
+        match self.orchestrator.disk.execution(id) {
+            None => broken("N2", format!("{node} runs {id}, which was never stored")),
+            Some((execution, pending))
+                if execution.is_terminal() && *pending != Some(PendingMessage::CancelExecution) =>
+            {
+                let state = execution.compute_state.state_type;
+                broken("N2", format!("{node} runs {id}, which is {state}, and nobody will tell it to stop"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn send_to_nodes(&mut self, outgoing: Outgoing) {
+        for (id, packet) in outgoing {
+            let Some(n) = self.nodes.iter().position(|node| node.id == id) else { continue };
+            if self.links.get(n).is_some_and(|link| link.down_until > self.now) {
+                continue;
+            }
+            self.send(Host::Node(n), Host::Orchestrator, packet);
+        }
+    }
+
+    fn send_to_orchestrator(&mut self, n: usize, outgoing: Vec<Packet>) {
+        if self.links.get(n).is_some_and(|link| link.up_until > self.now) {
             return;
         }
         for packet in outgoing {
-            for delay in self.weather.deliver(&mut self.random) {
-                self.at(delay, Event::Arrive { host: ORCHESTRATOR, node, packet: Box::new(packet.clone()) });
-            }
+            self.send(Host::Orchestrator, Host::Node(n), packet);
         }
     }
+
+    fn send(&mut self, to: Host, from: Host, packet: Packet) {
+        let life = self.life(to);
+        for delay in self.weather.deliver(&mut self.random).into_iter().flatten() {
+            self.at(delay, Event::Arrive { to, from, life, packet: Box::new(packet.clone()) });
+        }
+    }
+}
+
+/// Virtual time since the beginning, for people.
+fn clock_text(now: i64) -> String {
+    let since = (now - BEGINNING) / MS;
+    format!("{}:{:02}:{:02}.{:03}", since / 3_600_000, since / 60_000 % 60, since / 1_000 % 60, since % 1_000)
 }

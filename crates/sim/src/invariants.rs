@@ -1,16 +1,51 @@
 //! What must always hold, by name.
 //!
-//! - **J1** an acknowledged submission survives every crash.
+//! Jobs and their history, on the orchestrator's disk after every batch:
+//! - **J1** an acknowledged submission, update or rerun survives every crash.
+//! - **J2** an acknowledged stop survives every crash.
 //! - **J3** a final state of a job version is final.
+//! - **J4** nothing is live on a job that is over: neither left behind nor placed there.
+//! - **J5** versions of a job are dense from 1.
 //! - **H1** history numbers are dense from 1.
-//! - **E1** at most one live execution per partition of a job version, as the orchestrator knows it.
-//! - **E2** a finished execution stays as it finished.
+//!
+//! Executions, on the orchestrator's disk after every batch, and in its plans after every step:
+//! - **E1** at most one live execution per partition of a job, of whatever version (per node for ops and daemon jobs).
+//! - **E2** a finished execution stays as it finished; only one that was given up with its node may go on.
 //! - **E3** what is set aside on a node never exceeds its limit, what runs never exceeds its capacity.
-//! - **M2** with faults off everything converges: all jobs are final, nothing is live, nothing waits for delivery.
+//! - **E4** live executions of a version never exceed Count, their partitions are below Count, and a partition that
+//!   completed is not run again (unless the job was scaled meanwhile).
+//! - **E5** work is placed only on nodes that may get it: connected, approved, not cordoned, and with the labels asked for.
+//! - **E6** an execution is Completed only when its own engine on its own node ended well.
+//!
+//! Nodes, at every step of theirs:
+//! - **N1** an attempt of a batch or ops job is started at most once (on a node that kept its disk), and no execution
+//!   has two engines at once.
+//! - **N2** whatever a node was told to run is live on the orchestrator's disk, or its cancellation is stored there
+//!   until the node acknowledges it. With E1: of all executions of a partition that run anywhere, at most one is not
+//!   being cancelled. That is what fencing guarantees and all that it guarantees: a node that is cut off, or that was not
+//!   told yet, or whose engine is still stopping, may run an old attempt beside the new one.
+//! - **N3** what a node's core knows is on its disk, whenever nothing is on the way there.
+//!
+//! Messages:
+//! - **D1** an acknowledged report is on the orchestrator's disk.
+//! - **D2** after an acknowledged cancellation the node does not run the execution, even if it crashes.
+//!
+//! Restarts:
+//! - **S1** what the orchestrator's core knows equals what a fresh core restored from its disk knows, whenever nothing
+//!   is on the way to the disk ([`bacalhau_orchestrator::core::Core::audit`]).
+//!
+//! The end, with faults off:
+//! - **M1** the goal is reached in bounded time: every batch and ops job is final; every service has Count executions
+//!   that run, unless no node has room for another one; every daemon has one on every matching node with room; connected
+//!   nodes hold exactly the executions that are live; drained nodes hold none; no rolling update is under way; no
+//!   cancellation waits for a connected node; every outbox is empty.
+//! - **M2** then nothing changes any more: the goal still holds minutes later, and no execution was made meanwhile.
 
-use crate::disk::OrchestratorDisk;
+use crate::disk::{JobFile, OrchestratorDisk};
+use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{JobState, Resources};
+use bacalhau_model::{JobState, NodeState, Resources};
+use bacalhau_store::orchestrator::Change;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A broken invariant.
@@ -22,75 +57,219 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Remembers what was final before.
+/// Something the named invariant forbids.
+pub(crate) fn broken<T>(name: &'static str, what: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { name, what: what.into() })
+}
+
+/// What really happened, whatever anybody believes.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    /// Executions whose engine ended well, with their node.
+    pub(crate) completed: BTreeSet<(String, String)>,
+    /// Executions that were started, with their node; forgotten with the node's disk.
+    pub(crate) started: BTreeSet<(String, String)>,
+}
+
+/// What an answer to a user promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub(crate) job_id: String,
+    pub(crate) version: u64,
+    /// The version is stopped; otherwise it exists.
+    pub(crate) stopped: bool,
+}
+
+/// Remembers what was promised and what was final before.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    acknowledged: BTreeSet<String>,
+    promises: Vec<Promise>,
     final_jobs: BTreeMap<(String, u64), JobState>,
-    final_executions: BTreeMap<String, ComputeState>,
+    /// State, and whether it was given up with its node.
+    final_executions: BTreeMap<String, (ComputeState, bool)>,
 }
 
 impl Watch {
-    /// A submission was acknowledged to its user.
-    pub(crate) fn acknowledge(&mut self, job_id: &str) {
-        self.acknowledged.insert(job_id.to_owned());
+    /// A user got an answer.
+    pub(crate) fn promised(&mut self, promise: Promise, disk: &OrchestratorDisk) -> Result<(), Violation> {
+        kept(&promise, disk)?;
+        self.promises.push(promise);
+        Ok(())
     }
 
-    /// Checks what is on the orchestrator's disk after a commit.
-    pub(crate) fn check(&mut self, disk: &OrchestratorDisk) -> Result<(), Violation> {
-        for id in &self.acknowledged {
-            if !disk.jobs.contains_key(id) {
-                return Err(Violation { name: "J1", what: format!("acknowledged job {id} is gone") });
+    /// A user got an answer that may not be true.
+    pub(crate) fn believed(&mut self, promise: Promise) {
+        self.promises.push(promise);
+    }
+
+    /// Checks every promise, after a crash and at the end.
+    pub(crate) fn all_kept(&self, disk: &OrchestratorDisk) -> Result<(), Violation> {
+        self.promises.iter().try_for_each(|promise| kept(promise, disk))
+    }
+
+    /// Checks what a batch that was just written left on the disk.
+    pub(crate) fn written(
+        &mut self,
+        batch: &[Change],
+        disk: &OrchestratorDisk,
+        truth: &Truth,
+    ) -> Result<(), Violation> {
+        let mut touched = BTreeSet::new();
+        for change in batch {
+            match change {
+                Change::PutJob(job) => {
+                    touched.insert(job.id.as_str());
+                    self.job_state(job.id.clone(), job.version, job.state.state_type)?;
+                }
+                Change::PutExecution { execution, .. } => {
+                    touched.insert(execution.job_id.as_str());
+                    self.execution_state(execution, truth)?;
+                }
+                _ => {}
             }
         }
-        for job in disk.jobs.values() {
-            let (key, state) = ((job.id.clone(), job.version), job.state.state_type);
-            if let Some(was) = self.final_jobs.get(&key).filter(|was| **was != state) {
-                return Err(Violation { name: "J3", what: format!("{key:?} was {was} and is {state}") });
-            }
-            if state.is_terminal() {
-                self.final_jobs.insert(key, state);
-            }
+        touched.into_iter().filter_map(|id| disk.jobs.get(id)).try_for_each(job_file)
+    }
+
+    fn job_state(&mut self, id: String, version: u64, state: JobState) -> Result<(), Violation> {
+        let key = (id, version);
+        if let Some(was) = self.final_jobs.get(&key).filter(|was| **was != state) {
+            return broken("J3", format!("{key:?} was {was} and is {state}"));
         }
-        let mut live = BTreeSet::new();
-        for (execution, _) in disk.executions.values() {
-            self.check_execution(execution, disk, &mut live)?;
+        if state.is_terminal() {
+            self.final_jobs.insert(key, state);
         }
         Ok(())
     }
 
-    fn check_execution(
-        &mut self,
-        execution: &Execution,
-        disk: &OrchestratorDisk,
-        live: &mut BTreeSet<(String, i64, String)>,
-    ) -> Result<(), Violation> {
+    fn execution_state(&mut self, execution: &Execution, truth: &Truth) -> Result<(), Violation> {
         let state = execution.compute_state.state_type;
-        if let Some(was) = self.final_executions.get(&execution.id).filter(|was| **was != state) {
-            return Err(Violation { name: "E2", what: format!("{} was {was} and is {state}", execution.id) });
+        if let Some((was, lost)) = self.final_executions.get(&execution.id).filter(|(was, _)| *was != state) {
+            let adopted = *lost && !execution.is_terminal();
+            if !adopted {
+                return broken("E2", format!("{} was {was} and is {state}", execution.id));
+            }
+            self.final_executions.remove(&execution.id);
         }
         if execution.is_terminal() {
-            self.final_executions.insert(execution.id.clone(), state);
-            return Ok(());
+            let lost = execution.compute_state.details.contains_key(detail::NODE_LOST);
+            self.final_executions.insert(execution.id.clone(), (state, lost));
         }
-        // On jobs of all nodes the node takes the place of the partition.
-        let ops = disk.jobs.get(&execution.job_id).is_some_and(|job| job.r#type == "ops");
-        let place = if ops { execution.node_id.clone() } else { String::new() };
-        if !live.insert((execution.job_id.clone(), execution.partition_index, place)) {
-            let what = format!(
-                "two live executions of {} partition {}",
-                execution.job_id, execution.partition_index
-            );
-            return Err(Violation { name: "E1", what });
+        let really = (execution.id.clone(), execution.node_id.clone());
+        if state == ComputeState::Completed && !truth.completed.contains(&really) {
+            return broken("E6", format!("{} is Completed, its engine never ended well", execution.id));
         }
         Ok(())
     }
+}
+
+fn kept(promise: &Promise, disk: &OrchestratorDisk) -> Result<(), Violation> {
+    let Promise { job_id, version, stopped } = promise;
+    let job = disk.jobs.get(job_id).and_then(|file| file.versions.get(version));
+    match job.map(|job| job.state.state_type) {
+        None => broken("J1", format!("acknowledged version {version} of {job_id} is gone")),
+        Some(state) if *stopped && state != JobState::Stopped => {
+            broken("J2", format!("version {version} of {job_id} was stopped and is {state}"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// J4, E1 and E4 for one job.
+fn job_file(file: &JobFile) -> Result<(), Violation> {
+    let Some(job) = file.latest() else { return Ok(()) };
+    let everywhere = job.job_type().is_some_and(bacalhau_model::JobType::is_on_all_nodes);
+    let mut places = BTreeSet::new();
+    for execution in file.live() {
+        if job.is_terminal() {
+            let (job, state) = (&job.id, job.state.state_type);
+            return broken("J4", format!("{} is live on {job}, which is {state}", execution.id));
+        }
+        // On jobs of all nodes the node takes the place of the partition.
+        let node = if everywhere { execution.node_id.as_str() } else { "" };
+        if !places.insert((execution.partition_index, node)) {
+            let what = format!("two live executions of {} partition {}", job.id, execution.partition_index);
+            return broken("E1", what);
+        }
+    }
+    if everywhere { Ok(()) } else { count(file, job) }
+}
+
+fn count(file: &JobFile, job: &bacalhau_model::Job) -> Result<(), Violation> {
+    let kept = job.kept_versions();
+    let current = |e: &&Execution| kept.contains(&e.job_version);
+    for execution in file.live().filter(current) {
+        let partition = execution.partition_index;
+        if !(0..job.count).contains(&partition) {
+            return broken(
+                "E4",
+                format!("partition {partition} of {}, whose Count is {}", job.id, job.count),
+            );
+        }
+    }
+    if kept.len() > 1 {
+        return Ok(());
+    }
+    let mut partitions = BTreeSet::new();
+    let records = file.executions.values().map(|(execution, _)| execution).filter(current);
+    for e in records.filter(|e| !e.is_terminal() || e.compute_state.state_type == ComputeState::Completed) {
+        if !partitions.insert(e.partition_index) {
+            let what =
+                format!("partition {} of {} is done and live, or done twice", e.partition_index, job.id);
+            return broken("E4", what);
+        }
+    }
+    Ok(())
+}
+
+/// E5 for what one step planned.
+pub(crate) fn placed_well<'a>(
+    changes: &[Change],
+    node: impl Fn(&str) -> Option<&'a NodeState>,
+    job: impl Fn(&str) -> Option<&'a std::sync::Arc<bacalhau_model::Job>>,
+) -> Result<(), Violation> {
+    for change in changes {
+        let Change::PutExecution { execution, .. } = change else { continue };
+        // The first record of an execution.
+        if execution.revision > 1 || execution.compute_state.state_type != ComputeState::New {
+            continue;
+        }
+        let (id, node_id) = (&execution.id, &execution.node_id);
+        let Some(node) = node(node_id) else {
+            return broken("E5", format!("{id} is placed on {node_id}, which does not exist"));
+        };
+        if !node.is_schedulable() {
+            return broken("E5", format!("{id} is placed on {node_id}, which may get no work"));
+        }
+        if let Some(job) = job(&execution.job_id)
+            && !job.constraints.iter().all(|c| c.is_favour() || c.matches(&node.info.labels))
+        {
+            let labels = &node.info.labels;
+            return broken("E5", format!("{id} of {} is placed on {node_id} with {labels:?}", job.id));
+        }
+    }
+    Ok(())
 }
 
 /// E3 for one amount.
 pub(crate) fn within(what: &str, used: &Resources, limit: &Resources) -> Result<(), Violation> {
-    if used.fits_in(limit) {
-        return Ok(());
-    }
-    Err(Violation { name: "E3", what: format!("{what}: {used:?} of {limit:?}") })
+    if used.fits_in(limit) { Ok(()) } else { broken("E3", format!("{what}: {used:?} of {limit:?}")) }
+}
+
+/// S1: two audits are the same.
+pub(crate) fn same_after_restart(
+    goes_on: &BTreeMap<String, String>,
+    restored: &BTreeMap<String, String>,
+) -> Result<(), Violation> {
+    let subjects: BTreeSet<&String> = goes_on.keys().chain(restored.keys()).collect();
+    let text = |audit: &BTreeMap<String, String>, subject: &str| {
+        audit.get(subject).cloned().unwrap_or_else(|| "nothing".to_owned())
+    };
+    let differences: Vec<String> = subjects
+        .into_iter()
+        .map(|subject| (subject, text(goes_on, subject), text(restored, subject)))
+        .filter(|(_, memory, store)| memory != store)
+        .map(|(subject, memory, store)| format!("{subject}: in memory {memory}; from the store {store}"))
+        .collect();
+    if differences.is_empty() { Ok(()) } else { broken("S1", differences.join("\n    ")) }
 }

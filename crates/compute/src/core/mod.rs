@@ -5,6 +5,7 @@
 
 mod bid;
 mod io;
+mod over;
 mod queue;
 mod restore;
 mod slot;
@@ -24,6 +25,7 @@ use bacalhau_model::state::State;
 use bacalhau_model::{Error, Event, Resources, Time};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::messages::{self, NodeMessage, OrchestratorMessage};
+use over::Over;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -39,13 +41,15 @@ pub struct Core {
     slots: BTreeMap<String, Slot>,
     /// Executions that the orchestrator believes to be here and that are not.
     unknown: BTreeSet<String>,
+    /// Executions that must not start again.
+    over: Over,
 }
 
 impl Core {
     /// A node without executions.
     pub fn new(policy: BidPolicy) -> Core {
         let queue = Queue::new(policy.capacity.clone());
-        Core { policy, queue, slots: BTreeMap::new(), unknown: BTreeSet::new() }
+        Core { policy, queue, slots: BTreeMap::new(), unknown: BTreeSet::new(), over: Over::default() }
     }
 
     /// Handles one input.
@@ -90,6 +94,10 @@ impl Core {
                 slot.pending = Some(kind);
                 out.effects.push(Effect::Report { execution_id: execution.id, kind });
             }
+            return;
+        }
+        if self.over.contains(&execution.id) {
+            self.deny(&execution.id, out);
             return;
         }
         // What was lost is here again.
@@ -149,12 +157,24 @@ impl Core {
         }
     }
 
+    /// Says that the execution is not here. Nobody listens when it is over for the orchestrator, too.
+    fn deny<T>(&mut self, id: &str, out: &mut Output<T>) {
+        self.unknown.insert(id.to_owned());
+        let kind = PendingReport::ComputeError;
+        out.effects.push(Effect::Report { execution_id: id.to_owned(), kind });
+    }
+
+    /// The execution is over and its end acknowledged, or nobody wants to hear of it.
+    fn forget<T>(&mut self, id: &str, out: &mut Output<T>) {
+        self.slots.remove(id);
+        self.over.insert(id);
+        out.changes.push(Change::Forget(id.to_owned()));
+    }
+
     fn approved<T>(&mut self, now: i64, id: &str, out: &mut Output<T>) {
         let Some(slot) = self.slots.get_mut(id) else {
             // The disk was lost: say so, or the orchestrator waits for a result for ever.
-            self.unknown.insert(id.to_owned());
-            let kind = PendingReport::ComputeError;
-            out.effects.push(Effect::Report { execution_id: id.to_owned(), kind });
+            self.deny(id, out);
             return;
         };
         match slot.state() {
@@ -196,12 +216,15 @@ impl Core {
         out: &mut Output<T>,
     ) {
         self.unknown.remove(id);
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else {
+            // The question may still come.
+            self.over.insert(id);
+            return;
+        };
         if slot.state().is_terminal() {
             // The orchestrator does not want to hear about it any more.
             if slot.pending.take().is_some() && !self.queue.is_running(id) {
-                self.slots.remove(id);
-                out.changes.push(Change::Forget(id.to_owned()));
+                self.forget(id, out);
             }
             return;
         }
@@ -215,9 +238,8 @@ impl Core {
             out.effects.push(Effect::Cancel(id.to_owned()));
         } else {
             self.queue.withdraw(id);
-            out.changes.push(Change::Forget(id.to_owned()));
             out.effects.push(Effect::Cancel(id.to_owned()));
-            self.slots.remove(id);
+            self.forget(id, out);
         }
     }
 
@@ -246,8 +268,7 @@ impl Core {
         if slot.state().is_terminal() {
             // Cancelled while it ran. Nobody waits for the result.
             if slot.pending.is_none() {
-                self.slots.remove(id);
-                out.changes.push(Change::Forget(id.to_owned()));
+                self.forget(id, out);
             }
             return;
         }
@@ -274,8 +295,7 @@ impl Core {
         let Some(slot) = self.slots.get_mut(id).filter(|s| s.pending == Some(kind)) else { return };
         slot.pending = None;
         if slot.state().is_terminal() && !self.queue.is_running(id) {
-            self.slots.remove(id);
-            out.changes.push(Change::Forget(id.to_owned()));
+            self.forget(id, out);
         }
     }
 

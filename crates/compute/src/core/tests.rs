@@ -298,16 +298,47 @@ fn told_to_run_what_it_does_not_know_it_says_so() {
 }
 
 #[test]
+fn a_late_copy_of_the_question_does_not_run_a_daemon_again() {
+    let mut w = World::new();
+    let mut daemon = execution("d", "1");
+    daemon.desired_state = State::new(DesiredState::Running);
+    w.ask(daemon.clone());
+    w.finish("d", Err(boom()));
+    w.delivered("d", PendingReport::ComputeError);
+    w.did();
+    w.ask(daemon.clone());
+    assert_eq!(
+        w.did(),
+        ["ComputeError d", "ack 1"],
+        "nobody listens, or somebody learns that it is not here"
+    );
+    assert_eq!(w.state("d"), None);
+    // Nor one that was cancelled while it ran.
+    daemon.id = "c".into();
+    w.ask(daemon.clone());
+    w.cancel("c");
+    w.finish("c", Err(boom()));
+    w.did();
+    w.ask(daemon);
+    assert_eq!(w.did(), ["ComputeError c", "ack 1"]);
+}
+
+#[test]
 fn cancelled_at_every_moment() {
     let mut w = World::new();
-    // Before the question arrives: the bid that follows is for the orchestrator to reject.
+    // Before the question arrives, which must not start it any more.
     w.cancel("unknown");
     assert_eq!(w.did(), ["ack 3"]);
     w.ask(execution("unknown", "1"));
-    let reason = Event::new("Scheduling", "taken", Time::from_unix_nanos(1));
-    w.step(Input::Message { message: messages::bid_rejected("unknown", reason), token: 4 });
-    assert_eq!(w.did(), ["BidResult unknown", "ack 1", "cancel unknown", "ack 4"]);
+    assert_eq!(w.did(), ["ComputeError unknown", "ack 1"]);
+    w.delivered("unknown", PendingReport::ComputeError);
     assert_eq!((w.state("unknown"), w.disk.len()), (None, 0));
+    // A bid that the orchestrator turns down.
+    w.ask(execution("rejected", "1"));
+    let reason = Event::new("Scheduling", "taken", Time::from_unix_nanos(1));
+    w.step(Input::Message { message: messages::bid_rejected("rejected", reason), token: 4 });
+    assert_eq!(w.did(), ["BidResult rejected", "ack 1", "cancel rejected", "ack 4"]);
+    assert_eq!((w.state("rejected"), w.disk.len()), (None, 0));
     // Before approval, and while it waits for capacity: it never starts.
     w.ask(execution("bid", "1"));
     w.cancel("bid");

@@ -149,6 +149,11 @@ impl Retries {
         self.resting.first().map(|(due, _)| *due)
     }
 
+    /// Slots that had trouble.
+    pub(crate) fn streaks(&self) -> impl Iterator<Item = (&Slot, &Streak)> {
+        self.streaks.iter()
+    }
+
     /// True while the slot may not be tried.
     pub(crate) fn is_resting(&self, slot: &Slot) -> bool {
         self.streaks.get(slot).is_some_and(|streak| self.resting.contains(&(streak.not_before, slot.clone())))

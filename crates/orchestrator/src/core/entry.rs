@@ -218,6 +218,8 @@ impl JobEntry {
             }
             _ => {}
         }
+        // It was made after the failure before it had rested.
+        self.retries.started(&slot);
         self.retries.gave_up(slot, attempt);
         false
     }

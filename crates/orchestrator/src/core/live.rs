@@ -128,6 +128,11 @@ impl LiveSet {
         self.due = limited.map(|live| (live.deadline, live.execution.id.clone())).collect();
     }
 
+    /// Sets what is set aside for each.
+    pub fn set_reserved(&mut self, reserved: &Resources) {
+        self.by_id.values_mut().for_each(|live| live.reserved.clone_from(reserved));
+    }
+
     /// The first deadline; `i64::MAX` when there is none.
     pub fn next_deadline(&self) -> i64 {
         self.due.first().map_or(i64::MAX, |(at, _)| *at)

@@ -6,6 +6,7 @@
 
 mod absence;
 mod adopt;
+mod audit;
 mod backoff;
 mod bits;
 mod calendar;
@@ -208,6 +209,11 @@ impl Core {
         entry.queued_since = queued_since;
         entry.restore(found);
         entry.previous = stored.previous.map(Arc::new);
+        // What a rolling update has still to replace holds what its own version asked for.
+        let request = entry.previous.as_ref().and_then(|job| job.task()?.resources.parse().ok());
+        if let Some(request) = request {
+            entry.old.set_reserved(&request);
+        }
         let settings = &self.settings;
         for set in [&mut entry.live, &mut entry.old] {
             set.set_deadlines(|live| evaluate::deadline(settings, &live.execution, &job, now));
@@ -253,7 +259,7 @@ impl Core {
                 self.report(now, &node_id, message, seq, out);
                 out.effects.push(Effect::Acknowledge(token));
             }
-            Input::Delivered { execution_id, kind } => self.delivered(now, &execution_id, kind, out),
+            Input::Delivered { execution_id, kind } => self.delivered(&execution_id, kind, out),
             Input::UpdateNode { node_id, action, token } => {
                 let result = self.update_node(now, &node_id, action, out);
                 out.reply(token, Reply::NodeUpdated(result));

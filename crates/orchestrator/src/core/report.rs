@@ -168,18 +168,12 @@ impl Core {
     }
 
     /// The node has a message of ours on its disk: it need not be sent again.
-    pub(crate) fn delivered<T>(
-        &mut self,
-        now: i64,
-        execution_id: &str,
-        kind: PendingMessage,
-        out: &mut Output<T>,
-    ) {
+    pub(crate) fn delivered<T>(&mut self, execution_id: &str, kind: PendingMessage, out: &mut Output<T>) {
         if kind == PendingMessage::CancelExecution {
             let Some(cancelled) = self.cancelled.remove(execution_id) else { return };
             if cancelled.execution.job_version > 0 {
-                let mut execution = cancelled.execution;
-                execution.modify_time = now.max(execution.modify_time);
+                // Its time stays that of its end: a restart reckons from it how long it ran and until when its slot rests.
+                let execution = cancelled.execution;
                 out.changes.push(Change::PutExecution { execution, pending: None });
             }
             return;

@@ -145,3 +145,18 @@ fn work_that_was_replaced_is_cancelled_when_its_node_comes_back() {
     assert_eq!(on(&w, "n1"), 0);
     assert_eq!(w.sent, vec![("n1".into(), e, PendingMessage::CancelExecution)]);
 }
+
+#[test]
+fn a_job_outlives_the_return_of_a_node_whose_work_was_replaced() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.node("n2", 4.0);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(30);
+    assert_eq!(on(&w, "n2"), 1);
+    w.node("n1", 4.0);
+    assert!(w.core.holds_job("s"));
+}

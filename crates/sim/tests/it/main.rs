@@ -1,0 +1,5 @@
+//! Whole clusters, each from its seed.
+
+mod commit_points;
+mod known_bugs;
+mod seeds;
