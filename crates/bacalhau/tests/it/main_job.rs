@@ -106,12 +106,14 @@ fn an_id_of_ones_own_names_one_job_only() {
         let engine = serde_json::json!({
             "Type": "wasm", "Params": { "EntryModule": "/m.wasm", "Entrypoint": "_start" }
         });
-        let task = serde_json::json!({ "Name": "main", "Engine": engine, "InputSources": inputs });
+        let once = serde_json::json!({ "MaxAttempts": 1 });
+        let task =
+            serde_json::json!({ "Name": "main", "Engine": engine, "InputSources": inputs, "Retry": once });
         let job =
             serde_json::json!({ "ID": id, "Name": name, "Type": "service", "Count": 1, "Tasks": [task] });
         cluster.put("/api/v1/orchestrator/jobs", &serde_json::json!({ "Job": job }))
     };
-    // A service that ends has failed, and leaves the orchestrator's memory.
+    // A service that ends and has no attempts left has failed, and leaves the orchestrator's memory.
     assert!(submit("first", NOTHING, "my-own").contains("\"JobID\":\"my-own\""));
     assert_eq!(cluster.wait_final("my-own"), "Failed");
     let refused = submit("second", NOTHING, "my-own");

@@ -18,7 +18,7 @@ const FREE: [&str; 7] = [
     "Diff",
 ];
 /// Left out when zero, which the recorded cluster could not choose either.
-const MAYBE: [&str; 2] = ["LastComputeSeqNum", "LastOrchestratorSeqNum"];
+const MAYBE: [&str; 3] = ["Attempt", "LastComputeSeqNum", "LastOrchestratorSeqNum"];
 
 /// Which of our IDs stands for which recorded one. What is the same there must be the same here, in all answers.
 #[derive(Default)]
