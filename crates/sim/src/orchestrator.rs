@@ -254,11 +254,8 @@ impl OrchestratorHost {
         let token = Token::User(self.asked);
         let core = self.core.as_ref()?;
         let unless_held = |id: &str| if core.holds_job(id) { None } else { self.disk.stored(id) };
-        let node = |n, action| Input::UpdateNode {
-            node_id: workload::node_id(n),
-            action,
-            token: Token::Nobody,
-        };
+        let node =
+            |n, action| Input::UpdateNode { node_id: workload::node_id(n), action, token: Token::Nobody };
         Some(match action {
             Action::Submit(job) | Action::Update(_, job) => {
                 let held = core.job_named(&job.namespace, &job.name).is_some();
@@ -322,9 +319,11 @@ impl OrchestratorHost {
         }
         let same_place = |id: &str| {
             let (late, _) = self.disk.execution(id).filter(|(e, _)| e.is_terminal())?;
-            let (_, now) = self.core.as_ref()?.live_executions().find(|(job, e)| {
-                *job == late.job_id && e.partition_index == late.partition_index
-            })?;
+            let (_, now) = self
+                .core
+                .as_ref()?
+                .live_executions()
+                .find(|(job, e)| *job == late.job_id && e.partition_index == late.partition_index)?;
             Some((now.node_id.clone(), now.id.clone()))
         };
         let Some((node_id, id)) = same_place(message.execution_id()) else { return (node, message) };

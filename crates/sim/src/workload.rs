@@ -75,12 +75,7 @@ pub(crate) fn storm(random: &mut fastrand::Rng) -> i64 {
 }
 
 /// Draws what users and operators do until `until`.
-pub(crate) fn plan(
-    random: &mut fastrand::Rng,
-    nodes: usize,
-    manual: bool,
-    until: i64,
-) -> Vec<(i64, Action)> {
+pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until: i64) -> Vec<(i64, Action)> {
     let jobs = if until > HOUR { random.usize(5..30) } else { random.usize(1..12) };
     let mut actions = Vec::new();
     for n in 0..jobs {
@@ -88,18 +83,18 @@ pub(crate) fn plan(
         let r#type = job_type(random);
         actions.push((at, Action::Submit(Box::new(job(random, n, r#type)))));
         // Soon after, so that it meets the job alive, or any time later.
-        let later =
-            |random: &mut fastrand::Rng| match random.bool() {
-                true => random.i64(at..(at + 10 * SECOND).min(until)),
-                false => random.i64(at..until),
-            };
+        let later = |random: &mut fastrand::Rng| match random.bool() {
+            true => random.i64(at..(at + 10 * SECOND).min(until)),
+            false => random.i64(at..until),
+        };
         if random.u32(0..100) < 20 {
             actions.push((later(random), Action::Stop(n)));
         }
         for _ in 0..random.u32(0..100) / 70 {
             let mut change = job(random, n, r#type);
             if random.bool()
-                && let Some((_, Action::Submit(first))) = actions.iter().find(|(_, action)| is_submit(action, n))
+                && let Some((_, Action::Submit(first))) =
+                    actions.iter().find(|(_, action)| is_submit(action, n))
             {
                 // The same job, scaled.
                 change = Job { count: change.count, ..(**first).clone() };

@@ -307,7 +307,11 @@ fn a_late_copy_of_the_question_does_not_run_a_daemon_again() {
     w.delivered("d", PendingReport::ComputeError);
     w.did();
     w.ask(daemon.clone());
-    assert_eq!(w.did(), ["ComputeError d", "ack 1"], "nobody listens, or somebody learns that it is not here");
+    assert_eq!(
+        w.did(),
+        ["ComputeError d", "ack 1"],
+        "nobody listens, or somebody learns that it is not here"
+    );
     assert_eq!(w.state("d"), None);
     // Nor one that was cancelled while it ran.
     daemon.id = "c".into();

@@ -42,7 +42,7 @@ fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String
     add("next history line", entry.next_history_seq.to_string());
     // One whose rest is over counts as unplaced, whether somebody looked or not.
     let rested = entry.retries.streaks().filter(|(slot, streak)| {
-        entry.retries.is_resting(slot) && streak.not_before <= now
+        entry.retries.is_resting(slot) && (streak.not_before <= now || entry.kept.len() > 1)
     });
     let rested = rested.filter_map(|(slot, _)| match slot {
         Slot::Partition(partition) => Some(*partition).filter(|p| *p < entry.job.count),
@@ -51,7 +51,11 @@ fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String
     let unplaced: BTreeSet<i64> = entry.unplaced.first(1_000).into_iter().chain(rested).collect();
     add("unplaced", format!("{unplaced:?}"));
     add("completed", entry.completed.to_string());
-    add("failures", format!("{:?}", entry.failures));
+    // After scaling and going back, attempts of versions that are kept may count once more after a restart.
+    let one_version = entry.kept.len() == 1;
+    if one_version {
+        add("failures", format!("{:?}", entry.failures));
+    }
     add("refused", format!("{:?}", entry.refused));
     add("used", format!("{:?}", entry.used));
     add("done", format!("{:?}", entry.done));
@@ -59,8 +63,9 @@ fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String
     add("rolls from", format!("{:?}", entry.previous.as_ref().map(|job| job.version)));
     // Failures in a row are left out: a long run ends the row when somebody looks, and a restart looks at once.
     for (slot, streak) in entry.retries.streaks() {
-        let rests = if entry.retries.is_resting(slot) && streak.not_before > now { streak.not_before } else { 0 };
-        if streak.failed > 0 || rests > 0 {
+        let rests =
+            if entry.retries.is_resting(slot) && streak.not_before > now { streak.not_before } else { 0 };
+        if one_version && (streak.failed > 0 || rests > 0) {
             add(&format!("trouble at {slot:?}"), format!("{} failed, rests until {rests}", streak.failed));
         }
     }

@@ -168,12 +168,7 @@ impl Core {
     }
 
     /// The node has a message of ours on its disk: it need not be sent again.
-    pub(crate) fn delivered<T>(
-        &mut self,
-        execution_id: &str,
-        kind: PendingMessage,
-        out: &mut Output<T>,
-    ) {
+    pub(crate) fn delivered<T>(&mut self, execution_id: &str, kind: PendingMessage, out: &mut Output<T>) {
         if kind == PendingMessage::CancelExecution {
             let Some(cancelled) = self.cancelled.remove(execution_id) else { return };
             if cancelled.execution.job_version > 0 {

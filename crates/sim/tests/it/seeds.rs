@@ -37,8 +37,10 @@ fn seeds(from: u64, count: u64) -> Vec<Report> {
     });
     let (reports, mut failures) = results.into_inner().unwrap();
     failures.sort_by_key(|failure| failure.seed);
-    let names: Vec<String> =
-        failures.iter().map(|f| format!("seed {}: {}: {}", f.seed, f.violation.name, f.violation.what)).collect();
+    let names: Vec<String> = failures
+        .iter()
+        .map(|f| format!("seed {}: {}: {}", f.seed, f.violation.name, f.violation.what))
+        .collect();
     assert!(
         failures.is_empty(),
         "{} of {count} seeds broke an invariant\n{}\nthe first of them:\n{}",
