@@ -16,8 +16,6 @@ pub enum Bug {
     CancellationsForgotten,
     /// A late report about an attempt that is over is taken for one about the attempt that replaced it.
     NoFencing,
-    /// Messages are sent as they were when they were first due, although the state went on.
-    StaleMessages,
     /// A transaction that a crash interrupts is on disk in part.
     TornTransactions,
     /// Commits of one host overtake each other.
@@ -28,13 +26,12 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 9] = [
+    pub const ALL: [Bug; 8] = [
         Bug::EffectsBeforeCommit,
         Bug::ReportsAcknowledgedEarly,
         Bug::MessagesAcknowledgedEarly,
         Bug::CancellationsForgotten,
         Bug::NoFencing,
-        Bug::StaleMessages,
         Bug::TornTransactions,
         Bug::CommitsReordered,
         Bug::RunsBeforeCommit,
