@@ -36,7 +36,7 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
     let running: Vec<&Execution> = file.live().filter(|execution| runs(execution)).collect();
     let live = file.live().count();
     match job.job_type()? {
-        JobType::Batch | JobType::Ops if live == 0 && waits_for_services(core, file, job) => None,
+        JobType::Batch | JobType::Ops if live == 0 && waits(core, file, job) => None,
         JobType::Batch | JobType::Ops => Some(format!("{id} is {state}")),
         _ if running.len() != live => Some(format!("{id} has {live} executions, {} run", running.len())),
         JobType::Service => {
@@ -60,20 +60,24 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
     }
 }
 
-/// What is left of the job has no room, because services and daemons hold it and never end.
-fn waits_for_services(core: &Core, file: &JobFile, job: &Job) -> bool {
+/// Nothing can be done for what is left of the job: every node that may run it is full of services and daemons, which
+/// never end, or there is no such node.
+fn waits(core: &Core, file: &JobFile, job: &Job) -> bool {
     let everywhere = job.job_type() == Some(JobType::Ops);
     let kept = job.kept_versions();
-    let used = |node: &NodeState| {
+    // An ops job is done with a node once it completed there; a failed attempt may be made again.
+    let done_with = |node: &NodeState| {
         let mine = |e: &Execution| e.node_id == node.info.node_id && kept.contains(&e.job_version);
         everywhere && file.executions.values().any(|(e, _)| mine(e))
     };
-    let mut suitable = core.bookings().filter(|(node, _, _)| !used(node)).filter(|booking| {
-        let nothing = Resources::default();
-        has_room(file, job, &(booking.0, &nothing, booking.2.clone()))
-    });
-    let full = suitable.by_ref().all(|booking| !has_room(file, job, &booking));
-    full && core.bookings().any(|booking| !used(booking.0) && !booking.1.is_zero())
+    // All attempts of a partition on a node are used up after two.
+    let tried = |node: &NodeState| {
+        let failed = |e: &Execution| {
+            e.node_id == node.info.node_id && e.compute_state.state_type == ComputeState::Failed
+        };
+        file.executions.values().filter(|(e, _)| kept.contains(&e.job_version) && failed(e)).count() > 1
+    };
+    core.bookings().all(|booking| done_with(booking.0) || tried(booking.0) || !has_room(file, job, &booking))
 }
 
 fn runs(execution: &Execution) -> bool {

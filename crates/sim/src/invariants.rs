@@ -35,11 +35,11 @@
 //!   is on the way to the disk ([`bacalhau_orchestrator::core::Core::audit`]).
 //!
 //! The end, with faults off:
-//! - **M1** the goal is reached in bounded time: every batch and ops job is final; every service has Count executions
-//!   that run, unless no node has room for another one; every daemon has one on every matching node with room; connected
-//!   nodes hold exactly the executions that are live; drained nodes hold none; no rolling update is under way; no
-//!   cancellation waits for a connected node; every outbox is empty.
-//! - **M2** then nothing changes any more: the goal still holds minutes later, and no execution was made meanwhile.
+//! - **M1** the goal is reached in bounded time: every batch and ops job is final, or no node has room for what is left of
+//!   it; every service has Count executions that run and its rolling update is finished, unless no node has room for
+//!   another one; every daemon has one on every matching node with room; connected nodes hold exactly the executions that
+//!   are live; drained nodes hold none; no cancellation waits for a connected node; every outbox is empty.
+//! - **M2** then it stays so: the goal holds for minutes, and new executions are not made again and again.
 
 use crate::disk::{JobFile, OrchestratorDisk};
 use bacalhau_model::event::detail;

@@ -12,7 +12,7 @@ use bacalhau_model::Job;
 use bacalhau_orchestrator::core::{Core, Effect, Input, NodeAction, Output, Reply, Settings};
 use bacalhau_store::orchestrator::Change;
 use bacalhau_wire::delivery::Outbox;
-use bacalhau_wire::messages::{NodeMessage, OrchestratorMessage};
+use bacalhau_wire::messages::NodeMessage;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -65,8 +65,6 @@ pub(crate) struct OrchestratorHost {
     pub(crate) acknowledged: Vec<(String, ToNode)>,
     settings: Settings,
     bug: Option<Bug>,
-    /// For [`Bug::StaleMessages`].
-    stale: BTreeMap<ToNode, OrchestratorMessage>,
     /// Counts crashes, so that events of a former life are ignored.
     pub(crate) life: u64,
 }
@@ -95,7 +93,6 @@ impl OrchestratorHost {
                 ..Settings::default()
             },
             bug,
-            stale: BTreeMap::new(),
             life: 0,
         }
     }
@@ -132,7 +129,6 @@ impl OrchestratorHost {
         self.inbox.clear();
         self.outboxes.clear();
         self.promises.clear();
-        self.stale.clear();
         self.planned.clear();
         let changes = self.pipeline.crash(left);
         self.write(&changes, truth)?;
@@ -354,14 +350,8 @@ impl OrchestratorHost {
             }
             Effect::Acknowledge(Token::Ack(node, seq)) => outgoing.push((node, Packet::ReportAck(seq))),
             Effect::Send { node_id, execution_id, kind } => {
-                let key = (execution_id, kind);
-                if self.bug == Some(Bug::StaleMessages)
-                    && let Some(message) = self.core.as_ref().and_then(|core| core.message(&key.0, key.1))
-                {
-                    self.stale.insert(key.clone(), message);
-                }
                 if let Some(outbox) = self.outboxes.get_mut(&node_id) {
-                    outbox.push(key);
+                    outbox.push((execution_id, kind));
                 }
             }
             Effect::NodeUp(node) => {
@@ -404,7 +394,7 @@ impl OrchestratorHost {
         for (node, outbox) in &mut self.outboxes {
             while let Some(attempt) = outbox.poll(local) {
                 let message = core.message(&attempt.key.0, attempt.key.1);
-                match message.or_else(|| self.stale.get(&attempt.key).cloned()) {
+                match message {
                     Some(message) => outgoing.push((node.clone(), Packet::Message(attempt.seq, message))),
                     None => {
                         outbox.acked(attempt.seq);
@@ -436,8 +426,7 @@ impl OrchestratorHost {
     pub(crate) fn check_restart(&mut self, now: i64) -> Result<(), Violation> {
         let Some(core) = self.core.as_ref().filter(|_| self.is_quiet()) else { return Ok(()) };
         let mut clock = self.clock;
-        let local = clock.read(now);
-        same_after_restart(&core.audit(local), &self.restored(local, 0).audit(local))
+        same_after_restart(&core.audit(), &self.restored(clock.read(now), 0).audit())
     }
 }
 

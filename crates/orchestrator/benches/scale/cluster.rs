@@ -42,6 +42,7 @@ impl Cluster {
         let bus = Arc::new(LocalBus::new(server.local_client("orchestrator"), max_payload).expect("a bus"));
         let options = Options {
             dir: dir.to_owned(),
+            events_kept: 0,
             settings: Settings { node_id: "o".into(), ..Settings::default() },
             job_defaults: bacalhau_model::defaults::JobDefaults::default(),
             info: bacalhau_model::NodeInfo { node_id: "o".into(), ..Default::default() },

@@ -8,14 +8,14 @@ use bacalhau_model::Resources;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Core {
-    /// Subject to what is known about it at `now`, of every unfinished job, every node and every cancellation under way.
+    /// Subject to what is known about it, of every unfinished job, every node and every cancellation under way.
     ///
     /// Left out is what a restart may change: connections, time limits of attempts (they start anew), which messages
     /// were acknowledged (they are sent again) and cancellations of executions that no job ever had.
-    pub fn audit(&self, now: i64) -> BTreeMap<String, String> {
+    pub fn audit(&self) -> BTreeMap<String, String> {
         let mut audit = BTreeMap::new();
         for (id, entry) in self.jobs.iter().filter(|(_, entry)| !entry.job.is_terminal()) {
-            job(now, id, entry, &mut audit);
+            job(id, entry, &mut audit);
         }
         for node in self.nodes.iter() {
             let id = &node.state.info.node_id;
@@ -35,16 +35,23 @@ impl Core {
     }
 }
 
-fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
+fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     let mut add = |what: &str, value: String| audit.insert(format!("job {id} {what}"), value);
+    // After scaling and going back, attempts of versions that are kept may count once more after a restart.
+    let one_version = entry.kept.len() == 1;
     add("version", entry.job.version.to_string());
     add("state", format!("{:?}", entry.job.state));
     add("next history line", entry.next_history_seq.to_string());
+<<<<<<< HEAD
     // One whose rest is over counts as unplaced, whether somebody looked or not.
     let rested = entry
         .retries
         .streaks()
         .filter(|(slot, streak)| entry.retries.is_resting(slot) && streak.not_before <= now);
+=======
+    // One that rests counts as unplaced: how long it rests depends on who looked when.
+    let rested = entry.retries.streaks().filter(|(slot, _)| entry.retries.is_resting(slot));
+>>>>>>> sim
     let rested = rested.filter_map(|(slot, _)| match slot {
         Slot::Partition(partition) => Some(*partition).filter(|p| *p < entry.job.count),
         Slot::Node(_) => None,
@@ -52,18 +59,29 @@ fn job(now: i64, id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String
     let unplaced: BTreeSet<i64> = entry.unplaced.first(1_000).into_iter().chain(rested).collect();
     add("unplaced", format!("{unplaced:?}"));
     add("completed", entry.completed.to_string());
-    add("failures", format!("{:?}", entry.failures));
-    add("refused", format!("{:?}", entry.refused));
-    add("used", format!("{:?}", entry.used));
+    if one_version {
+        add("failures", format!("{:?}", entry.failures));
+    }
+    if one_version {
+        add("refused", format!("{:?}", entry.refused));
+    }
+    if one_version {
+        add("used", format!("{:?}", entry.used));
+    }
     add("done", format!("{:?}", entry.done));
     add("kept versions", format!("{:?}", entry.kept));
     add("rolls from", format!("{:?}", entry.previous.as_ref().map(|job| job.version)));
     // Failures in a row are left out: a long run ends the row when somebody looks, and a restart looks at once.
     for (slot, streak) in entry.retries.streaks() {
+<<<<<<< HEAD
         let rests =
             if entry.retries.is_resting(slot) && streak.not_before > now { streak.not_before } else { 0 };
         if streak.failed > 0 || rests > 0 {
             add(&format!("trouble at {slot:?}"), format!("{} failed, rests until {rests}", streak.failed));
+=======
+        if one_version && streak.failed > 0 {
+            add(&format!("trouble at {slot:?}"), format!("{} failed", streak.failed));
+>>>>>>> sim
         }
     }
     for live in entry.all_live() {

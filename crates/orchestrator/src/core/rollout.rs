@@ -33,7 +33,8 @@ impl Core {
             self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
             in_flux += 1;
         }
-        if entry.old.is_empty() && in_flux == 0 {
+        // Counted anew: with a smaller Count nothing takes the place of what was just stopped.
+        if entry.old.is_empty() && self.in_flux(entry, &policy, now) == 0 {
             entry.previous = None;
             let mut state = entry.job.state.clone();
             state.details.remove(detail::ROLLOUT);

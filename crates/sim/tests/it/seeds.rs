@@ -1,4 +1,4 @@
-//! Thousands of clusters with the faults of their seeds.
+//! Hundreds of clusters, or as many as one likes, with the faults of their seeds.
 //!
 //! `BACALHAU_SIM_SEED` repeats one seed with its last events; `BACALHAU_SIM_SEEDS` says how many seeds are run,
 //! `BACALHAU_SIM_FROM` which one is first.
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of a usual test run.
-const USUAL: u64 = 2_000;
+const USUAL: u64 = 600;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
@@ -52,7 +52,7 @@ fn seeds(from: u64, count: u64) -> Vec<Report> {
 }
 
 #[test]
-fn thousands_of_seeds_hold_the_invariants() {
+fn many_seeds_hold_the_invariants() {
     let started = std::time::Instant::now();
     let count = number("BACALHAU_SIM_SEEDS").unwrap_or(USUAL);
     let reports = seeds(number("BACALHAU_SIM_FROM").unwrap_or(1), count);

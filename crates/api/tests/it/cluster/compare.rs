@@ -17,7 +17,7 @@ const FREE: [&str; 7] = [
     "StorageSources",
     "Diff",
 ];
-/// Left out when zero, which the recorded cluster could not choose either.
+/// Left out when zero, which the recorded cluster could not choose either; and additions of ours.
 const MAYBE: [&str; 3] = ["Attempt", "LastComputeSeqNum", "LastOrchestratorSeqNum"];
 
 /// Which of our IDs stands for which recorded one. What is the same there must be the same here, in all answers.
