@@ -312,11 +312,7 @@ impl Cluster {
     fn unfinished(&self) -> String {
         let census = self.orchestrator.core.as_ref().map(|core| core.census());
         let unmet = self.unmet().unwrap_or_else(|| "the goal does not last".to_owned());
-<<<<<<< HEAD
-        let audit = self.orchestrator.core.as_ref().map(|core| core.audit(self.now)).unwrap_or_default();
-=======
         let audit = self.orchestrator.core.as_ref().map(|core| core.audit()).unwrap_or_default();
->>>>>>> sim
         let audit: Vec<String> =
             audit.iter().map(|(subject, what)| format!("\n    {subject}: {what}")).collect();
         format!("not converged after {} events: {unmet}; {census:?}{}", self.report.events, audit.concat())

@@ -428,12 +428,6 @@ impl NodeHost {
                 "N1",
                 format!("{} engines run on {}, {running} are known", self.runs.len(), self.id),
             );
-<<<<<<< HEAD
-        }
-        if self.bug == Some(Bug::ReportsForgotten) {
-            return Ok(());
-=======
->>>>>>> sim
         }
         let in_memory: Vec<String> = core
             .slots()

@@ -42,16 +42,8 @@ fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     add("version", entry.job.version.to_string());
     add("state", format!("{:?}", entry.job.state));
     add("next history line", entry.next_history_seq.to_string());
-<<<<<<< HEAD
-    // One whose rest is over counts as unplaced, whether somebody looked or not.
-    let rested = entry
-        .retries
-        .streaks()
-        .filter(|(slot, streak)| entry.retries.is_resting(slot) && streak.not_before <= now);
-=======
     // One that rests counts as unplaced: how long it rests depends on who looked when.
     let rested = entry.retries.streaks().filter(|(slot, _)| entry.retries.is_resting(slot));
->>>>>>> sim
     let rested = rested.filter_map(|(slot, _)| match slot {
         Slot::Partition(partition) => Some(*partition).filter(|p| *p < entry.job.count),
         Slot::Node(_) => None,
@@ -73,15 +65,8 @@ fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
     add("rolls from", format!("{:?}", entry.previous.as_ref().map(|job| job.version)));
     // Failures in a row are left out: a long run ends the row when somebody looks, and a restart looks at once.
     for (slot, streak) in entry.retries.streaks() {
-<<<<<<< HEAD
-        let rests =
-            if entry.retries.is_resting(slot) && streak.not_before > now { streak.not_before } else { 0 };
-        if streak.failed > 0 || rests > 0 {
-            add(&format!("trouble at {slot:?}"), format!("{} failed, rests until {rests}", streak.failed));
-=======
         if one_version && streak.failed > 0 {
             add(&format!("trouble at {slot:?}"), format!("{} failed", streak.failed));
->>>>>>> sim
         }
     }
     for live in entry.all_live() {
