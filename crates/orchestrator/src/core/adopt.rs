@@ -72,7 +72,7 @@ impl Core {
         let mut live = Live::new(execution, entry.request.clone(), None, deadline);
         record::put_execution(&mut live, now, out);
         let (id, node_id) = (live.execution.id.clone(), live.execution.node_id.clone());
-        self.nodes.reserve(&node_id, &entry.job.id, &id, &live.reserved);
+        self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
         self.owner.insert(id.clone(), entry.job.id.clone());
         entry.add(live);
         record::running(entry, now, out);

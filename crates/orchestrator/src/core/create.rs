@@ -42,7 +42,7 @@ impl Core {
         let ask = Some(PendingMessage::AskForBid);
         let mut live = Live::new(execution, entry.request.clone(), ask, deadline);
         record::put_execution(&mut live, now, out);
-        self.nodes.reserve(node_id, &entry.job.id, &id, &live.reserved);
+        self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
         self.owner.insert(id.clone(), entry.job.id.clone());
         entry.add(live);
         let event = scheduling(format!("Requested execution on {}", ids::short(node_id)), now)

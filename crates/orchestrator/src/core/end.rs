@@ -125,7 +125,7 @@ impl Core {
         self.owner.remove(execution_id);
         if let Some(live) = entry.end(execution_id) {
             self.ledger.ends += 1;
-            self.nodes.release(&live.execution.node_id, &entry.job.id, execution_id, &live.reserved);
+            self.nodes.release(&live.execution, &live.reserved, entry.job_type.is_long_running());
             self.wake = true;
         }
     }

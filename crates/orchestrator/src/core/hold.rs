@@ -5,11 +5,9 @@
 //!
 //! [`Settings::hold_after`]: super::Settings::hold_after
 
-use super::nodes::NodeEntry;
 use super::timers::Due;
 use super::wake::has_its_share;
 use super::{Core, SECOND};
-use bacalhau_model::Resources;
 
 /// Between two looks whether some job has waited for too long.
 const EVERY: i64 = 10 * SECOND;
@@ -84,18 +82,10 @@ impl Core {
                 // Not room is what it waits for.
                 return None;
             }
-            let lasting = self.lasting(node);
-            if entry.request.fits_in(&node.limit(oversubscription).minus(&lasting)) {
+            if entry.request.fits_in(&node.limit(oversubscription.min(1.0)).minus(&node.lasting)) {
                 return Some((slot, node.count_of(job_id)));
             }
         }
         None
-    }
-
-    /// What service and daemon executions have set aside on the node.
-    fn lasting(&self, node: &NodeEntry) -> Resources {
-        let entries = node.executions.iter().filter_map(|(job_id, _)| self.jobs.get(job_id));
-        let lasting = entries.filter(|entry| entry.job_type.is_long_running());
-        lasting.fold(Resources::default(), |sum, entry| sum.plus(&entry.request))
     }
 }

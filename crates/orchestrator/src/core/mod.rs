@@ -221,7 +221,7 @@ impl Core {
         for live in entry.all_live() {
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
-            self.nodes.reserve(&execution.node_id, &job.id, &execution.id, &live.reserved);
+            self.nodes.reserve(execution, &live.reserved, entry.job_type.is_long_running());
         }
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
         self.related.note(&job);

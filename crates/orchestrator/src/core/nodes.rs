@@ -3,6 +3,7 @@
 use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet};
 use super::place::Shortage;
+use bacalhau_model::execution::Execution;
 use bacalhau_model::{Connection, Job, Membership, NodeInfo, NodeState, NodeType, Resources, Task, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub struct NodeEntry {
     pub state: NodeState,
     /// Set aside for the live executions on it.
     pub reserved: Resources,
+    /// The part of it that services and daemons hold, which no waiting makes free.
+    pub lasting: Resources,
     /// Live executions on it: (job, execution).
     pub executions: BTreeSet<(String, String)>,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
@@ -28,6 +31,7 @@ impl NodeEntry {
         NodeEntry {
             state,
             reserved: Resources::default(),
+            lasting: Resources::default(),
             executions: BTreeSet::new(),
             lose_work_at: None,
             silent_at: None,
@@ -48,7 +52,23 @@ impl NodeEntry {
 
     /// True when `request` can be set aside on top of what is.
     pub fn has_room(&self, request: &Resources, oversubscription: f64) -> bool {
-        self.reserved.plus(request).fits_in(&self.limit(oversubscription))
+        self.has_room_for(request, 1, false, oversubscription)
+    }
+
+    /// True when `count` executions can be set aside. What waits in the node's queue beyond its capacity must be able to run
+    /// once batch and ops executions have ended: next to services and daemons, which do not end, one has to fit as it is,
+    /// and of those all (`lasting`).
+    pub fn has_room_for(
+        &self,
+        request: &Resources,
+        count: u32,
+        lasting: bool,
+        oversubscription: f64,
+    ) -> bool {
+        let all = if count == 1 { request.clone() } else { request.scaled(f64::from(count)) };
+        let beside_lasting = if lasting { &all } else { request };
+        self.reserved.plus(&all).fits_in(&self.limit(oversubscription))
+            && self.lasting.plus(beside_lasting).fits_in(&self.limit(oversubscription.min(1.0)))
     }
 
     /// How many executions of a job it has.
@@ -157,25 +177,33 @@ impl Nodes {
         self.iter().filter(|n| n.state.is_schedulable())
     }
 
-    /// Sets resources aside.
-    pub fn reserve(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
+    /// Sets resources aside for an execution; `lasting` when it is one of a service or daemon.
+    pub fn reserve(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
+        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
         let Some(&slot) = self.by_id.get(node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.insert((job_id.to_owned(), execution_id.to_owned()))
         {
             node.reserved = node.reserved.plus(amount);
+            if lasting {
+                node.lasting = node.lasting.plus(amount);
+            }
             self.fleet.set_used(slot, &node.reserved);
             self.epoch += 1;
         }
     }
 
-    /// Gives resources back.
-    pub fn release(&mut self, node_id: &str, job_id: &str, execution_id: &str, amount: &Resources) {
+    /// Gives back what was set aside for an execution.
+    pub fn release(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
+        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
         let Some(&slot) = self.by_id.get(node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.remove(&(job_id.to_owned(), execution_id.to_owned()))
         {
             node.reserved = node.reserved.minus(amount);
+            if lasting {
+                node.lasting = node.lasting.minus(amount);
+            }
             self.fleet.set_used(slot, &node.reserved);
             self.gained.insert(slot);
             self.epoch += 1;

@@ -203,8 +203,8 @@ impl Choice<'_> {
 
     /// True when `executions` of the job fit onto the node on top of what it has. Exact.
     fn has_room(&self, node: &NodeEntry, executions: u32) -> bool {
-        let more = self.entry.request.scaled(f64::from(executions));
-        node.has_room(&more, self.settings.oversubscription)
+        let lasting = self.entry.job_type.is_long_running();
+        node.has_room_for(&self.entry.request, executions, lasting, self.settings.oversubscription)
     }
 }
 

@@ -90,6 +90,23 @@ fn work_that_has_nowhere_to_go_waits_for_the_node() {
 }
 
 #[test]
+fn nothing_queues_behind_services_that_do_not_end() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 4)).unwrap();
+    let queue = Timeouts { queue_timeout: 1000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("b", "batch", 1), queue)).unwrap();
+    assert_eq!((on(&w, "n1"), w.job("b").state.state_type), (4, JobState::Queued));
+    let less = job("s", "service", 3);
+    w.submit(less).unwrap();
+    let placed = w.executions().iter().filter(|e| e.job_id == "b" && !e.is_terminal()).count();
+    assert_eq!((placed, on(&w, "n1")), (1, 4), "it takes the place of the service's at once");
+    // Batch executions end, so more of them than run at once may wait on the node.
+    w.submit(with_timeouts(job("c", "batch", 5), queue)).unwrap();
+    assert_eq!(on(&w, "n1"), 6);
+}
+
+#[test]
 fn a_daemon_follows_labels_and_approval() {
     let mut w = World::new();
     w.core.settings.manual_approval = true;
