@@ -46,8 +46,15 @@ fn history<T>(
     }));
 }
 
-/// Sets the job's state and stores it, without a line in the history.
-pub(crate) fn set_state<T>(entry: &mut JobEntry, state: State<JobState>, now: i64, out: &mut Output<T>) {
+/// Sets the job's state and stores it, without a line in the history. How far a rolling update is stays with the state
+/// until it is over: a restart knows the update by it.
+pub(crate) fn set_state<T>(entry: &mut JobEntry, mut state: State<JobState>, now: i64, out: &mut Output<T>) {
+    if let Some(progress) = entry.job.state.details.get(detail::ROLLOUT)
+        && entry.previous.is_some()
+        && !state.state_type.is_terminal()
+    {
+        state.details.entry(detail::ROLLOUT.to_owned()).or_insert_with(|| progress.clone());
+    }
     let job = Arc::make_mut(&mut entry.job);
     job.state = state;
     job.revision += 1;
