@@ -334,7 +334,13 @@ impl Cluster {
             Event::Start { host, life } if life == self.life(host) => self.start(host),
             Event::Committed { host, life } if life == self.life(host) => self.committed(host),
             Event::Wake { host, life } if life == self.life(host) => {
-                self.hardship(host).wake_at = None;
+                let now = self.now;
+                let hardship = self.hardship(host);
+                if hardship.wake_at.is_some_and(|at| at > now) {
+                    // An earlier one came first and asked for the next by itself.
+                    return Ok(());
+                }
+                hardship.wake_at = None;
                 self.turn(host)
             }
             // A packet belongs to a connection, and a connection to a process.
@@ -385,7 +391,13 @@ impl Cluster {
         // Sometimes a busy host takes in several things at once.
         if self.random.u32(0..8) == 0 {
             let (life, delay) = (self.life(to), self.random.i64(1..20) * MS);
-            self.at(delay, Event::Wake { host: to, life });
+            let at = self.now + delay;
+            let now = self.now;
+            let hardship = self.hardship(to);
+            if hardship.wake_at.is_none_or(|already| already > at || already <= now) {
+                hardship.wake_at = Some(at);
+                self.at(delay, Event::Wake { host: to, life });
+            }
             return Ok(());
         }
         self.turn(to)
