@@ -84,7 +84,9 @@ impl JobEntry {
 
     /// Takes over the executions found in the store, in any order.
     pub fn restore(&mut self, mut executions: Vec<(Execution, Option<PendingMessage>)>) {
-        executions.sort_by(|(a, _), (b, _)| (a.modify_time, &a.id).cmp(&(b.modify_time, &b.id)));
+        // In the order in which they were made. Times say less: the clock may have been set back between two lives.
+        let made = |e: &Execution| (e.job_version, e.attempt, e.modify_time);
+        executions.sort_by(|(a, _), (b, _)| made(a).cmp(&made(b)).then_with(|| a.id.cmp(&b.id)));
         for (execution, pending) in executions {
             let counts = self.kept.contains(&execution.job_version);
             if counts {
@@ -227,7 +229,9 @@ impl JobEntry {
     /// Lets the slots go on whose rest is over.
     pub fn wake_rested(&mut self, now: i64) {
         for slot in self.retries.rested(now) {
-            if let Slot::Partition(partition) = slot {
+            if let Slot::Partition(partition) = slot
+                && !self.done.contains(partition)
+            {
                 self.unplaced.give_back(partition);
             }
         }

@@ -95,7 +95,7 @@ impl Core {
 
 /// True when the job wants an execution on the node now. An ops job runs once on each node, or as often as its policy
 /// allows while it fails; a daemon whenever it does not run or rest.
-fn wants_execution(entry: &JobEntry, node_id: &str) -> bool {
+pub(crate) fn wants_execution(entry: &JobEntry, node_id: &str) -> bool {
     let slot = Slot::Node(node_id.to_owned());
     if entry.retries.is_resting(&slot) || entry.live_on(node_id) > 0 {
         return false;

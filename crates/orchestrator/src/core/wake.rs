@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::entry::JobEntry;
+use super::everywhere::wants_execution;
 use super::io::Output;
 use super::nodes::{NodeEntry, Nodes};
 use super::timers::Due;
@@ -92,7 +93,8 @@ fn profits(
     with_room.into_iter().any(|slot| candidates.all.contains(slot))
 }
 
-/// A job that runs once on every node wants nothing of a node that has an execution of it.
+/// A job that runs on every node wants nothing of one that has an execution of it, had one that it need not repeat, or
+/// rests after a failure.
 pub(crate) fn has_its_share(entry: &JobEntry, node: &NodeEntry) -> bool {
-    entry.job_type.is_on_all_nodes() && node.count_of(&entry.job.id) > 0
+    entry.job_type.is_on_all_nodes() && !wants_execution(entry, &node.state.info.node_id)
 }
