@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -13,9 +14,17 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The binary under test.
 pub const BACALHAU: &str = env!("CARGO_BIN_EXE_bacalhau");
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. It is below those that the system gives to outgoing connections and to whoever asks
+/// for any port, so that nobody takes it by chance before it is used.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
+        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Calls `check` until it gives something or patience ends.
