@@ -263,11 +263,17 @@ impl Cluster {
         }
     }
 
+    /// Looks again, never in step with what hosts do at fixed times.
+    fn look_in(&mut self, delay: i64) {
+        let jitter = self.random.i64(0..1_000) * MS;
+        self.at(delay + jitter, Event::Look);
+    }
+
     /// Looks whether the goal is reached. True when it was for long enough.
     fn look(&mut self) -> Result<bool, Violation> {
         if self.unmet().is_some() {
             self.reached = None;
-            self.at(SECOND, Event::Look);
+            self.look_in(SECOND);
             return Ok(false);
         }
         let executions = self.orchestrator.disk.executions();
@@ -282,11 +288,11 @@ impl Cluster {
                 );
             }
             self.reached = None;
-            self.at(SECOND, Event::Look);
+            self.look_in(SECOND);
             return Ok(false);
         }
         if self.now - since < STABLE {
-            self.at(20 * SECOND, Event::Look);
+            self.look_in(20 * SECOND);
             return Ok(false);
         }
         self.orchestrator.check_restart(self.now)?;

@@ -98,11 +98,15 @@ impl JobEntry {
                 }
                 continue;
             }
-            if counts {
-                self.retries.started(&self.slot(&execution));
-            }
             let home = if counts { &mut self.live } else { &mut self.old };
             home.insert(Live::new(execution, self.request.clone(), pending, i64::MAX));
+        }
+        // An attempt that was adopted may be older than one that failed, so the order alone does not say who rests.
+        for slot in self.live.values().map(|live| self.slot(&live.execution)).collect::<Vec<_>>() {
+            self.retries.started(&slot);
+        }
+        for partition in self.done.iter() {
+            self.retries.recovered(&Slot::Partition(partition));
         }
         self.recount();
     }

@@ -1,4 +1,4 @@
-//! Hundreds of clusters, or as many as one likes, with the faults of their seeds.
+//! Thousands of clusters, or as many as one likes, with the faults of their seeds.
 //!
 //! `BACALHAU_SIM_SEED` repeats one seed with its last events; `BACALHAU_SIM_SEEDS` says how many seeds are run,
 //! `BACALHAU_SIM_FROM` which one is first.
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of a usual test run.
-const USUAL: u64 = 600;
+const USUAL: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
