@@ -96,6 +96,26 @@ pub(crate) struct Fleet {
     change_count: u64,
 }
 
+/// How full each slot would be, with room for working it out: as long as the fleet, and needed for every decision, so it is
+/// used again and again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loads {
+    most: Vec<f32>,
+    steps: Vec<u32>,
+}
+
+impl Loads {
+    /// How full a slot would be, in [`steps`]; as full as can be for one that is not known.
+    pub(crate) fn of(&self, slot: usize) -> u32 {
+        self.steps.get(slot).copied().unwrap_or(u32::MAX)
+    }
+
+    /// Nothing is known.
+    pub(crate) fn clear(&mut self) {
+        self.steps.clear();
+    }
+}
+
 /// Which slots a job may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Candidates {
@@ -240,7 +260,7 @@ impl Fleet {
     }
 
     /// How full each slot would be with `request` on top: steps of the scarcest resource, see [`steps`].
-    pub(crate) fn loads(&self, request: &Resources, loads: &mut Vec<u32>) {
+    pub(crate) fn loads(&self, request: &Resources, loads: &mut Loads) {
         let [cpu, memory, disk, gpu] = &self.dimensions;
         let [a, b, c, d] = amounts(request);
         let shares = |dimension: &'_ Dimension, more: f32, most: &mut [f32]| {
@@ -250,12 +270,14 @@ impl Fleet {
                 *most = if load > *most { load } else { *most };
             }
         };
-        let mut most = vec![0.0; cpu.used.len()];
+        let Loads { most, steps: in_steps } = loads;
+        most.clear();
+        most.resize(cpu.used.len(), 0.0);
         for (dimension, more) in [(cpu, a), (memory, b), (disk, c), (gpu, d)] {
-            shares(dimension, more, &mut most);
+            shares(dimension, more, most);
         }
-        loads.clear();
-        loads.extend(most.into_iter().map(steps));
+        in_steps.clear();
+        in_steps.extend(most.iter().map(|load| steps(*load)));
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! [`Settings::hold_after`]: super::Settings::hold_after
 
+use super::fleet::Loads;
 use super::timers::Due;
 use super::wake::has_its_share;
 use super::{Core, SECOND};
@@ -70,10 +71,10 @@ impl Core {
     fn node_to_hold(&mut self, job_id: &str) -> Option<(usize, usize)> {
         let entry = self.jobs.get(job_id)?;
         let slots = self.nodes.candidates(entry).all;
-        let mut loads = Vec::new();
+        let mut loads = Loads::default();
         self.nodes.loads(&entry.request, &mut loads);
         let mut slots: Vec<usize> = slots.iter().collect();
-        slots.sort_by_key(|slot| loads.get(*slot).copied());
+        slots.sort_by_key(|slot| loads.of(*slot));
         let oversubscription = self.settings.oversubscription;
         let nodes = slots.into_iter().filter_map(|slot| Some((slot, self.nodes.at(slot)?)));
         let nodes = nodes.filter(|(_, node)| !has_its_share(entry, node));

@@ -48,7 +48,8 @@ impl Live {
 /// Live executions of one job.
 #[derive(Clone, Debug, Default)]
 pub struct LiveSet {
-    by_id: BTreeMap<String, Live>,
+    /// Boxed, because the nodes of the tree have room for eleven: a job with one execution would pay for all.
+    by_id: BTreeMap<String, Box<Live>>,
     /// Those with a limit, by deadline.
     due: BTreeSet<(i64, String)>,
     /// How many there are on each node.
@@ -63,7 +64,7 @@ impl LiveSet {
             self.due.insert((live.deadline, id.clone()));
         }
         *self.on_node.entry(live.execution.node_id.clone()).or_default() += 1;
-        self.by_id.insert(id, live);
+        self.by_id.insert(id, Box::new(live));
     }
 
     /// Takes an execution out.
@@ -76,22 +77,22 @@ impl LiveSet {
                 self.on_node.remove(&live.execution.node_id);
             }
         }
-        Some(live)
+        Some(*live)
     }
 
     /// One execution.
     pub fn get(&self, id: &str) -> Option<&Live> {
-        self.by_id.get(id)
+        self.by_id.get(id).map(Box::as_ref)
     }
 
     /// One execution, to change. Its node and its ID never change.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Live> {
-        self.by_id.get_mut(id)
+        self.by_id.get_mut(id).map(Box::as_mut)
     }
 
     /// All, by ID.
     pub fn values(&self) -> impl Iterator<Item = &Live> {
-        self.by_id.values()
+        self.by_id.values().map(Box::as_ref)
     }
 
     /// How many there are.
@@ -141,12 +142,12 @@ impl LiveSet {
     /// Executions that are overdue.
     pub fn overdue(&self, now: i64) -> impl Iterator<Item = &Live> {
         let due = self.due.iter().take_while(move |(at, _)| *at <= now);
-        due.filter_map(|(_, id)| self.by_id.get(id))
+        due.filter_map(|(_, id)| self.by_id.get(id).map(Box::as_ref))
     }
 
     /// Takes all of another set.
     pub fn append(&mut self, other: LiveSet) {
-        other.by_id.into_values().for_each(|live| self.insert(live));
+        other.by_id.into_values().for_each(|live| self.insert(*live));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The nodes and what the core has set aside on each.
 
 use super::entry::JobEntry;
-use super::fleet::{Candidates, Fleet};
+use super::fleet::{Candidates, Fleet, Loads};
 use super::place::Shortage;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::{Connection, Job, Membership, NodeInfo, NodeState, NodeType, Resources, Task, Time};
@@ -103,6 +103,8 @@ pub struct Nodes {
     gained: BTreeSet<usize>,
     /// A node that takes nothing but the named job.
     held: Option<(usize, String)>,
+    /// Room for working out loads.
+    loads: Loads,
     /// Counts everything that may change an explanation.
     epoch: u64,
     /// The latest explanation: when it was true, and for which job.
@@ -261,8 +263,18 @@ impl Nodes {
             .is_some_and(|node| node.has_room(&entry.request, oversubscription))
     }
 
+    /// Room for loads, to be given back with [`Nodes::keep_loads`].
+    pub(crate) fn take_loads(&mut self) -> Loads {
+        std::mem::take(&mut self.loads)
+    }
+
+    /// Takes room for loads back.
+    pub(crate) fn keep_loads(&mut self, loads: Loads) {
+        self.loads = loads;
+    }
+
     /// How full each slot would be with `request` on top, see [`Fleet::loads`].
-    pub(crate) fn loads(&self, request: &Resources, loads: &mut Vec<u32>) {
+    pub(crate) fn loads(&self, request: &Resources, loads: &mut Loads) {
         self.fleet.loads(request, loads);
     }
 

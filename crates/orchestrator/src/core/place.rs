@@ -6,7 +6,7 @@
 
 use super::bits::Bits;
 use super::entry::JobEntry;
-use super::fleet::steps;
+use super::fleet::{Loads, steps};
 use super::nodes::{NodeEntry, Nodes};
 use super::settings::Settings;
 use super::suitable;
@@ -68,15 +68,18 @@ pub fn place(
         return Placement::default();
     }
     let tiers = tiers(entry, nodes);
-    let mut loads = Vec::new();
+    let mut loads = nodes.take_loads();
+    loads.clear();
     if !tiers.is_empty() {
         nodes.loads(&entry.request, &mut loads);
     }
-    let choice = Choice { entry, nodes, settings, tiers, loads };
-    match wanted.as_slice() {
+    let choice = Choice { entry, nodes, settings, tiers, loads: &loads };
+    let placement = match wanted.as_slice() {
         [partition] => choice.one(*partition, random),
         _ => choice.many(&wanted, random),
-    }
+    };
+    nodes.keep_loads(loads);
+    placement
 }
 
 /// The nodes that may get work of the job, best first: those that meet its preferences and on which none of its
@@ -101,7 +104,7 @@ struct Choice<'a> {
     /// Slots, best tier first.
     tiers: Vec<Bits>,
     /// By slot: how full it would be with one execution more.
-    loads: Vec<u32>,
+    loads: &'a Loads,
 }
 
 /// A candidate in the heap: best first.
@@ -133,7 +136,7 @@ impl Choice<'_> {
 
     /// One of the slots with the smallest load, each with the same chance. `None` when all are full.
     fn least_loaded(&self, tier: &Bits, random: &mut fastrand::Rng) -> Option<usize> {
-        let load = |slot: usize| self.loads.get(slot).copied().unwrap_or(u32::MAX);
+        let load = |slot: usize| self.loads.of(slot);
         let (mut least, mut equals) = (self.fullest(), 0_usize);
         for slot in tier.iter() {
             match load(slot).cmp(&least) {
@@ -158,7 +161,7 @@ impl Choice<'_> {
         let mut candidates = Vec::new();
         for (number, tier) in self.tiers.iter().enumerate() {
             for slot in tier.iter() {
-                let load = self.loads.get(slot).copied().unwrap_or(u32::MAX);
+                let load = self.loads.of(slot);
                 if load <= fullest {
                     let key = Reverse((number, load, random.u32(..), slot));
                     candidates.push(Candidate { key, planned: 0 });
