@@ -13,6 +13,7 @@
 )]
 
 mod cluster;
+mod daemons;
 mod decisions;
 mod durable;
 mod heartbeats;
@@ -24,8 +25,9 @@ mod restart;
 mod socket;
 
 /// Name of a part, and what runs it.
-const PARTS: [(&str, fn()); 7] = [
+const PARTS: [(&str, fn()); 8] = [
     ("decisions", decisions::run),
+    ("daemons", daemons::run),
     ("queued", queued::run),
     ("restart", restart::run),
     ("durable", durable::run),

@@ -45,7 +45,7 @@ impl Core {
         out.effects.push(Effect::NodeUp(node_id.clone()));
         self.adopt_lost(now, &node_id, out);
         self.resend(now, &node_id, out);
-        self.wake_for_nodes();
+        self.wake_for_node(&node_id);
     }
 
     /// Sends the present wish about every execution of the node again. A node that has it already does nothing;
@@ -64,7 +64,7 @@ impl Core {
             let wish = wish(&live.execution);
             entry.set_deadline(&execution_id, deadline);
             messages.extend(wish.map(|kind| (created, execution_id, kind)));
-            self.dirty.insert(job_id);
+            self.look_at_node(&job_id, node_id);
         }
         let cancels = self.cancelled.values().map(|c| &c.execution).filter(|e| e.node_id == node_id);
         messages.extend(cancels.map(|e| (e.create_time, e.id.clone(), PendingMessage::CancelExecution)));
@@ -102,9 +102,10 @@ impl Core {
     pub(crate) fn update_node_info<T>(&mut self, info: NodeInfo, token: T, out: &mut Output<T>) {
         let answer = match self.nodes.get_mut(&info.node_id) {
             Some(node) if nodes::is_compute(&info) => {
+                let node_id = info.node_id.clone();
                 node.state.info = info;
                 out.changes.push(Change::PutNode(node.state.clone()));
-                self.wake_for_nodes();
+                self.wake_for_node(&node_id);
                 Handshake { accepted: true, reason: String::new(), last_compute_seq: 0 }
             }
             Some(_) => refused("node is not a compute node"),
@@ -170,12 +171,12 @@ impl Core {
             if let Some(mut entry) = self.jobs.remove(&job_id) {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
                 self.jobs.insert(job_id.clone(), entry);
-                self.dirty.insert(job_id);
+                self.look_at_node(&job_id, node_id);
             }
         }
         // Jobs that waited for this node to come back look elsewhere or fail now.
         self.dirty.extend(self.waiting.impatient());
-        self.wake_for_nodes();
+        self.wake_for_node(node_id);
     }
 
     pub(crate) fn update_node<T>(
@@ -207,7 +208,7 @@ impl Core {
             (NodeAction::Approve, _) => {
                 node.state.membership = Membership::Approved;
                 out.changes.push(Change::PutNode(node.state.clone()));
-                self.wake_for_nodes();
+                self.wake_for_node(node_id);
             }
             (NodeAction::Reject, _) => {
                 node.state.membership = Membership::Rejected;
@@ -230,10 +231,12 @@ impl Core {
         Ok(())
     }
 
-    /// Nodes changed: waiting jobs, and jobs that run on all nodes, look again.
-    pub(crate) fn wake_for_nodes(&mut self) {
+    /// A node changed: waiting jobs, and jobs that run on all nodes, look at it again.
+    pub(crate) fn wake_for_node(&mut self, node_id: &str) {
         self.wake = true;
-        self.dirty.extend(self.everywhere.iter().cloned());
+        for job_id in self.everywhere.iter().cloned().collect::<Vec<_>>() {
+            self.look_at_node(&job_id, node_id);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Core {
         out.changes.push(Change::PutNode(node.state.clone()));
         self.set_node_timer(node_id);
         if !cordoned {
-            self.wake_for_nodes();
+            self.wake_for_node(node_id);
         }
         Ok(())
     }

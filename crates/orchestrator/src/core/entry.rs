@@ -230,15 +230,19 @@ impl JobEntry {
         false
     }
 
-    /// Lets the slots go on whose rest is over.
-    pub fn wake_rested(&mut self, now: i64) {
+    /// Lets the slots go on whose rest is over. Gives the nodes among them.
+    pub fn wake_rested(&mut self, now: i64) -> Vec<String> {
+        let mut nodes = Vec::new();
         for slot in self.retries.rested(now) {
-            if let Slot::Partition(partition) = slot
-                && !self.done.contains(partition)
-            {
-                self.unplaced.give_back(partition);
+            match slot {
+                Slot::Partition(partition) if !self.done.contains(partition) => {
+                    self.unplaced.give_back(partition);
+                }
+                Slot::Partition(_) => {}
+                Slot::Node(node_id) => nodes.push(node_id),
             }
         }
+        nodes
     }
 
     /// Seconds limits of the task as nanoseconds; 0 means none.

@@ -132,7 +132,7 @@ impl Core {
     }
 
     /// One timer per job: the earliest of everything that can become due.
-    fn set_timer(&mut self, entry: &JobEntry, now: i64) {
+    pub(crate) fn set_timer(&mut self, entry: &JobEntry, now: i64) {
         let executions = entry.live.next_deadline().min(entry.old.next_deadline());
         let total = match (entry.total_timeout(), entry.job_type.is_long_running()) {
             (0, _) | (_, true) => i64::MAX,

@@ -49,6 +49,7 @@ mod suitable;
 mod tests;
 mod timers;
 mod versions;
+mod visit;
 mod waiting;
 mod wake;
 
@@ -92,6 +93,8 @@ pub struct Core {
     names: HashMap<(String, String), String>,
     /// Unfinished jobs that run on all nodes.
     everywhere: BTreeSet<String>,
+    /// Daemons to look at before the step ends, with the nodes that it is about.
+    visits: BTreeMap<String, BTreeSet<String>>,
     /// Live execution to its job.
     owner: HashMap<String, String>,
     nodes: Nodes,
@@ -125,6 +128,7 @@ impl Core {
             jobs: HashMap::with_hasher(Seeded(seed)),
             names: HashMap::new(),
             everywhere: BTreeSet::new(),
+            visits: BTreeMap::new(),
             owner: HashMap::new(),
             nodes: Nodes::default(),
             cancelled: BTreeMap::new(),
@@ -287,9 +291,7 @@ impl Core {
     fn run_timers<T>(&mut self, now: i64, out: &mut Output<T>) {
         while let Some(due) = self.timers.pop(now) {
             match due {
-                Due::Job(id) => {
-                    self.dirty.insert(id);
-                }
+                Due::Job(id) => self.look_at_due(id),
                 Due::Node(id) => self.node_due(now, &id, out),
                 // What waits is looked at in every step.
                 Due::Waiting => {}
@@ -301,7 +303,12 @@ impl Core {
     fn settle<T>(&mut self, now: i64, out: &mut Output<T>) {
         loop {
             while let Some(job_id) = self.dirty.pop_first() {
+                self.visits.remove(&job_id);
                 self.evaluate(now, &job_id, out);
+            }
+            if let Some((job_id, nodes)) = self.visits.pop_first() {
+                self.visit(now, &job_id, nodes, out);
+                continue;
             }
             if std::mem::take(&mut self.wake) || self.waiting.is_passing() {
                 self.wake_waiting(now, out);

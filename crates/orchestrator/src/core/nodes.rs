@@ -77,6 +77,13 @@ impl NodeEntry {
         self.executions.range(from..).take_while(|(of, _)| of == job_id).count()
     }
 
+    /// IDs of the executions of a job that it has.
+    pub(crate) fn executions_of(&self, job_id: &str) -> Vec<String> {
+        let from = (job_id.to_owned(), String::new());
+        let of_job = self.executions.range(from..).take_while(|(of, _)| of == job_id);
+        of_job.map(|(_, execution_id)| execution_id.clone()).collect()
+    }
+
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.
     #[allow(clippy::cast_precision_loss)]
     pub fn load_with(&self, request: &Resources) -> f64 {

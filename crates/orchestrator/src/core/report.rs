@@ -39,7 +39,6 @@ impl Core {
         let theirs = entry.get_live(&execution_id).is_some_and(|l| l.execution.node_id == node_id);
         if theirs {
             self.report_on_live(now, &mut entry, &execution_id, message, out);
-            self.dirty.insert(job_id.clone());
         } else {
             tracing::warn!(
                 node = node_id,
@@ -47,7 +46,10 @@ impl Core {
                 "report on an execution of another node dropped"
             );
         }
-        self.jobs.insert(job_id, entry);
+        self.jobs.insert(job_id.clone(), entry);
+        if theirs {
+            self.look_at_node(&job_id, node_id);
+        }
     }
 
     fn report_on_live<T>(

@@ -1,0 +1,83 @@
+//! Daemons, node by node: what happens on one node is no reason to look at all others.
+//!
+//! A daemon is looked at as a whole when it is new, changed or being rolled out; after that only the nodes are visited
+//! on which something happened.
+
+use super::Core;
+use super::end::Cause;
+use super::entry::JobEntry;
+use super::everywhere::wants_execution;
+use super::io::Output;
+use super::{record, suitable};
+use bacalhau_model::execution::DesiredState;
+use bacalhau_model::{Connection, JobType};
+use std::collections::BTreeSet;
+
+impl Core {
+    /// Something happened to a node, or to an execution of the job on it: the job is looked at before the step ends.
+    pub(crate) fn look_at_node(&mut self, job_id: &str, node_id: &str) {
+        if self.is_visited(job_id) {
+            self.visits.entry(job_id.to_owned()).or_default().insert(node_id.to_owned());
+        } else {
+            self.dirty.insert(job_id.to_owned());
+        }
+    }
+
+    /// Something is due for the job.
+    pub(crate) fn look_at_due(&mut self, job_id: String) {
+        if self.is_visited(&job_id) {
+            self.visits.entry(job_id).or_default();
+        } else {
+            self.dirty.insert(job_id);
+        }
+    }
+
+    /// True for a daemon that was looked at as a whole and is not being rolled out.
+    fn is_visited(&self, job_id: &str) -> bool {
+        let entry = self.jobs.get(job_id);
+        let settled = entry.is_some_and(|e| e.job_type == JobType::Daemon && e.previous.is_none());
+        settled && self.everywhere.contains(job_id)
+    }
+
+    /// Looks at a daemon on some nodes, and on those where it has rested for long enough.
+    pub(crate) fn visit<T>(
+        &mut self,
+        now: i64,
+        job_id: &str,
+        mut nodes: BTreeSet<String>,
+        out: &mut Output<T>,
+    ) {
+        let Some(mut entry) = self.jobs.remove(job_id) else { return };
+        if !entry.job.is_terminal() && !self.fail_when_exhausted(&mut entry, now, out) {
+            nodes.extend(entry.wake_rested(now));
+            for node_id in nodes {
+                self.visit_node(&mut entry, &node_id, now, out);
+            }
+            self.wait(&mut entry, now);
+            self.watch_crash_loop(&mut entry, now, out);
+            self.set_timer(&entry, now);
+        }
+        self.jobs.insert(job_id.to_owned(), entry);
+    }
+
+    fn visit_node<T>(&mut self, entry: &mut JobEntry, node_id: &str, now: i64, out: &mut Output<T>) {
+        let Some(node) = self.nodes.get(node_id) else { return };
+        let suits = suitable::unsuitable(entry, node).is_none();
+        if entry.live_on(node_id) > 0 {
+            if !suits && node.state.connection_state.status == Connection::Connected {
+                for id in node.executions_of(&entry.job.id) {
+                    self.stop_execution(entry, &id, Cause::NodeMismatch, now, out);
+                }
+            }
+            return;
+        }
+        let takes_work = suits && node.state.is_schedulable();
+        if takes_work
+            && wants_execution(entry, node_id)
+            && self.nodes.has_room_for(entry, node_id, self.settings.oversubscription)
+        {
+            record::running(entry, now, out);
+            self.create_execution(entry, 0, node_id, DesiredState::Running, now, out);
+        }
+    }
+}
