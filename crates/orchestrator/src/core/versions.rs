@@ -26,7 +26,7 @@ impl Core {
         out: &mut Output<T>,
     ) -> u64 {
         let Some(mut entry) = self.jobs.remove(id) else { return 0 };
-        let job = next_version(&entry.job, spec, message, now);
+        let job = Arc::new(next_version(&entry.job, spec, message, now));
         let version = job.version;
         self.put_version(&entry.job, &job, out);
         // The end of the old executions belongs to the old version's bookkeeping but to the new version's history.
@@ -47,7 +47,7 @@ impl Core {
         let Some(mut entry) = self.jobs.remove(id) else { return };
         self.waiting.remove(id);
         let state = entry.job.state.clone();
-        let mut job = (*next_version(&entry.job, spec, message, now)).clone();
+        let mut job = next_version(&entry.job, spec, message, now);
         entry.kept.insert(job.version);
         job.keep_versions(&entry.kept);
         let rolls_from = entry.job.meta.get(meta::ROLLS_FROM).filter(|_| entry.previous.is_some());
@@ -83,7 +83,7 @@ impl Core {
         let Some(mut entry) = self.jobs.remove(id) else { return };
         // An update of an update that is not finished goes back, if it must, to where the first one started.
         let previous = entry.previous.clone().unwrap_or_else(|| Arc::clone(&entry.job));
-        let mut job = (*next_version(&entry.job, spec, message, now)).clone();
+        let mut job = next_version(&entry.job, spec, message, now);
         job.meta.insert(meta::ROLLS_FROM.to_owned(), previous.version.to_string());
         job.state.state_type = JobState::Running;
         job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
@@ -117,7 +117,7 @@ impl Core {
         now: i64,
         out: &mut Output<T>,
     ) {
-        let mut job = (*next_version(&entry.job, previous, message, now)).clone();
+        let mut job = next_version(&entry.job, previous, message, now);
         let mut kept = previous.kept_versions();
         kept.insert(job.version);
         job.keep_versions(&kept);
@@ -181,7 +181,7 @@ fn fresh<T>(
 }
 
 /// The job with the next number, the identity of `job` and everything else of `spec`.
-fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Arc<Job> {
+fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Job {
     let mut next = Job {
         id: job.id.clone(),
         name: job.name.clone(),
@@ -197,7 +197,7 @@ fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Arc<Job> {
     for key in [meta::KEEPS_VERSIONS, meta::ROLLS_FROM] {
         next.meta.remove(key);
     }
-    Arc::new(next)
+    next
 }
 
 /// True when the count is all that changes.

@@ -8,7 +8,7 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::everywhere::wants_execution;
 use super::io::Output;
-use super::{record, suitable};
+use super::{depends, record, suitable};
 use bacalhau_model::execution::DesiredState;
 use bacalhau_model::{Connection, JobType};
 use std::collections::BTreeSet;
@@ -32,10 +32,12 @@ impl Core {
         }
     }
 
-    /// True for a daemon that was looked at as a whole and is not being rolled out.
+    /// True for a daemon that was looked at as a whole, is not being rolled out and waits for no other job.
     fn is_visited(&self, job_id: &str) -> bool {
         let entry = self.jobs.get(job_id);
-        let settled = entry.is_some_and(|e| e.job_type == JobType::Daemon && e.previous.is_none());
+        let settled = entry.is_some_and(|e| {
+            e.job_type == JobType::Daemon && e.previous.is_none() && !depends::waits(&e.job)
+        });
         settled && self.everywhere.contains(job_id)
     }
 

@@ -126,6 +126,35 @@ fn a_daemon_follows_labels_and_approval() {
 }
 
 #[test]
+fn a_daemon_that_waits_for_a_job_starts_on_no_node_that_joins() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("b", "batch", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.complete(&e);
+    let after = |command: &str| {
+        let mut d = job("d", "daemon", 0);
+        d.depends_on = vec![bacalhau_model::Dependency { job: "b".into(), ..Default::default() }];
+        d.tasks[0].env.insert("COMMAND".into(), command.into());
+        d
+    };
+    w.submit(after("a")).unwrap();
+    assert_eq!(on(&w, "n1"), 1);
+    let spec = std::sync::Arc::new(w.job("b"));
+    w.step(Input::Rerun { job_id: "b".into(), spec, stored: None, token: () });
+    w.replies.clear();
+    w.submit(after("b")).unwrap();
+    w.node("n2", 4.0);
+    let of_d = |w: &World| w.executions().iter().filter(|e| e.job_id == "d" && !e.is_terminal()).count();
+    assert_eq!(of_d(&w), 0, "the new version waits for the rerun");
+    let again = w.executions().into_iter().find(|e| e.job_id == "b" && !e.is_terminal()).unwrap();
+    w.accept(&again.id);
+    w.complete(&again.id);
+    assert_eq!(of_d(&w), 2);
+}
+
+#[test]
 fn work_that_nobody_replaced_is_adopted_when_its_node_comes_back() {
     let mut w = World::new();
     w.node("n1", 4.0);
