@@ -69,7 +69,7 @@ async fn run(executor: &Executor) -> Result<(), String> {
     let job = Job { r#type: "batch".into(), tasks: vec![task], ..Job::default() };
     let execution =
         Execution { id: ids::new_execution_id(), job: Some(Arc::new(job)), ..Execution::default() };
-    let context = RunContext { cancel: CancellationToken::new(), phase: Box::new(|_| {}) };
+    let context = RunContext { cancel: CancellationToken::new(), phase: Arc::new(|_| {}) };
     executor.run(Arc::new(execution), context).await.map(|_| ()).map_err(|failure| failure.to_string())
 }
 

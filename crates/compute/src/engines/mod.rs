@@ -1,15 +1,17 @@
 //! What runs a task: one folder per engine, and the registry that finds the right one.
 //!
 //! An engine gets prepared inputs, folders for results, the environment and a log; it runs the task, stops promptly
-//! when told to, and says how it ended. It fetches and publishes nothing.
+//! when told to, and says how it ended. Of what a task needs it fetches only the program itself (an image, a module).
 
 pub mod wasm;
 
 use crate::executor::WorkFolder;
 use crate::logs::LogWriter;
 use crate::sources::Mount;
-use bacalhau_model::{Error, Execution, SpecConfig, Task, error::code};
-use futures_util::future::BoxFuture;
+use bacalhau_model::{Error, Execution, NetworkConfig, Resources, SpecConfig, Task, error::code};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +28,33 @@ pub trait Engine: Send + Sync {
     /// Parameters that can never work.
     fn validate(&self, task: &Task) -> Result<(), Error>;
 
+    /// Whether it can run something now: its daemon answers, its programs are installed. Asked whenever the node
+    /// describes itself, so it has to be quick; an engine that is not available is not offered.
+    fn is_available(&self) -> BoxFuture<'_, bool> {
+        ready(true).boxed()
+    }
+
+    /// Checks with IO what a bid depends on, such as whether the image exists for this platform.
+    ///
+    /// # Errors
+    /// The node cannot run the task: a refusal. It could not find out: an error that is retryable.
+    fn check<'a>(&'a self, _execution: &'a Execution, _task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
+        ready(Ok(())).boxed()
+    }
+
+    /// Whether what it runs outlives the node's process, so that a restarted node can adopt it.
+    fn outlives_the_node(&self) -> bool {
+        false
+    }
+
     /// Runs a task to its end and returns its exit code. A code other than 0 is no error.
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>>;
+
+    /// Ends and removes everything that a former life of this node left behind, except what belongs to the executions
+    /// in `keep`, which will be run with [`EngineRequest::adopt`]. Called once, before anything runs.
+    fn clean_up<'a>(&'a self, _keep: &'a BTreeSet<String>) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
 }
 
 /// Everything an engine needs for one execution.
@@ -43,10 +70,18 @@ pub struct EngineRequest {
     pub results: Vec<ResultFolder>,
     /// Environment of the task.
     pub env: Vec<(String, String)>,
-    /// Memory limit in bytes; 0 means the engine's own maximum.
-    pub memory: u64,
-    /// Time the task may run.
+    /// What is set aside for it and not to be exceeded. 0 of something means the engine's own maximum.
+    pub resources: Resources,
+    /// Its network. `Default` means that neither the job nor the node says anything.
+    pub network: NetworkConfig,
+    /// Ports of the host that are its own until it ends.
+    pub ports: Vec<Port>,
+    /// Time the task may run, counted from [`Progress::started`]: to fetch its program does not count.
     pub timeout: Option<Duration>,
+    /// A former life of the node started it: it is to be adopted. [`EngineError::Gone`] if it is not there any more.
+    pub adopt: bool,
+    /// Tells how far it is.
+    pub progress: Progress,
     /// Where output goes.
     pub log: LogWriter,
     /// Fires when the execution is to stop.
@@ -66,9 +101,63 @@ pub struct ResultFolder {
     pub host_path: PathBuf,
 }
 
+/// A port of the host that belongs to an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the job.
+    pub name: String,
+    /// On the host.
+    pub host: u16,
+    /// Inside; the same as on the host unless the network is `Bridge`.
+    pub target: u16,
+    /// Address of the host to bind; empty means all.
+    pub host_address: String,
+}
+
+/// How an engine tells how far it is. Clones tell the same listener; neither call blocks.
+#[derive(Clone)]
+pub struct Progress {
+    listener: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+/// How far an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It fetches or prepares something: a sentence for the execution's history, such as `Pulling image "x": 43%`. Said
+    /// when it begins, when it ends, and a few times in between.
+    Preparing(String),
+    /// The task's process runs; its time begins.
+    Started,
+}
+
+impl Progress {
+    /// Tells `listener`, which must not block.
+    pub fn new(listener: impl Fn(Step) + Send + Sync + 'static) -> Progress {
+        Progress { listener: Arc::new(listener) }
+    }
+
+    /// See [`Step::Preparing`].
+    pub fn preparing(&self, what: impl Into<String>) {
+        (self.listener)(Step::Preparing(what.into()));
+    }
+
+    /// See [`Step::Started`].
+    pub fn started(&self) {
+        (self.listener)(Step::Started);
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
 /// Why a task did not run to its end.
 #[derive(Debug)]
 pub enum EngineError {
+    /// It was to be adopted, and is not there any more.
+    Gone,
     /// It was told to stop.
     Cancelled,
     /// It took longer than it may.
@@ -102,7 +191,12 @@ impl Engines {
         Engines { list: list.into_iter().filter(|engine| !is_disabled(engine.name())).collect() }
     }
 
-    /// Offered names, lower case, sorted.
+    /// All of them.
+    pub fn all(&self) -> &[Arc<dyn Engine>] {
+        &self.list
+    }
+
+    /// Names of those that are not switched off, lower case, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.list.iter().map(|engine| engine.name().to_owned()).collect();
         names.sort();

@@ -14,7 +14,7 @@ pub use failure::Failure;
 pub use work::{LazyFolder, WorkFolder};
 
 use crate::engines::wasm::WasmEngine;
-use crate::engines::{EngineError, EngineRequest, Engines};
+use crate::engines::{EngineError, EngineRequest, Engines, Progress, Step};
 use crate::logs::{Captured, LogStore};
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
 use crate::sources::{Inline, Local, Mount, PathAllowList, Source, Sources, UrlDownload};
@@ -52,9 +52,11 @@ pub struct Probe {
 }
 
 /// Where a running execution stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Inputs are there; the engine starts.
+    /// The engine fetches or prepares something; a sentence for the history.
+    Preparing(String),
+    /// The task's process runs.
     Running,
     /// The engine is done; results are being published.
     Publishing,
@@ -65,7 +67,7 @@ pub struct RunContext {
     /// Fires when the execution is to stop.
     pub cancel: CancellationToken,
     /// Called when a phase begins. Must not block.
-    pub phase: Box<dyn Fn(Phase) + Send + Sync>,
+    pub phase: Arc<dyn Fn(Phase) + Send + Sync>,
 }
 
 /// A run that came to its end. The exit code may still be other than 0.
@@ -142,7 +144,8 @@ impl Executor {
     pub async fn probe(&self, execution: &Execution) -> Result<Probe, Error> {
         let inner = &self.inner;
         let task = task_of(execution)?;
-        inner.engines.get(task)?.validate(task)?;
+        let engine = inner.engines.get(task)?;
+        engine.validate(task)?;
         if let Some(publisher) = inner.publishers.get(&task.publisher)? {
             publisher.validate(&task.publisher)?;
         }
@@ -153,7 +156,7 @@ impl Executor {
             source.validate(input)?;
             Ok::<_, Error>((source.size(input).await?, source.is_local(input)))
         });
-        let found = try_join_all(sizes).await?;
+        let (found, ()) = tokio::try_join!(try_join_all(sizes), engine.check(execution, task))?;
         Ok(Probe {
             disk_bytes: found.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes)),
             remote_inputs: found.iter().filter(|(_, local)| !local).count(),
@@ -200,7 +203,6 @@ impl Executor {
         };
         let results = results::create(&task.result_paths, work).map_err(preparing)?;
 
-        (context.phase)(Phase::Running);
         let timeout = time_limit(execution, task);
         let request = EngineRequest {
             execution: Arc::clone(execution),
@@ -208,8 +210,18 @@ impl Executor {
             mounts,
             results,
             env,
-            memory: execution.allocated_resources.total().memory,
+            resources: execution.allocated_resources.total(),
+            network: task.network(),
+            ports: Vec::new(),
             timeout,
+            adopt: false,
+            progress: Progress::new({
+                let phase = Arc::clone(&context.phase);
+                move |step| match step {
+                    Step::Started => phase(Phase::Running),
+                    Step::Preparing(what) => phase(Phase::Preparing(what)),
+                }
+            }),
             log: log.clone(),
             cancel: context.cancel.clone(),
             work: Arc::clone(work),
@@ -306,6 +318,10 @@ fn run_output(captured: &Captured, exit_code: i64) -> RunCommandResult {
 fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Captured) -> Failure {
     let (failure, exit_code) = match error {
         EngineError::Cancelled => (Failure::cancelled(topic::RUNNING_EXECUTION), None),
+        EngineError::Gone => {
+            let error = Error::new(code::NOT_FOUND, "the task is gone: it ended while the node was down");
+            (Failure::new(topic::RUNNING_EXECUTION, error.component("Executor")), None)
+        }
         EngineError::TimedOut => (Failure::timed_out(timeout.unwrap_or_default()), None),
         EngineError::Failed { exit_code, error } => {
             (Failure::new(topic::RUNNING_EXECUTION, error), exit_code)

@@ -47,7 +47,7 @@ impl Runs {
                     let _ = phases.try_send(Command::Publishing { execution_id: phase_id.clone() });
                 }
             };
-            let context = RunContext { cancel, phase: Box::new(phase) };
+            let context = RunContext { cancel, phase: Arc::new(phase) };
             let result = match executor.run(execution, context).await {
                 Ok(done) => {
                     Ok(Finished { run_output: done.run_output, published_result: done.published_result })

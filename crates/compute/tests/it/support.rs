@@ -35,7 +35,7 @@ impl Node {
     }
 
     pub(crate) async fn run(&self, execution: Execution) -> Result<Finished, Failure> {
-        let context = RunContext { cancel: CancellationToken::new(), phase: Box::new(|_| {}) };
+        let context = RunContext { cancel: CancellationToken::new(), phase: Arc::new(|_| {}) };
         in_time(self.executor.run(Arc::new(execution), context)).await
     }
 
@@ -46,7 +46,7 @@ impl Node {
     ) -> (Result<Finished, Failure>, Vec<Phase>) {
         let phases = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&phases);
-        let phase = Box::new(move |phase| seen.lock().unwrap().push(phase));
+        let phase = Arc::new(move |phase| seen.lock().unwrap().push(phase));
         let context = RunContext { cancel: CancellationToken::new(), phase };
         let result = in_time(self.executor.run(Arc::new(execution), context)).await;
         let phases = phases.lock().unwrap().clone();
@@ -59,7 +59,7 @@ impl Node {
         execution: Execution,
     ) -> (CancellationToken, tokio::task::JoinHandle<Result<Finished, Failure>>) {
         let cancel = CancellationToken::new();
-        let context = RunContext { cancel: cancel.clone(), phase: Box::new(|_| {}) };
+        let context = RunContext { cancel: cancel.clone(), phase: Arc::new(|_| {}) };
         let executor = self.executor.clone();
         let task = tokio::spawn(async move { executor.run(Arc::new(execution), context).await });
         (cancel, task)

@@ -187,7 +187,7 @@ impl Runtime {
         stop: &Stop,
         handle: &Handle,
     ) -> Result<i64, EngineError> {
-        let limit = limits::memory_limit(request.memory).map_err(EngineError::not_started)?;
+        let limit = limits::memory_limit(request.resources.memory).map_err(EngineError::not_started)?;
         let plan = Plan::make(params, &request.mounts, &self.modules).map_err(EngineError::not_started)?;
         if stop.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
@@ -195,6 +195,7 @@ impl Runtime {
         let guest =
             guest::prepare(params, &request, limit, plan.uses_files()).map_err(EngineError::not_started)?;
         let ticking = self.ticker.start().map_err(EngineError::not_started)?;
+        request.progress.started();
         stop.begun.store(true, Ordering::Release);
         let mut store = guest::store(&self.engine, guest);
         let outcome = handle.block_on(async {
