@@ -2,8 +2,11 @@
 //! subscribe to; reads no socket and knows no verbs. Messages end in the outbound queues of connections, which the
 //! reactor flushes, or in the queues of local subscriptions.
 
+mod delivery;
+
 use std::time::Instant;
 
+use self::delivery::{Common, Delivery};
 use crate::events::CloseReason;
 use crate::hash::Keyed;
 use crate::hub::LocalLimits;
@@ -367,6 +370,7 @@ impl Fabric {
             excluded,
             local,
             made: None,
+            common: Common::of(message, matches.plain.len()),
             congestion: Congestion::None,
         };
         let mut delivered = 0;
@@ -375,14 +379,15 @@ impl Fabric {
         }
         self.work += (matches.plain.len() + matches.groups.len()) as u64;
         // Copying takes a step per 64 bytes.
-        self.work += (matches.plain.len() * message.size() / 64) as u64;
+        let copies = if matches!(delivery.common, Common::No) { matches.plain.len() } else { 1 };
+        self.work += (copies * message.size() / 64) as u64;
         for group in &matches.groups {
             // A random start and then the next that can take it: even shares without a counter per group.
             let start = if group.len() > 1 { fastrand::usize(..group.len()) } else { 0 };
             let (before, after) = group.split_at_checked(start).unwrap_or((group, &[]));
             delivered += u32::from(after.iter().chain(before).any(|id| delivery.to(*id, message)));
         }
-        let congestion = delivery.congestion;
+        let congestion = delivery.end();
         self.stats.out_msgs += u64::from(delivered);
         self.stats.out_bytes += u64::from(delivered) * message.size() as u64;
         while let Some((id, end)) = self.finished.pop() {
@@ -441,108 +446,5 @@ pub(crate) fn touch(conn: &mut Conn, key: u32, touched: &mut Vec<u32>) {
     if !conn.touched {
         conn.touched = true;
         touched.push(key);
-    }
-}
-
-/// The state of one delivery, borrowed from the fabric beside the list of receivers.
-struct Delivery<'a> {
-    peers: &'a mut Slab<Peer>,
-    subs: &'a mut Slab<Subscription>,
-    pool: &'a mut ChunkPool,
-    touched: &'a mut Vec<u32>,
-    doomed: &'a mut Vec<(u32, CloseReason)>,
-    finished: &'a mut Vec<(SubId, Option<SubscriptionEnd>)>,
-    stats: &'a mut Stats,
-    limits: &'a LocalLimits,
-    held_input: usize,
-    now: Instant,
-    /// The publisher, if it does not want its own messages back.
-    excluded: Option<u32>,
-    local: &'a mut dyn FnMut() -> Message,
-    /// The local form, once somebody needed it.
-    made: Option<Message>,
-    congestion: Congestion,
-}
-
-impl Delivery<'_> {
-    /// Delivers to one subscription; false if it cannot take the message.
-    #[inline]
-    fn to(&mut self, id: SubId, message: &Outgoing<'_>) -> bool {
-        let Some(sub) = self.subs.get_mut(id) else { return false };
-        if self.excluded == Some(sub.peer) {
-            return false;
-        }
-        // A finished subscription stays in the table until the end of this delivery.
-        if sub.max > 0 && sub.delivered >= sub.max {
-            return false;
-        }
-        let taken = match self.peers.get_mut(sub.peer) {
-            Some(Peer::Socket(conn)) => {
-                if conn.is_closing() || conn.login != sub.login {
-                    return false;
-                }
-                if let Some(guard) = &mut conn.guard {
-                    if !guard.may_receive(message.subject) {
-                        return false;
-                    }
-                    if let Some(reply) = message.reply {
-                        guard.note_reply(reply, self.now);
-                    }
-                }
-                if conn.out.len() > FLUSH_EARLY && conn.blocked_since.is_none() {
-                    // An error here is found again, and acted on, at the end of the round.
-                    let _ = conn.flush(self.pool, self.now);
-                }
-                let waiting = conn.out.len() + message.wire_size(&sub.sid);
-                if waiting > self.limits.max_pending && conn.out.len() > 0 {
-                    conn.doomed = true;
-                    self.doomed.push((sub.peer, CloseReason::SlowConsumerPendingBytes));
-                    return false;
-                }
-                let blocked = conn.blocked_since.is_some();
-                let buffered = self.pool.lent() + self.held_input;
-                // Those who hold most go first, between two turns; but one message to many must not wait for that.
-                if blocked && buffered / 3 * 2 > self.limits.max_buffered {
-                    conn.doomed = true;
-                    self.doomed.push((sub.peer, CloseReason::MaxBufferedExceeded));
-                    return false;
-                }
-                let is_full = waiting > self.limits.max_pending / 4 * 3;
-                if is_full || (blocked && buffered > self.limits.max_buffered / 4 * 3) {
-                    conn.congested = true;
-                    self.congestion = self.congestion.max(Congestion::Socket);
-                }
-                message.write(&mut conn.out.writer(self.pool), &sub.sid, conn.behaviour.headers);
-                conn.traffic.sent(message.size(), self.now);
-                touch(conn, sub.peer, self.touched);
-                true
-            }
-            Some(Peer::Local(_)) => {
-                let Some(LocalEnd { receiver, .. }) = &sub.local else { return false };
-                let copy = self.made.get_or_insert_with(&mut *self.local).clone();
-                match receiver.put(copy, self.limits) {
-                    Put::Done => true,
-                    Put::Congested => {
-                        self.congestion = Congestion::Local;
-                        true
-                    }
-                    Put::Overflow => {
-                        self.stats.local_overflows += 1;
-                        self.finished.push((id, Some(SubscriptionEnd::Overflow)));
-                        return false;
-                    }
-                    Put::Gone => {
-                        self.finished.push((id, None));
-                        return false;
-                    }
-                }
-            }
-            Some(Peer::Leaving(_)) | None => return false,
-        };
-        sub.delivered += 1;
-        if sub.max > 0 && sub.delivered >= sub.max {
-            self.finished.push((id, None));
-        }
-        taken
     }
 }

@@ -56,10 +56,23 @@ impl Outgoing<'_> {
     /// body alone.
     #[inline]
     pub(crate) fn write(&self, to: &mut impl Put, sid: &[u8], with_headers: bool) {
-        let headers = if with_headers { self.headers } else { None };
-        to.put(if headers.is_some() { b"HMSG " } else { b"MSG " });
+        self.write_head(to, sid, with_headers);
+        self.write_tail(to, with_headers);
+    }
+
+    /// Appends what differs between receivers.
+    #[inline]
+    pub(crate) fn write_head(&self, to: &mut impl Put, sid: &[u8], with_headers: bool) {
+        let has_headers = with_headers && self.headers.is_some();
+        to.put(if has_headers { b"HMSG " } else { b"MSG " });
         to.put(self.subject);
         to.put(sid);
+    }
+
+    /// Appends what is behind it, the same for all receivers that get headers, and for all that do not.
+    #[inline]
+    pub(crate) fn write_tail(&self, to: &mut impl Put, with_headers: bool) {
+        let headers = if with_headers { self.headers } else { None };
         if let Some(ready) = self.forward
             && headers.is_some() == self.headers.is_some()
         {

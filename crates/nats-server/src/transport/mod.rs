@@ -90,6 +90,11 @@ impl Transport {
         }
         self.socket().map_or(Err(ErrorKind::NotConnected.into()), |socket| socket.shutdown(Shutdown::Write))
     }
+
+    /// Whether it writes slices as they are; the others copy them.
+    pub(crate) fn takes_slices(&self) -> bool {
+        matches!(self, Transport::Tcp(_))
+    }
 }
 
 impl Write for Transport {

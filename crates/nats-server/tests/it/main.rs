@@ -26,6 +26,7 @@ mod reload;
 mod reload_generated;
 mod reload_jwt;
 mod reload_library;
+mod sharing;
 mod support;
 mod system;
 mod tls;

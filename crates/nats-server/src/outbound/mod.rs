@@ -1,46 +1,22 @@
-//! Bytes that wait for one receiver: a list of chunks borrowed from a pool that all connections of a thread share.
-//! An idle connection holds none; after a burst the memory goes back. It must never decide what to do about a slow
-//! receiver: it only counts.
+//! Bytes that wait for one receiver: a list of chunks borrowed from a pool that all connections of a thread share, and
+//! between their bytes blocks that many receivers have in common. An idle connection holds none; after a burst the
+//! memory goes back. It must never decide what to do about a slow receiver: it only counts.
+
+mod pool;
+mod splice;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
+use self::pool::CHUNK;
+pub(crate) use self::pool::{Block, ChunkPool};
+use self::splice::{Next, Splice};
 use crate::proto::write::Put;
 
-/// Size of a chunk, in bytes.
-const CHUNK: usize = 64 * 1024;
-/// Free chunks kept for reuse: 4 MiB.
-const MAX_FREE: usize = 64;
-/// Chunks given to one write call: 1 MiB, about what a socket takes at once.
+/// Slices given to one write call: 1 MiB of chunks, about what a socket takes at once.
 const MAX_SLICES: usize = 16;
-
-/// Free chunks.
-#[derive(Default)]
-pub(crate) struct ChunkPool {
-    free: Vec<Vec<u8>>,
-    /// Chunks that are in use.
-    lent: usize,
-}
-
-impl ChunkPool {
-    /// Bytes of memory that all queues hold.
-    pub(crate) fn lent(&self) -> usize {
-        self.lent * CHUNK
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        self.lent += 1;
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
-    }
-
-    fn give(&mut self, mut chunk: Vec<u8>) {
-        self.lent -= 1;
-        if self.free.len() < MAX_FREE {
-            chunk.clear();
-            self.free.push(chunk);
-        }
-    }
-}
+/// The same where blocks are between the chunks' bytes, which are short there.
+const MAX_SPLICED: usize = 64;
 
 /// The queue of one receiver.
 #[derive(Default)]
@@ -51,8 +27,10 @@ pub(crate) struct Outbound {
     open: Vec<u8>,
     /// Bytes of the first chunk that have been written.
     written: usize,
-    /// Bytes that wait.
+    /// Bytes that wait, blocks included.
     len: usize,
+    /// Blocks between the bytes of the chunks.
+    splice: Splice,
 }
 
 impl Outbound {
@@ -61,9 +39,9 @@ impl Outbound {
         self.len
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it holds; a shared block counts for each that shares it.
     pub(crate) fn held(&self) -> usize {
-        (self.full.len() + usize::from(self.open.capacity() > 0)) * CHUNK
+        (self.full.len() + usize::from(self.open.capacity() > 0)) * CHUNK + self.splice.held()
     }
 
     /// Opens the queue for appending.
@@ -72,21 +50,29 @@ impl Outbound {
         Writer { queue: self, pool }
     }
 
+    /// Appends a block of the pool that [`Outbound::writer`] is opened with.
+    pub(crate) fn push(&mut self, block: Block) {
+        let own_waiting = self.len - self.splice.len();
+        self.len += block.len();
+        self.splice.push(own_waiting, block);
+    }
+
     /// Writes as much as `to` accepts. True: all is written; false: it would block.
     ///
     /// # Errors
     /// Those of `to` except "would block" and "interrupted".
     pub(crate) fn flush(&mut self, to: &mut impl Write, pool: &mut ChunkPool) -> io::Result<bool> {
         while self.len > 0 {
-            let result = if self.full.is_empty() {
+            let result = if !self.splice.is_empty() {
+                let mut slices = [IoSlice::new(&[]); MAX_SPLICED];
+                let count = self.spliced(&mut slices);
+                to.write_vectored(slices.get(..count).unwrap_or_default())
+            } else if self.full.is_empty() {
                 to.write(self.open.get(self.written..).unwrap_or_default())
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let chunks = self.full.iter().chain(std::iter::once(&self.open));
-                let mut skip = self.written;
-                for (slice, chunk) in slices.iter_mut().zip(chunks) {
-                    *slice = IoSlice::new(chunk.get(skip..).unwrap_or_default());
-                    skip = 0;
+                for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
+                    *slice = IoSlice::new(chunk);
                 }
                 to.write_vectored(&slices)
             };
@@ -106,9 +92,52 @@ impl Outbound {
         self.advance(self.len, pool);
     }
 
+    /// What waits in chunks.
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let skips = std::iter::once(self.written).chain(std::iter::repeat(0));
+        let chunks = self.full.iter().chain(std::iter::once(&self.open));
+        chunks.zip(skips).map(|(chunk, skip)| chunk.get(skip..).unwrap_or_default())
+    }
+
+    /// Own bytes and blocks in their order, as far as there is room; how many slices.
+    fn spliced<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SPLICED]) -> usize {
+        let mut room = slices.iter_mut();
+        let mut chunks = self.chunks();
+        let mut chunk: &[u8] = &[];
+        let mut put = |bytes: &'a [u8]| room.next().map(|slice| *slice = IoSlice::new(bytes));
+        let mut count = 0;
+        for next in self.splice.order() {
+            let mut own = match next {
+                Next::Own(own) => own,
+                Next::Block(bytes) => {
+                    if put(bytes).is_none() {
+                        return count;
+                    }
+                    count += 1;
+                    continue;
+                }
+            };
+            while own > 0 {
+                if chunk.is_empty() {
+                    let Some(more) = chunks.next() else { break };
+                    chunk = more;
+                    continue;
+                }
+                let (now, later) = chunk.split_at_checked(own).unwrap_or((chunk, &[]));
+                if put(now).is_none() {
+                    return count;
+                }
+                count += 1;
+                own -= now.len();
+                chunk = later;
+            }
+        }
+        count
+    }
+
     fn advance(&mut self, count: usize, pool: &mut ChunkPool) {
         self.len = self.len.saturating_sub(count);
-        self.written += count;
+        self.written += if self.splice.is_empty() { count } else { self.splice.advance(count, pool) };
         while let Some(first) = self.full.front() {
             if self.written < first.len() {
                 return;
@@ -202,16 +231,21 @@ mod tests {
     proptest! {
         #[test]
         fn what_goes_in_comes_out(
-            pieces in proptest::collection::vec(0usize..100_000, 1..12),
+            pieces in proptest::collection::vec((prop_oneof![0usize..100, 0usize..100_000], any::<bool>()), 1..30),
             accept in proptest::collection::vec(prop_oneof![Just(0), 1usize..200_000], 0..12),
         ) {
             let (mut pool, mut queue) = (ChunkPool::default(), Outbound::default());
             let mut to = Trickle { got: Vec::new(), accept };
             let mut expected = Vec::new();
-            for (at, size) in pieces.into_iter().enumerate() {
+            for (at, (size, is_shared)) in pieces.into_iter().enumerate() {
                 let piece: Vec<u8> = (0..size).map(|i| (i * 7 + at) as u8).collect();
                 expected.extend_from_slice(&piece);
-                queue.writer(&mut pool).put(&piece);
+                if is_shared {
+                    let block = pool.share(piece);
+                    queue.push(block);
+                } else {
+                    queue.writer(&mut pool).put(&piece);
+                }
                 let done = queue.flush(&mut to, &mut pool).unwrap();
                 prop_assert_eq!(done, queue.len() == 0);
                 prop_assert_eq!(queue.len() + to.got.len(), expected.len());
@@ -222,6 +256,7 @@ mod tests {
             prop_assert!(queue.flush(&mut to, &mut pool).unwrap());
             prop_assert_eq!(to.got, expected);
             prop_assert_eq!(queue.open.capacity(), 0, "an empty queue holds no memory");
+            prop_assert_eq!((queue.held(), pool.lent()), (0, 0));
         }
     }
 
@@ -232,5 +267,20 @@ mod tests {
         queue.clear(&mut pool);
         assert_eq!((queue.len(), pool.free.len(), queue.open.capacity()), (0, 4, 0));
         assert_eq!((queue.held(), pool.lent()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_counts_once_and_goes_with_its_last_holder() {
+        let (mut pool, mut first, mut second) =
+            (ChunkPool::default(), Outbound::default(), Outbound::default());
+        let block = pool.share(vec![1; 10_000]);
+        first.push(block.clone());
+        second.push(block.clone());
+        pool.release(block);
+        assert_eq!((first.held(), second.held(), pool.lent()), (10_000, 10_000, 10_000));
+        first.clear(&mut pool);
+        assert_eq!((first.held(), pool.lent()), (0, 10_000));
+        second.clear(&mut pool);
+        assert_eq!((second.held(), pool.lent()), (0, 0));
     }
 }
