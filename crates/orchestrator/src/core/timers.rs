@@ -1,9 +1,9 @@
 //! Things that are due at a time, as state that a restart rebuilds, never as a sleeping task.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// What is due. A timer is a hint: its handler looks at the current state and decides what there is to do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Due {
     /// Look at the job again: a queue, total, bid or execution timeout, or more to place.
     Job(String),
@@ -16,33 +16,38 @@ pub(crate) enum Due {
 /// At most one due time for each thing, so that timers never outnumber jobs and nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    order: BTreeSet<(i64, Due)>,
-    of: HashMap<Due, i64>,
+    /// By time, then by number: most inputs of a batch are due at the same time, and numbers are quickly compared.
+    order: BTreeMap<(i64, u64), Due>,
+    of: HashMap<Due, (i64, u64)>,
+    /// Number of the latest request.
+    last: u64,
 }
 
 impl Timers {
     /// Asks for a look at `what` at `at` (nanoseconds since 1970), instead of any earlier request; `None` asks for none.
     pub(crate) fn set(&mut self, what: Due, at: Option<i64>) {
         let known = self.of.get(&what).copied();
-        if known == at {
+        if known.map(|(known, _)| known) == at {
             return;
         }
         if let Some(old) = known {
+            self.order.remove(&old);
+        }
+        let Some(at) = at else {
             self.of.remove(&what);
-            self.order.remove(&(old, what.clone()));
-        }
-        if let Some(at) = at {
-            self.order.insert((at, what.clone()));
-            self.of.insert(what, at);
-        }
+            return;
+        };
+        self.last += 1;
+        self.order.insert((at, self.last), what.clone());
+        self.of.insert(what, (at, self.last));
     }
 
     /// The earliest time anything is due.
     pub(crate) fn next(&self) -> Option<i64> {
-        self.order.first().map(|(at, _)| *at)
+        self.order.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes one thing that is due.
+    /// Takes one thing that is due, of those due at the same time the one that was asked for first.
     pub(crate) fn pop(&mut self, now: i64) -> Option<Due> {
         if self.next()? > now {
             return None;
@@ -64,11 +69,16 @@ mod tests {
         timers.set(Due::Node("b".into()), Some(3));
         timers.set(Due::Job("a".into()), Some(5));
         timers.set(Due::Job("c".into()), Some(4));
+        timers.set(Due::Job("z".into()), Some(7));
+        timers.set(Due::Job("y".into()), Some(7));
         timers.set(Due::Job("c".into()), None);
         assert_eq!(timers.next(), Some(3));
         assert_eq!(timers.pop(2), None);
         assert_eq!(timers.pop(5), Some(Due::Node("b".into())));
         assert_eq!(timers.pop(5), Some(Due::Job("a".into())));
+        assert_eq!(timers.pop(7), Some(Due::Job("z".into())));
+        assert_eq!(timers.pop(7), Some(Due::Job("y".into())));
         assert_eq!(timers.pop(i64::MAX), None);
+        assert!(timers.of.is_empty() && timers.order.is_empty());
     }
 }
