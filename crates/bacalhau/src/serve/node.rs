@@ -239,6 +239,7 @@ async fn start_compute(
         executor,
         way,
         heartbeat: config.duration("Compute.Heartbeat.Interval"),
+        leaves_tasks: true,
         info_update: config.duration("Compute.Heartbeat.InfoUpdateInterval"),
         address: config.text("Compute.Network.AdvertisedAddress").to_owned(),
     };

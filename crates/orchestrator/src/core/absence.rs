@@ -32,7 +32,7 @@ impl Core {
             let (settings, job) = (&self.settings, &entry.job);
             for set in [&mut entry.live, &mut entry.old] {
                 set.set_deadlines(|live| {
-                    evaluate::deadline(settings, &live.execution, job, now).max(live.deadline())
+                    evaluate::deadline(settings, live, job, now).max(live.deadline())
                 });
             }
         }

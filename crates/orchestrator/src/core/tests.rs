@@ -6,6 +6,7 @@ mod nodes;
 mod rollouts;
 
 use super::*;
+use bacalhau_model::execution::ComputeState;
 use bacalhau_model::execution::DesiredState;
 use bacalhau_model::{
     ComputeNodeInfo, Job, JobState, NodeInfo, NodeType, Resources, SpecConfig, Task, Timeouts,

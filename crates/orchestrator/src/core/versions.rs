@@ -92,7 +92,7 @@ impl Core {
         let not_started: Vec<String> = entry
             .all_live()
             .filter(|live| {
-                live.running_since().is_none() || live.execution.partition_index >= job.count.max(1)
+                !live.is_approved() || live.execution.partition_index >= job.count.max(1)
             })
             .map(|live| live.execution.id.clone())
             .collect();

@@ -33,6 +33,10 @@ pub struct HandshakeResponse {
     pub last_compute_seq_num: u64,
     /// Messages to the node follow with higher numbers.
     pub last_orchestrator_seq_num: u64,
+    /// Additions to the protocol (`execution-progress/v1`, ...) that the node named and the orchestrator speaks too; left
+    /// out for nodes that named none, such as those of Bacalhau 1.9.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supported_protocols: Vec<String>,
 }
 
 /// A node lives.
@@ -90,6 +94,14 @@ pub struct ShutdownNoticeRequest {
     pub reason: String,
     /// Last message of the orchestrator that it processed.
     pub last_orchestrator_seq_num: u64,
+    /// Tasks go on while the node's process is away, and it means to be back soon: its work is not to be given up at
+    /// once. Left out when false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tasks_go_on: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Answer to [`ShutdownNoticeRequest`].

@@ -215,6 +215,7 @@ fn computed_vectors() {
         reason: "node registered".into(),
         last_compute_seq_num: 0,
         last_orchestrator_seq_num: 12,
+        supported_protocols: Vec::new(),
     };
     check_vector(metadata, &response, [0x01, 0xb8, 0x58, 0x0e, 0x4f], 350);
 
