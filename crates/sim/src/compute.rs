@@ -60,6 +60,8 @@ pub(crate) struct NodeHost {
     inbox: VecDeque<Packet>,
     outbox: Outbox<ToOrchestrator>,
     runs: BTreeMap<String, Run>,
+    /// What runs on after a crash, until it is adopted.
+    orphans: BTreeMap<String, Run>,
     probing: BTreeMap<String, i64>,
     /// Executions that were to be adopted and are not there.
     missing: Vec<String>,
@@ -102,6 +104,7 @@ impl NodeHost {
             inbox: VecDeque::new(),
             outbox: Outbox::new(0),
             runs: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             probing: BTreeMap::new(),
             missing: Vec::new(),
             acknowledged: Vec::new(),
@@ -140,7 +143,7 @@ impl NodeHost {
         let stored = self.disk.load();
         let begun: BTreeSet<String> = begun(&stored).map(|execution| execution.id.clone()).collect();
         // What nobody knows any more is removed at the start, as are the folders of what goes on no more.
-        self.runs.retain(|id, _| begun.contains(id));
+        self.orphans.retain(|id, _| begun.contains(id));
         self.complete.retain(|id| begun.contains(id));
         core.restore(local, stored, &self.complete, &mut out);
         self.core = Some(core);
@@ -156,9 +159,11 @@ impl NodeHost {
         self.life += 1;
         self.connected = false;
         self.inbox.clear();
-        if !self.outlives {
-            self.runs.clear();
-        }
+        self.orphans.clear();
+        let (outlives, complete) = (self.outlives, &self.complete);
+        // To publish is the node's own work: that does not go on without it.
+        let survive = |(id, _): &(String, Run)| outlives && !complete.contains(id);
+        self.orphans.extend(std::mem::take(&mut self.runs).into_iter().filter(survive));
         self.probing.clear();
         self.missing.clear();
         for change in self.pipeline.crash(left) {
@@ -219,13 +224,13 @@ impl NodeHost {
     /// Goes on with what survived the crash; now and then it did not.
     fn adopt(&mut self, id: &str, world: &mut World<'_>) {
         let lost = world.random.u32(0..5) == 0;
-        match self.runs.get_mut(id).filter(|_| !lost) {
+        match self.orphans.remove(id).filter(|_| !lost) {
             // It says again that it runs.
-            Some(run) => run.starts = run.starts.or(Some(world.now)),
-            None => {
-                self.runs.remove(id);
-                self.missing.push(id.to_owned());
+            Some(run) => {
+                let starts = run.starts.or(Some(world.now));
+                self.runs.insert(id.to_owned(), Run { starts, ..run });
             }
+            None => self.missing.push(id.to_owned()),
         }
     }
 
@@ -234,7 +239,6 @@ impl NodeHost {
         if !self.complete.contains(id) {
             return broken("N4", format!("{id} is published on {}, it never ended there", self.id));
         }
-        self.runs.remove(id);
         let ends = world.now + world.random.i64(MS..5 * SECOND);
         self.runs.insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
         Ok(())

@@ -1,5 +1,6 @@
 //! The core's behaviour, told as short stories.
 
+mod progress;
 mod restart;
 
 use super::*;
