@@ -325,3 +325,7 @@ fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Capt
     failure.with_output(RunCommandResult { error_msg, ..run_output(captured, exit_code.unwrap_or(-1)) })
 }
 
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
