@@ -240,7 +240,8 @@ impl NodeHost {
             return broken("N4", format!("{id} is published on {}, it never ended there", self.id));
         }
         let ends = world.now + world.random.i64(MS..5 * SECOND);
-        self.runs.insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
+        self.runs
+            .insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
         Ok(())
     }
 

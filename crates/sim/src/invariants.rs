@@ -165,7 +165,8 @@ impl Watch {
         let really = (execution.id.clone(), execution.node_id.clone());
         if execution.is_terminal() {
             self.reached.remove(&execution.id);
-        } else if let Some(was) = self.reached.insert(execution.id.clone(), state).filter(|was| *was > state) {
+        } else if let Some(was) = self.reached.insert(execution.id.clone(), state).filter(|was| *was > state)
+        {
             return broken("E7", format!("{} was {was} and is {state}", execution.id));
         }
         let runs = matches!(state, ComputeState::Running | ComputeState::Publishing);

@@ -283,7 +283,9 @@ impl OrchestratorHost {
         Some(match packet {
             Packet::Handshake(info) => Input::Handshake { info, token: Token::Node(node) },
             Packet::Info(info) => Input::UpdateNodeInfo { info, token: Token::Info(node) },
-            Packet::Goodbye => Input::ShutdownNotice { node_id: node, tasks_go_on: false, token: Token::Nobody },
+            Packet::Goodbye => {
+                Input::ShutdownNotice { node_id: node, tasks_go_on: Vec::new(), token: Token::Nobody }
+            }
             Packet::Heartbeat(available, queued) => Input::Heartbeat {
                 node_id: node.clone(),
                 available,

@@ -66,7 +66,9 @@ impl Node {
             orchestrator = Some(started);
         }
         let compute = match roles.compute {
-            true => Some(start_compute(config, dir, name, nats.as_deref(), (reread, roles.comes_back)).await?),
+            true => {
+                Some(start_compute(config, dir, name, nats.as_deref(), (reread, roles.comes_back)).await?)
+            }
             false => None,
         };
         let services = Services {

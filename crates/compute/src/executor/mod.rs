@@ -16,8 +16,8 @@ pub use failure::Failure;
 pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
-use crate::engines::wasm::WasmEngine;
 use crate::engines::Engines;
+use crate::engines::wasm::WasmEngine;
 use crate::logs::{LogStore, is_safe_name};
 use crate::metrics::Metrics;
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};

@@ -59,7 +59,9 @@ impl Engine for External {
             let mut task = {
                 let mut tasks = self.outside.tasks.lock().unwrap();
                 if request.adopt {
-                    assert!(request.mounts.is_empty() && request.results.iter().all(|r| r.host_path.is_dir()));
+                    assert!(
+                        request.mounts.is_empty() && request.results.iter().all(|r| r.host_path.is_dir())
+                    );
                     let Some(task) = tasks.get(&id) else { return Err(EngineError::Gone) };
                     task.subscribe()
                 } else {
@@ -84,7 +86,14 @@ async fn node(dir: &std::path::Path, outside: &Outside, outlives: bool) -> Execu
     let engine = External { outside: outside.clone(), outlives };
     let engines = Engines::new(vec![Arc::new(engine)], &[]);
     let config = ExecutorConfig::new(dir);
-    Executor::with_engines(config, engines, vec![Arc::new(Inline)], vec![Arc::new(Noop)], EnvAllowList::default()).await
+    Executor::with_engines(
+        config,
+        engines,
+        vec![Arc::new(Inline)],
+        vec![Arc::new(Noop)],
+        EnvAllowList::default(),
+    )
+    .await
 }
 
 fn execution(id: &str, publisher: &str) -> Arc<Execution> {
@@ -96,7 +105,12 @@ fn execution(id: &str, publisher: &str) -> Arc<Execution> {
         ..Task::default()
     };
     let job = Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() };
-    Arc::new(Execution { id: id.into(), job_id: "j".into(), job: Some(Arc::new(job)), ..Execution::default() })
+    Arc::new(Execution {
+        id: id.into(),
+        job_id: "j".into(),
+        job: Some(Arc::new(job)),
+        ..Execution::default()
+    })
 }
 
 /// Starts a run and waits until its task runs. Gives how to leave and to cancel it, and its ending.

@@ -4,7 +4,11 @@ use super::*;
 use crate::core::progress::HOLD;
 
 fn preparing(id: &str, text: &str) -> Input<u32> {
-    Input::Preparing { execution_id: id.to_owned(), topic: topic::PREPARING_ENVIRONMENT, text: text.to_owned() }
+    Input::Preparing {
+        execution_id: id.to_owned(),
+        topic: topic::PREPARING_ENVIRONMENT,
+        text: text.to_owned(),
+    }
 }
 
 fn started(id: &str) -> Input<u32> {
@@ -108,7 +112,10 @@ fn many_lines_keep_the_first_and_the_last() {
     }
     w.wait();
     let (_, _, lines) = w.told("e").unwrap();
-    assert_eq!((lines.len(), lines[0].as_str(), lines[7].as_str()), (messages::MOST_PROGRESS_EVENTS, "0 %", "49 %"));
+    assert_eq!(
+        (lines.len(), lines[0].as_str(), lines[7].as_str()),
+        (messages::MOST_PROGRESS_EVENTS, "0 %", "49 %")
+    );
 }
 
 #[test]

@@ -62,7 +62,10 @@ fn states_are_stored_and_told_and_never_go_back() {
     w.progress(&e, ComputeState::BidAccepted, 0, &[("Pulling image", 5)]);
     assert_eq!((w.state_of(&e), w.lines("Pulling image")), (ComputeState::BidAccepted, 1));
     w.progress(&e, ComputeState::Running, 0, &[("Pulling image", 5), ("Task started", 6)]);
-    assert_eq!((w.state_of(&e), w.lines("Pulling image"), w.lines("Task started")), (ComputeState::Running, 1, 1));
+    assert_eq!(
+        (w.state_of(&e), w.lines("Pulling image"), w.lines("Task started")),
+        (ComputeState::Running, 1, 1)
+    );
     let since = w.execution(&e).start_time;
     assert_eq!(since, w.now);
     let revision = w.execution(&e).revision;
@@ -72,7 +75,10 @@ fn states_are_stored_and_told_and_never_go_back() {
     w.restart();
     w.progress(&e, ComputeState::Running, 0, &[]);
     let execution = w.execution(&e);
-    assert_eq!((w.state_of(&e), execution.start_time, execution.revision), (ComputeState::Publishing, since, revision + 1));
+    assert_eq!(
+        (w.state_of(&e), execution.start_time, execution.revision),
+        (ComputeState::Publishing, since, revision + 1)
+    );
     w.complete(&e);
     let done = w.execution(&e);
     assert_eq!((w.state_of(&e), done.start_time), (ComputeState::Completed, since));
@@ -104,7 +110,8 @@ fn a_node_cannot_speak_for_another_nor_flood_the_history() {
 
 #[test]
 fn an_execution_timeout_counts_from_the_start_of_the_task() {
-    let limited = || with_timeouts(job("j", "batch", 1), Timeouts { execution_timeout: 10, ..Timeouts::default() });
+    let limited =
+        || with_timeouts(job("j", "batch", 1), Timeouts { execution_timeout: 10, ..Timeouts::default() });
     let mut w = World::new();
     w.telling_node("n1");
     w.submit(limited()).unwrap();
@@ -130,7 +137,8 @@ fn an_execution_timeout_counts_from_the_start_of_the_task() {
     // The job's whole time counts from its submission, as ever.
     let mut w = World::new();
     w.telling_node("n1");
-    w.submit(with_timeouts(job("j", "batch", 1), Timeouts { total_timeout: 20, ..Timeouts::default() })).unwrap();
+    w.submit(with_timeouts(job("j", "batch", 1), Timeouts { total_timeout: 20, ..Timeouts::default() }))
+        .unwrap();
     let e = w.last();
     w.accept(&e);
     w.pass_alive(25);
@@ -202,19 +210,23 @@ fn a_node_that_returns_is_told_what_to_run() {
 
 #[test]
 fn a_node_whose_tasks_go_on_is_waited_for() {
-    for (tasks_go_on, after) in [(true, ComputeState::Running), (false, ComputeState::Failed)] {
-        let mut w = World::new();
-        w.telling_node("n1");
-        w.submit(job("s", "service", 1)).unwrap();
+    let mut w = World::new();
+    w.telling_node("n1");
+    let [stays, ends] = ["stays", "ends"].map(|id| {
+        w.submit(job(id, "service", 1)).unwrap();
         let e = w.last();
         w.accept(&e);
         w.progress(&e, ComputeState::Running, 0, &[]);
-        w.node("n2", 4.0);
-        w.step(Input::ShutdownNotice { node_id: "n1".into(), tasks_go_on, token: () });
-        w.step(Input::ConnectionLost { node_id: "n1".into() });
-        w.pass(50);
-        assert_eq!(w.state_of(&e), after);
-        w.pass(20);
-        assert_eq!(w.state_of(&e), ComputeState::Failed, "but not for ever");
-    }
+        e
+    });
+    w.node("n2", 4.0);
+    let tasks_go_on = vec![stays.clone(), "unknown".into()];
+    w.step(Input::ShutdownNotice { node_id: "n1".into(), tasks_go_on, token: () });
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    assert_eq!((w.state_of(&stays), w.state_of(&ends)), (ComputeState::Running, ComputeState::Failed));
+    assert_eq!(w.executions().iter().filter(|e| e.node_id == "n2").count(), 1, "replaced at once");
+    w.pass(50);
+    assert_eq!(w.state_of(&stays), ComputeState::Running);
+    w.pass(20);
+    assert_eq!(w.state_of(&stays), ComputeState::Failed, "but not for ever");
 }
