@@ -7,6 +7,7 @@ pub mod core;
 pub mod engines;
 pub mod executor;
 pub mod logs;
+pub mod metrics;
 pub mod publishers;
 mod shell;
 pub mod sources;

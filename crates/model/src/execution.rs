@@ -195,6 +195,10 @@ pub struct Execution {
     /// 0 where it is not known.
     #[serde(skip_serializing_if = "is_not_known")]
     pub attempt: u64,
+    /// When its task began to run, nanoseconds since 1970 by the orchestrator's clock; 0 while it does not run and where
+    /// the node does not tell. For a task that ended before its node would have told: when it ended.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_time: i64,
     /// From 1, one more with every stored change.
     pub revision: u64,
     /// Nanoseconds since 1970.

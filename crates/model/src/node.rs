@@ -113,8 +113,18 @@ pub struct NodeInfo {
 pub mod protocol {
     /// The current one.
     pub const NCL_V1: &str = "ncl/v1";
+    /// An addition to [`NCL_V1`]: nodes report that a task runs, that its results are being published, and how far its
+    /// preparation is. Spoken when both sides name it in the handshake; others ignore the name.
+    pub const EXECUTION_PROGRESS: &str = "execution-progress/v1";
     /// The old request/reply one; named for compatibility, not spoken.
     pub const BPROTOCOL_V2: &str = "bprotocol/v2";
+}
+
+impl NodeInfo {
+    /// True when the node speaks the protocol; see [`protocol`].
+    pub fn speaks(&self, protocol: &str) -> bool {
+        self.supported_protocols.iter().any(|name| name == protocol)
+    }
 }
 
 /// What a compute node offers and how busy it is.

@@ -525,7 +525,8 @@ impl Cluster {
         for (id, kind) in std::mem::take(&mut node.acknowledged) {
             let record = self.orchestrator.disk.execution(&id);
             let open = record.map(|(e, _)| e).filter(|e| !e.is_terminal());
-            if let Some(e) = open.filter(|_| kind != PendingReport::BidResult) {
+            let ends = !matches!(kind, PendingReport::BidResult | PendingReport::Progress);
+            if let Some(e) = open.filter(|_| ends) {
                 let state = e.compute_state.state_type;
                 return broken("D1", format!("{kind:?} of {id} was acknowledged, it is stored as {state}"));
             }

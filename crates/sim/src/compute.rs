@@ -8,12 +8,15 @@ use crate::network::{Packet, ToOrchestrator};
 use crate::pipeline::{Left, Pipeline};
 use crate::workload::{self, Course};
 use crate::{MS, SECOND};
-use bacalhau_compute::core::{BidPolicy, Core, Declined, Effect, Failed, Finished, Input, Output};
-use bacalhau_model::execution::{ComputeState, Execution, RunCommandResult};
+use bacalhau_compute::core::{
+    BidPolicy, Core, Declined, Effect, Failed, Finished, Input, Output, Start, begun,
+};
+use bacalhau_model::execution::{Execution, RunCommandResult};
+use bacalhau_model::node::protocol;
 use bacalhau_model::{ComputeNodeInfo, Error, NodeInfo, NodeType, Resources};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::delivery::Outbox;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Between heartbeats.
 const HEARTBEAT: i64 = 15 * SECOND;
@@ -28,6 +31,8 @@ const FOR_EVER: i64 = i64::MAX / 4;
 /// A run of the engine. Times are true ones: work takes as long as it takes, whatever the clock says.
 #[derive(Clone, Copy, Debug)]
 struct Run {
+    /// When the task begins, after its preparation; `None` once it has.
+    starts: Option<i64>,
     ends: i64,
     fails: bool,
     exit_code: i64,
@@ -41,6 +46,12 @@ pub(crate) struct NodeHost {
     pub(crate) zone: &'static str,
     /// Bids need IO.
     probes: bool,
+    /// It reports how far its executions are, unlike nodes of Bacalhau 1.9.
+    pub(crate) tells_progress: bool,
+    /// What its engine runs survives a crash of the node.
+    outlives: bool,
+    /// Executions whose tasks ended with results that are complete; survives a crash.
+    complete: BTreeSet<String>,
     capacity: Resources,
     pub(crate) core: Option<Core>,
     pub(crate) disk: ComputeDisk,
@@ -49,7 +60,11 @@ pub(crate) struct NodeHost {
     inbox: VecDeque<Packet>,
     outbox: Outbox<ToOrchestrator>,
     runs: BTreeMap<String, Run>,
+    /// What runs on after a crash, until it is adopted.
+    orphans: BTreeMap<String, Run>,
     probing: BTreeMap<String, i64>,
+    /// Executions that were to be adopted and are not there.
+    missing: Vec<String>,
     /// Reports that the orchestrator acknowledged since the last look.
     pub(crate) acknowledged: Vec<ToOrchestrator>,
     connected: bool,
@@ -73,6 +88,9 @@ impl NodeHost {
             id: workload::node_id(index),
             zone: workload::zone(random),
             probes: random.u32(0..3) == 0,
+            tells_progress: random.u32(0..3) > 0,
+            outlives: random.u32(0..3) == 0,
+            complete: BTreeSet::new(),
             capacity: Resources {
                 cpu: f64::from(random.u32(1..5)),
                 memory: 8 << 30,
@@ -86,7 +104,9 @@ impl NodeHost {
             inbox: VecDeque::new(),
             outbox: Outbox::new(0),
             runs: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             probing: BTreeMap::new(),
+            missing: Vec::new(),
             acknowledged: Vec::new(),
             connected: false,
             told: "",
@@ -102,6 +122,7 @@ impl NodeHost {
     fn policy(&self) -> BidPolicy {
         BidPolicy {
             engines: vec!["wasm".into()],
+            outliving: if self.outlives { vec!["wasm".into()] } else { Vec::new() },
             capacity: self.capacity.clone(),
             default_resources: Resources { cpu: 0.1, memory: 100 << 20, ..Resources::default() },
             external_probe: self.probes,
@@ -119,7 +140,12 @@ impl NodeHost {
         let local = self.clock.read(now);
         let mut core = Core::new(self.policy());
         let mut out = Output::default();
-        core.restore(local, self.disk.load(), &mut out);
+        let stored = self.disk.load();
+        let begun: BTreeSet<String> = begun(&stored).map(|execution| execution.id.clone()).collect();
+        // What nobody knows any more is removed at the start, as are the folders of what goes on no more.
+        self.orphans.retain(|id, _| begun.contains(id));
+        self.complete.retain(|id| begun.contains(id));
+        core.restore(local, stored, &self.complete, &mut out);
         self.core = Some(core);
         self.outbox = Outbox::new(u64::try_from(local / 1_000).unwrap_or(0));
         self.connected = false;
@@ -133,8 +159,13 @@ impl NodeHost {
         self.life += 1;
         self.connected = false;
         self.inbox.clear();
-        self.runs.clear();
+        self.orphans.clear();
+        let (outlives, complete) = (self.outlives, &self.complete);
+        // To publish is the node's own work: that does not go on without it.
+        let survive = |(id, _): &(String, Run)| outlives && !complete.contains(id);
+        self.orphans.extend(std::mem::take(&mut self.runs).into_iter().filter(survive));
         self.probing.clear();
+        self.missing.clear();
         for change in self.pipeline.crash(left) {
             self.disk.apply(change);
         }
@@ -173,7 +204,9 @@ impl NodeHost {
         match effect {
             Effect::Acknowledge(seq) => outgoing.push(Packet::MessageAck(seq)),
             Effect::Report { execution_id, kind } => self.outbox.push((execution_id, kind)),
-            Effect::Run(execution) => self.run(&execution, world)?,
+            Effect::Run(execution, Start::Afresh) => self.run(&execution, world)?,
+            Effect::Run(execution, Start::Adopt) => self.adopt(&execution.id, world),
+            Effect::Run(execution, Start::Publish) => self.publish(&execution.id, world)?,
             Effect::Cancel(id) => {
                 if let Some(run) = self.runs.get_mut(&id) {
                     let stubborn = if world.random.u32(0..5) == 0 { 20 * SECOND } else { 50 * MS };
@@ -185,6 +218,30 @@ impl NodeHost {
                 self.probing.insert(execution.id.clone(), world.now + world.random.i64(1..3_000) * MS);
             }
         }
+        Ok(())
+    }
+
+    /// Goes on with what survived the crash; now and then it did not.
+    fn adopt(&mut self, id: &str, world: &mut World<'_>) {
+        let lost = world.random.u32(0..5) == 0;
+        match self.orphans.remove(id).filter(|_| !lost) {
+            // It says again that it runs.
+            Some(run) => {
+                let starts = run.starts.or(Some(world.now));
+                self.runs.insert(id.to_owned(), Run { starts, ..run });
+            }
+            None => self.missing.push(id.to_owned()),
+        }
+    }
+
+    /// Publishes what was complete before the crash.
+    fn publish(&mut self, id: &str, world: &mut World<'_>) -> Result<(), Violation> {
+        if !self.complete.contains(id) {
+            return broken("N4", format!("{id} is published on {}, it never ended there", self.id));
+        }
+        let ends = world.now + world.random.i64(MS..5 * SECOND);
+        self.runs
+            .insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
         Ok(())
     }
 
@@ -201,8 +258,12 @@ impl NodeHost {
         let limit = job.and_then(|job| job.task()).map_or(0, |task| task.timeouts.execution_limit());
         let limit = if limit > 0 && !long_running { limit * SECOND } else { FOR_EVER };
         let length = length.unwrap_or(FOR_EVER);
+        // Images and modules are there already, or not.
+        let preparation = if world.random.bool() { 0 } else { world.random.i64(MS..8 * SECOND) };
+        let starts = world.now + preparation;
         let run = Run {
-            ends: world.now + length.min(limit),
+            starts: Some(starts),
+            ends: starts + length.min(limit),
             fails: fails || length > limit,
             exit_code,
             publishing,
@@ -244,7 +305,7 @@ impl NodeHost {
         }
         if self.bug == Some(Bug::RunsBeforeCommit) {
             let (runs, effects): (Vec<_>, Vec<_>) =
-                out.effects.into_iter().partition(|effect| matches!(effect, Effect::Run(_)));
+                out.effects.into_iter().partition(|effect| matches!(effect, Effect::Run(..)));
             self.pipeline.hand_over(out.changes, effects, 0);
             for run in runs {
                 self.effect(run, world, &mut outgoing)?;
@@ -270,16 +331,33 @@ impl NodeHost {
             };
             inputs.push(Input::Probed { execution_id, result });
         }
+        for execution_id in std::mem::take(&mut self.missing) {
+            inputs.push(Input::Gone { execution_id });
+        }
+        for (execution_id, run) in &mut self.runs {
+            if !run.starts.is_some_and(|at| at <= now.min(run.ends)) {
+                continue;
+            }
+            if world.random.u32(0..4) == 0 {
+                let (topic, text) = ("Preparing Environment", "Pulling image: 100%".to_owned());
+                inputs.push(Input::Preparing { execution_id: execution_id.clone(), topic, text });
+            }
+            run.starts = None;
+            world.truth.running.insert((execution_id.clone(), self.id.clone()));
+            inputs.push(Input::Started { execution_id: execution_id.clone() });
+        }
         let ended: Vec<(String, Run)> =
             self.runs.iter().filter(|(_, run)| due(run.ends)).map(|(id, run)| (id.clone(), *run)).collect();
         for (execution_id, run) in ended {
             if run.publishing > 0 {
                 let published = Run { ends: now + run.publishing, publishing: 0, ..run };
                 self.runs.insert(execution_id.clone(), published);
+                self.complete.insert(execution_id.clone());
                 inputs.push(Input::Publishing { execution_id });
                 continue;
             }
             self.runs.remove(&execution_id);
+            self.complete.remove(&execution_id);
             let result = if run.fails {
                 let error = Error::plain("boom");
                 Err(Failed { topic: "Running Execution".into(), error, run_output: None })
@@ -302,7 +380,7 @@ impl NodeHost {
                 self.connected = true;
                 self.next_call = now + HEARTBEAT;
                 self.outbox = Outbox::new(self.outbox.last_seq());
-                Input::Connected
+                Input::Connected { progress: self.tells_progress }
             }
             Packet::HeartbeatAnswer(Ok(_)) => {
                 self.last_answer = now;
@@ -390,6 +468,11 @@ impl NodeHost {
                 max_job_requirements: self.capacity.clone(),
                 ..ComputeNodeInfo::default()
             },
+            supported_protocols: self
+                .tells_progress
+                .then(|| protocol::EXECUTION_PROGRESS.to_owned())
+                .into_iter()
+                .collect(),
             ..NodeInfo::default()
         }
     }
@@ -397,7 +480,8 @@ impl NodeHost {
     /// When something is due at the latest, by the true time.
     pub(crate) fn next_wakeup(&self) -> Option<i64> {
         let core = self.core.as_ref()?;
-        let engine = self.runs.values().map(|run| run.ends).chain(self.probing.values().copied());
+        let runs = self.runs.values().flat_map(|run| run.starts.into_iter().chain([run.ends]));
+        let engine = runs.chain(self.probing.values().copied());
         let outbox = self.outbox.next_wakeup().filter(|_| self.connected);
         let local = outbox.into_iter().chain(core.next_wakeup()).map(|local| self.clock.when(local));
         engine.chain([self.next_call]).chain(local).min()
@@ -446,13 +530,9 @@ impl NodeHost {
     }
 }
 
-/// Publishing is not stored: after a restart it makes no difference. The acknowledgement of a bid is not either.
+/// The acknowledgement of a bid is not stored.
 fn line(execution: &Execution, pending: Option<PendingReport>) -> String {
-    let state = match execution.compute_state.state_type {
-        ComputeState::Publishing => ComputeState::Running,
-        state => state,
-    };
-    format!("{} {state} {pending:?}", execution.id)
+    format!("{} {} {pending:?}", execution.id, execution.compute_state.state_type)
 }
 
 /// What is outside of the hosts.

@@ -122,7 +122,17 @@ fn holds(core: &Core, node: &NodeHost) -> Option<String> {
     let live: BTreeSet<&str> = live.map(|(_, execution)| execution.id.as_str()).collect();
     let slots = node.core.iter().flat_map(|core| core.slots());
     let held: BTreeSet<&str> = slots.map(|slot| slot.execution.id.as_str()).collect();
-    (live != held).then(|| format!("{} holds {held:?}, live on it are {live:?}", node.id))
+    if live != held {
+        return Some(format!("{} holds {held:?}, live on it are {live:?}", node.id));
+    }
+    node.core.iter().filter(|_| node.tells_progress).flat_map(|core| core.slots()).find_map(|slot| {
+        let (id, state) = (&slot.execution.id, slot.state());
+        let (_, believed) = core.live_executions().find(|(_, execution)| execution.id == *id)?;
+        let believed = believed.compute_state.state_type;
+        // One that starts anew after a restart of its node is Running all the while.
+        let told = believed >= state || slot.execution.start_time == 0;
+        (!told).then(|| format!("{id} on {} is {state}, the orchestrator believes {believed}", node.id))
+    })
 }
 
 /// No connected node is owed a cancellation.

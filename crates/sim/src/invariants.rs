@@ -15,6 +15,8 @@
 //! - **E4** live executions of a version never exceed Count, their partitions are below Count, and a partition that
 //!   completed is not run again (unless the job was scaled meanwhile).
 //! - **E5** work is placed only on nodes that may get it: connected, approved, not cordoned, and with the labels asked for.
+//! - **E7** the state of a live execution never goes back; only adoption with its node starts it anew.
+//! - **E8** an execution is Running or Publishing only when its engine on its own node really started its task.
 //! - **E6** an execution is Completed only when its own engine on its own node ended well.
 //!
 //! Nodes, at every step of theirs:
@@ -24,6 +26,7 @@
 //!   until the node acknowledges it. With E1: of all executions of a partition that run anywhere, at most one is not
 //!   being cancelled. That is what fencing guarantees and all that it guarantees: a node that is cut off, or that was not
 //!   told yet, or whose engine is still stopping, may run an old attempt beside the new one.
+//! - **N4** a node publishes again only what had ended well.
 //! - **N3** what a node's core knows is on its disk, whenever nothing is on the way there.
 //!
 //! Messages:
@@ -35,7 +38,7 @@
 //!   is on the way to the disk ([`bacalhau_orchestrator::core::Core::audit`]).
 //!
 //! The end, with faults off:
-//! - **M1** the goal is reached in bounded time: every batch and ops job is final, or no node has room for what is left of
+//! - **M1** the goal is reached in bounded time: what a node told of its executions is what the orchestrator believes; every batch and ops job is final, or no node has room for what is left of
 //!   it; every service has Count executions that run and its rolling update is finished, unless no node has room for
 //!   another one; every daemon has one on every matching node with room; connected nodes hold exactly the executions that
 //!   are live; drained nodes hold none; no cancellation waits for a connected node; every outbox is empty.
@@ -67,6 +70,8 @@ pub(crate) fn broken<T>(name: &'static str, what: impl Into<String>) -> Result<T
 pub(crate) struct Truth {
     /// Executions whose engine ended well, with their node.
     pub(crate) completed: BTreeSet<(String, String)>,
+    /// Executions whose task ran, with their node.
+    pub(crate) running: BTreeSet<(String, String)>,
     /// Executions that were started, with their node; forgotten with the node's disk.
     pub(crate) started: BTreeSet<(String, String)>,
 }
@@ -87,6 +92,8 @@ pub(crate) struct Watch {
     final_jobs: BTreeMap<(String, u64), JobState>,
     /// State, and whether it was given up with its node.
     final_executions: BTreeMap<String, (ComputeState, bool)>,
+    /// How far the live ones are.
+    reached: BTreeMap<String, ComputeState>,
 }
 
 impl Watch {
@@ -156,6 +163,16 @@ impl Watch {
             self.final_executions.insert(execution.id.clone(), (state, lost));
         }
         let really = (execution.id.clone(), execution.node_id.clone());
+        if execution.is_terminal() {
+            self.reached.remove(&execution.id);
+        } else if let Some(was) = self.reached.insert(execution.id.clone(), state).filter(|was| *was > state)
+        {
+            return broken("E7", format!("{} was {was} and is {state}", execution.id));
+        }
+        let runs = matches!(state, ComputeState::Running | ComputeState::Publishing);
+        if runs && !truth.running.contains(&really) {
+            return broken("E8", format!("{} is {state}, its engine never started it", execution.id));
+        }
         if state == ComputeState::Completed && !truth.completed.contains(&really) {
             return broken("E6", format!("{} is Completed, its engine never ended well", execution.id));
         }

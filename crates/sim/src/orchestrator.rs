@@ -283,7 +283,9 @@ impl OrchestratorHost {
         Some(match packet {
             Packet::Handshake(info) => Input::Handshake { info, token: Token::Node(node) },
             Packet::Info(info) => Input::UpdateNodeInfo { info, token: Token::Info(node) },
-            Packet::Goodbye => Input::ShutdownNotice { node_id: node, token: Token::Nobody },
+            Packet::Goodbye => {
+                Input::ShutdownNotice { node_id: node, tasks_go_on: Vec::new(), token: Token::Nobody }
+            }
             Packet::Heartbeat(available, queued) => Input::Heartbeat {
                 node_id: node.clone(),
                 available,
@@ -327,6 +329,7 @@ impl OrchestratorHost {
             NodeMessage::BidResult(m) => m.execution_id = id,
             NodeMessage::RunResult(m) => m.execution_id = id,
             NodeMessage::ComputeError(m) => m.execution_id = id,
+            NodeMessage::Progress(m) => m.execution_id = id,
         }
         (node_id, message)
     }

@@ -9,6 +9,8 @@ use bacalhau_model::{Execution, NetworkType, Resources, Task};
 pub struct BidPolicy {
     /// Engines installed, lower-case.
     pub engines: Vec<String>,
+    /// Those of all engines, available or not, whose tasks outlive the node's process; lower-case.
+    pub outliving: Vec<String>,
     /// Publishers installed, lower-case.
     pub publishers: Vec<String>,
     /// Sources installed, lower-case.

@@ -24,7 +24,21 @@ pub enum Input<T> {
         /// Disk that the inputs need, in bytes, or why the node does not want or cannot judge it.
         result: Result<u64, Declined>,
     },
-    /// The engine is done and the results are published.
+    /// The engine, or a source, fetches or prepares something.
+    Preparing {
+        /// The execution.
+        execution_id: String,
+        /// Topic of the line in the history.
+        topic: &'static str,
+        /// The line.
+        text: String,
+    },
+    /// The task's process runs.
+    Started {
+        /// The execution.
+        execution_id: String,
+    },
+    /// The engine is done and the results are being published.
     Publishing {
         /// The execution.
         execution_id: String,
@@ -36,6 +50,13 @@ pub enum Input<T> {
         /// What came of it.
         result: Result<Finished, Failed>,
     },
+    /// The end of what [`Effect::Run`] was to adopt: it is not there any more.
+    Gone {
+        /// The execution.
+        execution_id: String,
+    },
+    /// The engines that can run something now, lower case.
+    Engines(Vec<String>),
     /// The orchestrator acknowledged a report.
     Delivered {
         /// The execution.
@@ -44,7 +65,10 @@ pub enum Input<T> {
         kind: PendingReport,
     },
     /// Connected to an orchestrator: everything it has not acknowledged is reported again.
-    Connected,
+    Connected {
+        /// It understands reports of progress.
+        progress: bool,
+    },
     /// Time passed; see [`super::Core::next_wakeup`].
     Tick,
 }
@@ -78,6 +102,19 @@ pub struct Failed {
     pub run_output: Option<RunCommandResult>,
 }
 
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With its inputs.
+    #[default]
+    Afresh,
+    /// A former life of the node started the task, which outlived it: go on with it. Answered by [`Input::Gone`] if it is
+    /// not there any more.
+    Adopt,
+    /// The task had ended and its results were complete: publish them.
+    Publish,
+}
+
 /// What the shell has to do once the changes of the same batch are on disk.
 #[derive(Debug)]
 pub enum Effect<T> {
@@ -85,8 +122,8 @@ pub enum Effect<T> {
     Acknowledge(T),
     /// Find out what only IO can tell: sizes of inputs, local paths, environment, external probes.
     Probe(Arc<Execution>),
-    /// Run it; answered by [`Input::Finished`].
-    Run(Arc<Execution>),
+    /// Run it; answered by [`Input::Finished`], and on the way there by [`Input::Started`] and the like.
+    Run(Arc<Execution>, Start),
     /// End a run, answered by [`Input::Finished`]; or note that one will never start, which needs no answer.
     Cancel(String),
     /// Deliver a report; built from [`super::Core::message`] when it is sent.

@@ -6,16 +6,20 @@
 mod bid;
 mod io;
 mod over;
+mod progress;
 mod queue;
 mod restore;
 mod slot;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use bid::{BidPolicy, Verdict};
-pub use io::{Declined, Effect, Failed, Finished, Input, Output};
+pub use io::{Declined, Effect, Failed, Finished, Input, Output, Start};
 pub use queue::Queue;
+pub use restore::begun;
 pub use slot::Slot;
+pub use tally::Tally;
 
 use bacalhau_model::event::topic;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
@@ -43,13 +47,27 @@ pub struct Core {
     unknown: BTreeSet<String>,
     /// Executions that must not start again.
     over: Over,
+    /// Executions with progress that waits a moment before it is stored and told, by when it has.
+    held: BTreeSet<(i64, String)>,
+    /// The orchestrator understands reports of progress.
+    tells_progress: bool,
+    tally: Tally,
 }
 
 impl Core {
     /// A node without executions.
     pub fn new(policy: BidPolicy) -> Core {
         let queue = Queue::new(policy.capacity.clone());
-        Core { policy, queue, slots: BTreeMap::new(), unknown: BTreeSet::new(), over: Over::default() }
+        Core {
+            policy,
+            queue,
+            slots: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            over: Over::default(),
+            held: BTreeSet::new(),
+            tells_progress: false,
+            tally: Tally::default(),
+        }
     }
 
     /// Handles one input.
@@ -60,11 +78,23 @@ impl Core {
                 out.effects.push(Effect::Acknowledge(token));
             }
             Input::Probed { execution_id, result } => self.probed(now, &execution_id, result, out),
+            Input::Preparing { execution_id, topic, text } => {
+                self.preparing(now, &execution_id, topic, text);
+            }
+            Input::Started { execution_id } => self.started(now, &execution_id),
             Input::Publishing { execution_id } => self.publishing(now, &execution_id),
             Input::Finished { execution_id, result } => self.finished(now, &execution_id, result, out),
+            Input::Gone { execution_id } => self.gone(now, &execution_id, out),
             Input::Delivered { execution_id, kind } => self.delivered(&execution_id, kind, out),
-            Input::Connected => self.report_all(out),
-            Input::Tick => self.expire(now, out),
+            Input::Connected { progress } => {
+                self.report_all(out);
+                self.tell_all(progress, out);
+            }
+            Input::Engines(names) => self.policy.engines = names,
+            Input::Tick => {
+                self.show_held(now, out);
+                self.expire(now, out);
+            }
         }
         self.start_what_fits(now, out);
     }
@@ -93,6 +123,8 @@ impl Core {
             if let Some(kind) = slot.answer() {
                 slot.pending = Some(kind);
                 out.effects.push(Effect::Report { execution_id: execution.id, kind });
+            } else {
+                self.tell_again(&execution.id, out);
             }
             return;
         }
@@ -107,6 +139,7 @@ impl Core {
             job.meta.insert(meta::ORCHESTRATOR_PROTOCOL.to_owned(), protocol::NCL_V1.to_owned());
         }
         execution.compute_state = State::new(ComputeState::New);
+        execution.start_time = 0;
         execution.create_time = now;
         execution.modify_time = now;
         let id = execution.id.clone();
@@ -118,6 +151,7 @@ impl Core {
         let Some(slot) = self.slots.get_mut(id) else { return };
         match self.policy.judge(&slot.execution, disk) {
             Verdict::Accept(usage) => {
+                self.tally.bids_made += 1;
                 slot.usage = usage;
                 slot.note_allocation();
                 if slot.execution.desired_state.state_type == DesiredState::Running {
@@ -134,6 +168,7 @@ impl Core {
                 out.effects.push(Effect::Probe(Arc::new(slot.execution.clone())));
             }
             Verdict::Refuse(reason) => {
+                self.tally.bids_refused += 1;
                 slot.enter(ComputeState::AskForBidRejected, &reason, now);
                 let event = Event::new(topic::EXEC_SCANNING, reason, Time::from_unix_nanos(now));
                 slot.report(PendingReport::BidResult, Some(event), out);
@@ -146,12 +181,14 @@ impl Core {
         match result {
             Ok(disk) => self.judge(now, id, Some(disk), out),
             Err(Declined::Refused(reason)) => {
+                self.tally.bids_refused += 1;
                 let reason = format!("rejected bid: {reason}");
                 slot.enter(ComputeState::AskForBidRejected, &reason, now);
                 let event = Event::new(topic::EXEC_SCANNING, reason, Time::from_unix_nanos(now));
                 slot.report(PendingReport::BidResult, Some(event), out);
             }
             Err(Declined::Error(error)) => {
+                self.tally.bids_failed += 1;
                 slot.fail(now, topic::EXEC_SCANNING, &error, out);
             }
         }
@@ -190,7 +227,7 @@ impl Core {
                     out.effects.push(Effect::Report { execution_id: id.to_owned(), kind });
                 }
             }
-            _ => {}
+            _ => self.tell_again(id, out),
         }
     }
 
@@ -229,9 +266,12 @@ impl Core {
             return;
         }
         let why = events.and_then(<[Event]>::first).map_or("", |event| event.message.as_str());
+        slot.note_start();
         slot.execution.desired_state = State::with_message(DesiredState::Stopped, why);
         slot.enter(state, why, now);
         slot.pending = None;
+        self.let_go(id);
+        let Some(slot) = self.slots.get_mut(id) else { return };
         if self.queue.is_running(id) {
             // Its capacity is free when the engine says so, not before.
             out.changes.push(slot.change());
@@ -249,29 +289,18 @@ impl Core {
                 self.queue.finish(&id);
                 continue;
             };
-            slot.enter(ComputeState::Running, "", now);
+            slot.begin(now);
             out.changes.push(slot.change());
-            out.effects.push(Effect::Run(Arc::new(slot.execution.clone())));
-        }
-    }
-
-    fn publishing(&mut self, now: i64, id: &str) {
-        let slot = self.slots.get_mut(id).filter(|s| s.state() == ComputeState::Running);
-        if let Some(slot) = slot {
-            slot.enter(ComputeState::Publishing, "", now);
+            out.effects.push(Effect::Run(Arc::new(slot.execution.clone()), Start::Afresh));
         }
     }
 
     fn finished<T>(&mut self, now: i64, id: &str, result: Result<Finished, Failed>, out: &mut Output<T>) {
-        self.queue.finish(id);
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        if slot.state().is_terminal() {
-            // Cancelled while it ran. Nobody waits for the result.
-            if slot.pending.is_none() {
-                self.forget(id, out);
-            }
+        if self.came_to_rest(id, out) {
             return;
         }
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.note_start();
         match result {
             Ok(finished) => {
                 slot.execution.run_output = finished.run_output;
@@ -288,7 +317,24 @@ impl Core {
         }
     }
 
+    /// A run has ended and gives its capacity back. True when nobody wants to know how.
+    fn came_to_rest<T>(&mut self, id: &str, out: &mut Output<T>) -> bool {
+        self.queue.finish(id);
+        self.let_go(id);
+        let Some(slot) = self.slots.get_mut(id) else { return true };
+        if slot.state().is_terminal() && slot.pending.is_none() {
+            // Cancelled while it ran.
+            self.forget(id, out);
+            return true;
+        }
+        slot.state().is_terminal()
+    }
+
     fn delivered<T>(&mut self, id: &str, kind: PendingReport, out: &mut Output<T>) {
+        if kind == PendingReport::Progress {
+            self.progress_delivered(id, out);
+            return;
+        }
         if kind == PendingReport::ComputeError {
             self.unknown.remove(id);
         }
@@ -328,16 +374,23 @@ impl Core {
     /// When to step with [`Input::Tick`] at the latest, nanoseconds since 1970.
     pub fn next_wakeup(&self) -> Option<i64> {
         let bids = self.slots.values().filter(|s| s.is_unanswered_bid());
-        bids.map(|s| s.execution.modify_time.saturating_add(APPROVAL_LIMIT)).min()
+        let unanswered = bids.map(|s| s.execution.modify_time.saturating_add(APPROVAL_LIMIT)).min();
+        let held = self.held.first().map(|(due, _)| *due);
+        unanswered.into_iter().chain(held).min()
     }
 
     /// A report about an execution, from its present state. `None` when it is out of date and need not be sent.
     pub fn message(&self, execution_id: &str, kind: PendingReport) -> Option<NodeMessage> {
-        if self.unknown.contains(execution_id) {
+        if kind != PendingReport::Progress && self.unknown.contains(execution_id) {
             return Some(messages::compute_error(&restore::lost(execution_id), restore::lost_event()));
         }
         let slot = self.slots.get(execution_id)?;
-        slot.message(kind)
+        if kind == PendingReport::Progress { slot.progress_message() } else { slot.message(kind) }
+    }
+
+    /// What was decided so far, in figures.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// One execution that is not over for the orchestrator.

@@ -45,6 +45,12 @@ impl Queue {
         Some(id)
     }
 
+    /// A run of a former life goes on, whatever else there is: it has its capacity already.
+    pub fn resume(&mut self, execution_id: &str, usage: Resources) {
+        self.in_use = self.in_use.plus(&usage);
+        self.running.insert(execution_id.to_owned(), usage);
+    }
+
     /// A run ended: its capacity is free again.
     pub fn finish(&mut self, execution_id: &str) {
         if self.running.remove(execution_id).is_some() {

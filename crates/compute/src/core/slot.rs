@@ -1,11 +1,22 @@
 //! One execution on this node, until the orchestrator knows how it ended.
 
 use super::io::{Effect, Output};
+use super::progress::Progress;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::state::State;
 use bacalhau_model::{Error, Event, Resources, Time};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::messages::{self, NodeMessage};
+
+/// See [`Slot::is_begun`].
+pub(super) fn is_begun(execution: &Execution) -> bool {
+    let state = &execution.compute_state;
+    match state.state_type {
+        ComputeState::Running | ComputeState::Publishing => true,
+        ComputeState::BidAccepted => state.details.contains_key(BEGUN),
+        _ => false,
+    }
+}
 
 /// An execution and what the orchestrator has still to be told about it.
 #[derive(Clone, Debug)]
@@ -18,11 +29,21 @@ pub struct Slot {
     pub pending: Option<PendingReport>,
     /// Event that the report carries.
     pub event: Option<Event>,
+    pub(super) progress: Progress,
 }
+
+/// Detail of the state of an execution that was handed to its engine and whose task does not run yet, as far as is known.
+const BEGUN: &str = "Begun";
 
 impl Slot {
     pub(super) fn new(execution: Execution) -> Slot {
-        Slot { execution, usage: Resources::default(), pending: None, event: None }
+        Slot {
+            execution,
+            usage: Resources::default(),
+            pending: None,
+            event: None,
+            progress: Progress::default(),
+        }
     }
 
     /// Where the execution stands.
@@ -38,6 +59,18 @@ impl Slot {
     /// True when the orchestrator has a bid of ours and has not answered.
     pub(super) fn is_unanswered_bid(&self) -> bool {
         self.state() == ComputeState::AskForBidAccepted
+    }
+
+    /// True from the moment on when it was handed to its engine until it is over: its task may have been started.
+    pub(super) fn is_begun(&self) -> bool {
+        is_begun(&self.execution)
+    }
+
+    /// It is handed to its engine. For the orchestrator it is still no more than accepted.
+    pub(super) fn begin(&mut self, now: i64) {
+        self.progress = Progress::default();
+        self.enter(ComputeState::BidAccepted, "Preparing", now);
+        self.execution.compute_state.details.insert(BEGUN.to_owned(), "true".to_owned());
     }
 
     /// Enters a state.
@@ -102,6 +135,7 @@ impl Slot {
                 messages::bid_result(&self.execution, accepted, events)
             }
             PendingReport::RunResult => messages::run_result(&self.execution, events),
+            PendingReport::Progress => return self.progress_message(),
             PendingReport::ComputeError => {
                 messages::compute_error(&self.execution, self.event.clone().unwrap_or_default())
             }

@@ -1,5 +1,6 @@
 //! The core's behaviour, told as short stories.
 
+mod progress;
 mod restart;
 
 use super::*;
@@ -60,7 +61,7 @@ impl World {
         self.core = Core::new(policy());
         self.effects.clear();
         let mut out = Output::default();
-        self.core.restore(self.now, self.disk.values().cloned().collect(), &mut out);
+        self.core.restore(self.now, self.disk.values().cloned().collect(), &BTreeSet::new(), &mut out);
         self.take(out);
     }
 
@@ -90,12 +91,18 @@ impl World {
         self.core.slot(id).map(Slot::state)
     }
 
+    /// True when it was handed to its engine and is not over.
+    fn runs(&self, id: &str) -> bool {
+        self.core.slot(id).is_some_and(Slot::is_begun)
+    }
+
     /// Effects since the last call, in short.
     fn did(&mut self) -> Vec<String> {
         let short = |effect: Effect<u32>| match effect {
             Effect::Acknowledge(token) => format!("ack {token}"),
             Effect::Probe(e) => format!("probe {}", e.id),
-            Effect::Run(e) => format!("run {}", e.id),
+            Effect::Run(e, Start::Afresh) => format!("run {}", e.id),
+            Effect::Run(e, start) => format!("{start:?} {}", e.id),
             Effect::Cancel(id) => format!("cancel {id}"),
             Effect::Report { execution_id, kind } => format!("{kind:?} {execution_id}"),
         };
@@ -267,7 +274,7 @@ fn questions_asked_twice_get_the_same_answer() {
     w.delivered("e", PendingReport::BidResult);
     w.did();
     w.ask(execution("e", "1"));
-    w.step(Input::Connected);
+    w.step(Input::Connected { progress: true });
     assert_eq!(w.did(), ["BidResult e", "ack 1", "BidResult e"]);
     w.accept("e");
     w.did();
@@ -286,7 +293,7 @@ fn told_to_run_what_it_does_not_know_it_says_so() {
     w.accept("ghost");
     assert_eq!(w.did(), ["ComputeError ghost", "ack 2"]);
     assert_eq!(w.core.message("ghost", PendingReport::ComputeError).unwrap().execution_id(), "ghost");
-    w.step(Input::Connected);
+    w.step(Input::Connected { progress: true });
     assert_eq!(w.did(), ["ComputeError ghost"], "until somebody heard it");
     w.delivered("ghost", PendingReport::ComputeError);
     assert!(w.core.message("ghost", PendingReport::ComputeError).is_none());

@@ -10,7 +10,7 @@ use crate::logs::LogWriter;
 use crate::sources::Mount;
 use bacalhau_model::{Error, Execution, NetworkConfig, Resources, SpecConfig, Task, error::code};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, join_all, ready};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub trait Engine: Send + Sync {
         ready(Ok(())).boxed()
     }
 
-    /// Whether what it runs outlives the node's process, so that a restarted node can adopt it.
+    /// Whether what it runs outlives the node's process, so that a restarted node can adopt it. To drop the future of
+    /// [`Engine::run`] must then leave the task as it is: that is how the node lets go of it when it stops.
     fn outlives_the_node(&self) -> bool {
         false
     }
@@ -78,7 +79,8 @@ pub struct EngineRequest {
     pub ports: Vec<Port>,
     /// Time the task may run, counted from [`Progress::started`]: to fetch its program does not count.
     pub timeout: Option<Duration>,
-    /// A former life of the node started it: it is to be adopted. [`EngineError::Gone`] if it is not there any more.
+    /// A former life of the node started it: it is to be adopted. [`EngineError::Gone`] if it is not there any more. There
+    /// are no mounts then, and `timeout` is what is left of the time.
     pub adopt: bool,
     /// Tells how far it is.
     pub progress: Progress,
@@ -178,6 +180,9 @@ impl EngineError {
     }
 }
 
+/// How long an engine may take to say whether it is available.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
 /// The engines this node offers.
 #[derive(Clone, Default)]
 pub struct Engines {
@@ -199,6 +204,18 @@ impl Engines {
     /// Names of those that are not switched off, lower case, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.list.iter().map(|engine| engine.name().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Names of those that can run something now, lower case, sorted. All are asked at the same time; one that does not
+    /// answer within [`ANSWER_LIMIT`] cannot.
+    pub async fn available(&self) -> Vec<String> {
+        let asked = self.list.iter().map(|engine| async move {
+            let answer = tokio::time::timeout(ANSWER_LIMIT, engine.is_available()).await;
+            answer.unwrap_or(false).then(|| engine.name().to_owned())
+        });
+        let mut names: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
         names.sort();
         names
     }

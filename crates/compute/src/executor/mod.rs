@@ -3,28 +3,33 @@
 //! Knows no queue and no store: whoever calls it decides what runs and records how it ended. Whatever happens, nothing
 //! of an execution stays on disk but its log and what was published.
 
+mod completion;
 mod config;
 mod env;
 mod failure;
 mod results;
+mod run;
 mod work;
 
 pub use config::ExecutorConfig;
 pub use failure::Failure;
+pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
+use crate::engines::Engines;
 use crate::engines::wasm::WasmEngine;
-use crate::engines::{EngineError, EngineRequest, Engines, Progress, Step};
-use crate::logs::{Captured, LogStore};
+use crate::logs::{LogStore, is_safe_name};
+use crate::metrics::Metrics;
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
-use crate::sources::{Inline, Local, Mount, PathAllowList, Source, Sources, UrlDownload};
-use bacalhau_model::event::topic;
+use crate::sources::{Inline, Local, PathAllowList, Source, Sources, UrlDownload};
 use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
 use env::EnvAllowList;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Runs executions. Clones share everything.
@@ -40,6 +45,8 @@ struct Inner {
     publishers: Publishers,
     env_allowed: EnvAllowList,
     logs: LogStore,
+    available: watch::Sender<Vec<String>>,
+    metrics: Arc<Metrics>,
 }
 
 /// What a look at an execution found, for the bid.
@@ -54,12 +61,21 @@ pub struct Probe {
 /// Where a running execution stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Inputs are downloaded; a sentence for the history.
+    Downloading(String),
     /// The engine fetches or prepares something; a sentence for the history.
     Preparing(String),
     /// The task's process runs.
     Running,
     /// The engine is done; results are being published.
     Publishing,
+}
+
+impl Phase {
+    /// True for what only adds a line to the history.
+    pub(crate) fn is_line(&self) -> bool {
+        matches!(self, Phase::Downloading(_) | Phase::Preparing(_))
+    }
 }
 
 /// What a run needs from its caller.
@@ -106,20 +122,56 @@ impl Executor {
                 ),
             }
         }
+        let engines = Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines);
+        Ok(Executor::with_engines(config, engines, sources, publishers, env_allowed).await)
+    }
+
+    async fn with_engines(
+        config: ExecutorConfig,
+        engines: Engines,
+        sources: Vec<Arc<dyn Source>>,
+        publishers: Vec<Arc<dyn Publisher>>,
+        env_allowed: EnvAllowList,
+    ) -> Executor {
         let inner = Inner {
-            engines: Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines),
+            available: watch::Sender::new(engines.available().await),
+            metrics: Arc::new(Metrics::new(&engines.names())),
+            engines,
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
             env_allowed,
             logs: LogStore::new(config.executions_folder(), config.log_limits),
             config,
         };
-        Ok(Executor { inner: Arc::new(inner) })
+        Executor { inner: Arc::new(inner) }
     }
 
-    /// Engines this node offers: lower case, sorted.
+    /// Engines this node offers, as far as they were available at the last look: lower case, sorted.
     pub fn engines(&self) -> Vec<String> {
-        self.inner.engines.names()
+        self.inner.available.borrow().clone()
+    }
+
+    /// The same, and whenever it changes.
+    pub fn watch_engines(&self) -> watch::Receiver<Vec<String>> {
+        self.inner.available.subscribe()
+    }
+
+    /// Looks which engines are available now. Takes a few seconds at most.
+    pub async fn look_at_engines(&self) {
+        let now = self.inner.engines.available().await;
+        self.inner.available.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                tracing::info!(engines = now.join(", "), "the engines that are available changed");
+                *known = now;
+            }
+            changed
+        });
+    }
+
+    /// What happened so far, in figures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
     }
 
     /// Input sources this node offers: lower case, sorted.
@@ -163,117 +215,41 @@ impl Executor {
         })
     }
 
-    /// Runs an execution to its end. Dropping the future stops it as well, but clean-up may then lag behind.
-    ///
-    /// # Errors
-    /// See [`Failure`]; a non-zero exit code is none.
-    pub async fn run(&self, execution: Arc<Execution>, context: RunContext) -> Result<Finished, Failure> {
-        let log = match self.inner.logs.open(&execution.id) {
-            Ok(log) => log,
-            Err(error) => return Err(Failure::new(topic::PREPARING_ENVIRONMENT, error)),
-        };
-        let work = Arc::new(WorkFolder::new(self.inner.config.work_folder(&execution.id)));
-        let result = Box::pin(self.run_in(&execution, &context, &work, &log)).await;
-        // Ends the readers of a run that failed before its engine started.
-        log.finish();
-        WorkFolder::discard(work).await;
-        result
-    }
-
-    async fn run_in(
-        &self,
-        execution: &Arc<Execution>,
-        context: &RunContext,
-        work: &Arc<WorkFolder>,
-        log: &crate::logs::LogWriter,
-    ) -> Result<Finished, Failure> {
-        let inner = &self.inner;
-        let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
-        let task = task_of(execution).map_err(preparing)?;
-        let engine = inner.engines.get(task).map_err(preparing)?;
-        let publisher = inner.publishers.get(&task.publisher).map_err(preparing)?;
-        let env = inner.env_allowed.resolve(execution, task).map_err(preparing)?;
-
-        let mounts = tokio::select! {
-            biased;
-            () = context.cancel.cancelled() => return Err(Failure::cancelled(topic::DOWNLOADING_INPUTS)),
-            mounts = self.prepare_inputs(task, work) => {
-                mounts.map_err(|error| Failure::new(topic::DOWNLOADING_INPUTS, error))?
-            }
-        };
-        let results = results::create(&task.result_paths, work).map_err(preparing)?;
-
-        let timeout = time_limit(execution, task);
-        let request = EngineRequest {
-            execution: Arc::clone(execution),
-            engine: task.engine.clone(),
-            mounts,
-            results,
-            env,
-            resources: execution.allocated_resources.total(),
-            network: task.network(),
-            ports: Vec::new(),
-            timeout,
-            adopt: false,
-            progress: Progress::new({
-                let phase = Arc::clone(&context.phase);
-                move |step| match step {
-                    Step::Started => phase(Phase::Running),
-                    Step::Preparing(what) => phase(Phase::Preparing(what)),
-                }
-            }),
-            log: log.clone(),
-            cancel: context.cancel.clone(),
-            work: Arc::clone(work),
-        };
-        let outcome = engine.run(request).await;
-        let captured = log.finish();
-        work.remove_inputs().await;
-        let exit_code = match outcome {
-            Ok(exit_code) => exit_code,
-            Err(error) => return Err(engine_failure(error, timeout, &captured)),
-        };
-        let run_output = run_output(&captured, exit_code);
-        let mut finished = Finished { run_output, published_result: SpecConfig::default() };
-        let Some(publisher) = publisher else { return Ok(finished) };
-
-        (context.phase)(Phase::Publishing);
-        let publishing = async {
-            let folder = results::complete(work, captured, exit_code).await?;
-            publisher.publish(execution, &task.publisher, folder).await
-        };
-        let published = tokio::select! {
-            biased;
-            () = context.cancel.cancelled() => Err(Failure::cancelled(topic::PUBLISHING_RESULTS)),
-            published = publishing => published.map_err(|error| {
-                let message = format!("failed to publish result: {}", error.message);
-                Failure::new(topic::PUBLISHING_RESULTS, Error { message, ..error })
-            }),
-        };
-        finished.published_result = published.map_err(|f| f.with_output(finished.run_output.clone()))?;
-        Ok(finished)
-    }
-
-    /// Prepares all inputs at the same time. If one fails the others are given up.
-    async fn prepare_inputs(&self, task: &Task, work: &Arc<WorkFolder>) -> Result<Vec<Mount>, Error> {
-        let prepare = task.input_sources.iter().enumerate().map(|(number, input)| async move {
-            let source = self.inner.sources.get(input)?;
-            source.prepare(input, LazyFolder::input(work, number)).await.map_err(|error| Error {
-                message: format!("input for {}: {}", input.target, error.message),
-                ..error
-            })
-        });
-        try_join_all(prepare).await
-    }
-
-    /// Removes what a former life left behind: the folders of all executions, for nothing runs yet and whatever runs
-    /// again prepares its inputs afresh. Blocks; call it at start.
+    /// Removes what a former life left behind: the folders of all executions but those in `keep`, for nothing runs yet
+    /// and whatever runs again prepares its inputs afresh. Blocks; call it at start.
     /// Logs stay; see [`LogStore::prune`]. Returns how many folders were removed.
     ///
     /// # Errors
     /// The folder of executions cannot be listed.
-    pub fn sweep(&self) -> io::Result<usize> {
-        work::sweep(&self.inner.config.executions_folder())
+    pub fn sweep(&self, keep: &BTreeSet<String>) -> io::Result<usize> {
+        work::sweep(&self.inner.config.executions_folder(), keep)
+    }
+
+    /// Lets every engine end and remove what a former life of the node left running, except what is in `keep`. Call it
+    /// once, before anything runs.
+    pub async fn clean_up(&self, keep: &BTreeSet<String>) {
+        let engines = self.inner.engines.all().iter();
+        join_all(engines.map(|engine| engine.clean_up(keep))).await;
+    }
+
+    /// True when the execution's task has ended and its results only have to be published (again). Blocks.
+    pub fn has_complete_results(&self, execution: &Execution) -> bool {
+        let publishes = task_of(execution).is_ok_and(|task| !task.publisher.is_empty());
+        publishes
+            && is_safe_name(&execution.id)
+            && completion::read(&self.inner.config.work_folder(&execution.id)).is_some()
+    }
+
+    /// True when the execution's engine starts tasks that outlive this process.
+    pub fn outlives_the_node(&self, execution: &Execution) -> bool {
+        let engine = task_of(execution).and_then(|task| self.inner.engines.get(task));
+        engine.is_ok_and(|engine| engine.outlives_the_node())
+    }
+
+    /// Names of the engines whose tasks outlive this process, available or not.
+    pub fn outliving(&self) -> Vec<String> {
+        let engines = self.inner.engines.all().iter().filter(|engine| engine.outlives_the_node());
+        engines.map(|engine| engine.name().to_owned()).collect()
     }
 
     /// Removes logs untouched for longer than `log_age`, the oldest logs beyond their limit, and results of
@@ -295,40 +271,6 @@ fn task_of(execution: &Execution) -> Result<&Task, Error> {
         .as_ref()
         .and_then(|job| job.task())
         .ok_or_else(|| Error::new(code::BAD_REQUEST, format!("execution {} has no task", execution.id)))
-}
-
-/// The time one attempt may take; only batch and ops jobs have a limit.
-fn time_limit(execution: &Execution, task: &Task) -> Option<Duration> {
-    let long_running = execution.job.as_ref()?.job_type().is_some_and(|t| t.is_long_running());
-    let seconds = u64::try_from(task.timeouts.execution_limit()).unwrap_or(0);
-    (seconds > 0 && !long_running).then(|| Duration::from_secs(seconds))
-}
-
-fn run_output(captured: &Captured, exit_code: i64) -> RunCommandResult {
-    RunCommandResult {
-        stdout: captured.stdout.clone(),
-        stdout_truncated: captured.stdout_truncated,
-        stderr: captured.stderr.clone(),
-        stderr_truncated: captured.stderr_truncated,
-        exit_code,
-        error_msg: String::new(),
-    }
-}
-
-fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Captured) -> Failure {
-    let (failure, exit_code) = match error {
-        EngineError::Cancelled => (Failure::cancelled(topic::RUNNING_EXECUTION), None),
-        EngineError::Gone => {
-            let error = Error::new(code::NOT_FOUND, "the task is gone: it ended while the node was down");
-            (Failure::new(topic::RUNNING_EXECUTION, error.component("Executor")), None)
-        }
-        EngineError::TimedOut => (Failure::timed_out(timeout.unwrap_or_default()), None),
-        EngineError::Failed { exit_code, error } => {
-            (Failure::new(topic::RUNNING_EXECUTION, error), exit_code)
-        }
-    };
-    let error_msg = failure.error.message.clone();
-    failure.with_output(RunCommandResult { error_msg, ..run_output(captured, exit_code.unwrap_or(-1)) })
 }
 
 /// Removes the files of a folder that were not changed for longer than `age`. A folder that is not there has none.

@@ -1,11 +1,12 @@
 //! The results folder: one folder per result path, and beside them `stdout`, `stderr` and `exitCode`.
 
+use super::completion;
 use super::work::WorkFolder;
 use crate::engines::ResultFolder;
 use crate::logs::Captured;
 use crate::logs::frame::{self, LogStream};
 use crate::sources::normalise_guest_path;
-use bacalhau_model::{Error, ResultPath, error::code};
+use bacalhau_model::{Error, ResultPath, RunCommandResult, error::code};
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -61,25 +62,30 @@ pub(super) fn create(paths: &[ResultPath], work: &WorkFolder) -> Result<Vec<Resu
         .collect()
 }
 
-/// Adds what was printed and the exit code; returns the folder.
+/// Where the results are, once they are complete.
+pub(super) fn folder(work: &WorkFolder) -> PathBuf {
+    work.path().join(FOLDER)
+}
+
+/// Adds what was printed and the exit code, and marks the results as complete.
 pub(super) async fn complete(
     work: &Arc<WorkFolder>,
     captured: Captured,
-    exit_code: i64,
-) -> Result<PathBuf, Error> {
+    output: &RunCommandResult,
+) -> Result<(), Error> {
     if let Some(error) = captured.error {
         return Err(Error::new(code::INTERNAL_ERROR, error)
             .hint("Check the free space of the compute node")
             .retryable());
     }
-    let work = Arc::clone(work);
+    let (work, output) = (Arc::clone(work), output.clone());
     let written = tokio::task::spawn_blocking(move || {
         let folder = work.create(FOLDER)?;
         split_log(captured.file.as_deref(), &folder)?;
-        std::fs::write(folder.join("exitCode"), exit_code.to_string())?;
-        Ok(folder)
+        std::fs::write(folder.join("exitCode"), output.exit_code.to_string())?;
+        completion::write(work.path(), &output)
     });
-    let written: io::Result<PathBuf> = written.await.map_err(io::Error::other).flatten();
+    let written: io::Result<()> = written.await.map_err(io::Error::other).flatten();
     written.map_err(|e| {
         Error::new(code::INTERNAL_ERROR, format!("cannot write the results folder: {e}"))
             .hint("Check the free space of the compute node")

@@ -1,5 +1,6 @@
 //! The private folder of one execution: created when first needed, removed when the last user lets go.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,11 +20,23 @@ pub struct WorkFolder {
     path: PathBuf,
     /// Something was created; until then no system call is made for it.
     used: AtomicBool,
+    /// The next life of the node needs it.
+    kept: AtomicBool,
 }
 
 impl WorkFolder {
     pub(super) fn new(path: PathBuf) -> WorkFolder {
-        WorkFolder { path, used: AtomicBool::new(false) }
+        WorkFolder { path, used: AtomicBool::new(false), kept: AtomicBool::new(false) }
+    }
+
+    /// One that a former life of the node left behind on purpose.
+    pub(super) fn of_former_life(path: PathBuf) -> WorkFolder {
+        WorkFolder { path, used: AtomicBool::new(true), kept: AtomicBool::new(false) }
+    }
+
+    /// Leaves the folder where it is when everybody lets go of it.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Release);
     }
 
     /// Where it is or would be.
@@ -67,7 +80,7 @@ impl WorkFolder {
 
 impl Drop for WorkFolder {
     fn drop(&mut self) {
-        if self.used.load(Ordering::Acquire) {
+        if self.used.load(Ordering::Acquire) && !self.kept.load(Ordering::Acquire) {
             remove(&self.path);
         }
     }
@@ -104,15 +117,16 @@ impl LazyFolder {
     }
 }
 
-/// Removes the folders below `executions`. Files (logs) stay.
-pub(super) fn sweep(executions: &Path) -> io::Result<usize> {
+/// Removes the folders below `executions` whose names are not in `keep`. Files (logs) stay.
+pub(super) fn sweep(executions: &Path, keep: &BTreeSet<String>) -> io::Result<usize> {
     let entries = match fs::read_dir(executions) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
     let mut removed = 0;
     for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+        let wanted = entry.file_name().to_str().is_some_and(|name| keep.contains(name));
+        if !wanted && entry.file_type().is_ok_and(|t| t.is_dir()) {
             remove(&entry.path());
             removed += 1;
         }
@@ -143,9 +157,11 @@ mod tests {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         fs::write(dir.path().join("e-3.log"), "x").unwrap();
-        assert_eq!(sweep(dir.path()).unwrap(), 2);
-        assert!(!dir.path().join("e-1").exists() && !dir.path().join("e-2").exists());
+        let keep = BTreeSet::from(["e-2".to_owned()]);
+        assert_eq!(sweep(dir.path(), &keep).unwrap(), 1);
+        assert!(!dir.path().join("e-1").exists() && dir.path().join("e-2/results").exists());
+        assert_eq!(sweep(dir.path(), &BTreeSet::new()).unwrap(), 1);
         assert!(dir.path().join("e-3.log").exists());
-        assert_eq!(sweep(&dir.path().join("missing")).unwrap(), 0);
+        assert_eq!(sweep(&dir.path().join("missing"), &keep).unwrap(), 0);
     }
 }

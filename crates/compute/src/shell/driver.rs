@@ -36,9 +36,24 @@ pub(super) enum Command {
         execution_id: String,
         result: Result<u64, Declined>,
     },
+    /// A line for the history of an execution that is being prepared.
+    Preparing {
+        execution_id: String,
+        topic: &'static str,
+        text: String,
+    },
+    Started {
+        execution_id: String,
+    },
     Publishing {
         execution_id: String,
     },
+    /// What was to be adopted is not there.
+    Gone {
+        execution_id: String,
+    },
+    /// The engines that are available changed.
+    Engines(Vec<String>),
     Finished {
         execution_id: String,
         result: Box<Result<Finished, Failed>>,
@@ -59,11 +74,19 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    pub(super) fn finished(execution_id: String, result: Result<Finished, Failed>) -> Command {
+        Command::Finished { execution_id, result: Box::new(result) }
+    }
+}
+
 /// The way to the orchestrator.
 pub(super) struct Link {
     pub(super) postman: Postman,
     /// Prefix of the subjects on which the orchestrator acknowledges; ends with a dot.
     pub(super) ack_prefix: String,
+    /// It understands reports of progress.
+    pub(super) progress: bool,
 }
 
 /// How busy the node is.
@@ -95,6 +118,8 @@ pub(super) struct Driver {
     /// Highest number of a message that was processed.
     processed: watch::Sender<u64>,
     last_now: i64,
+    /// When the node stops, tasks that outlive it are left alone.
+    leaves_tasks: bool,
 }
 
 impl Driver {
@@ -104,6 +129,7 @@ impl Driver {
         writer: Writer<Change>,
         runs: Runs,
         processed: watch::Sender<u64>,
+        leaves_tasks: bool,
     ) -> (Driver, mpsc::Receiver<Committed>) {
         let (pipeline, committed) = Pipeline::new(writer);
         let mut driver = Driver {
@@ -115,6 +141,7 @@ impl Driver {
             outbox: Outbox::new(0),
             processed,
             last_now: 0,
+            leaves_tasks,
         };
         // Numbers start at the clock, in microseconds, so they grow across restarts.
         driver.outbox = Outbox::new(u64::try_from(driver.now() / 1_000).unwrap_or(0));
@@ -131,7 +158,7 @@ impl Driver {
     ) -> Result<(), Error> {
         let result = self.work(restored, commands, &mut committed, shutdown).await;
         // However this ended, the runs that end from now on have nobody to tell.
-        self.runs.cancel_all().await;
+        self.runs.stop(self.leaves_tasks).await;
         result?;
         self.drain(&mut committed).await
     }
@@ -219,12 +246,25 @@ impl Driver {
                 return None;
             }
             Command::Probed { execution_id, result } => {
+                self.runs.probed(&execution_id);
                 if result.is_err() {
                     self.runs.ended(&execution_id);
                 }
                 Input::Probed { execution_id, result }
             }
-            Command::Publishing { execution_id } => Input::Publishing { execution_id },
+            Command::Preparing { execution_id, topic, text } => {
+                Input::Preparing { execution_id, topic, text }
+            }
+            Command::Started { execution_id } => Input::Started { execution_id },
+            Command::Publishing { execution_id } => {
+                self.runs.publishing(&execution_id);
+                Input::Publishing { execution_id }
+            }
+            Command::Gone { execution_id } => {
+                self.runs.ended(&execution_id);
+                Input::Gone { execution_id }
+            }
+            Command::Engines(names) => Input::Engines(names),
             Command::Finished { execution_id, result } => {
                 self.runs.ended(&execution_id);
                 Input::Finished { execution_id, result: *result }
@@ -239,10 +279,11 @@ impl Driver {
                 return None;
             }
             Command::Connected(link) => {
+                let progress = link.progress;
                 self.link = Some(link);
                 // The core names again what is unacknowledged; what the old outbox held must not stay beside that.
                 self.outbox = Outbox::new(self.outbox.last_seq());
-                Input::Connected
+                Input::Connected { progress }
             }
             Command::Disconnected => {
                 self.link = None;
@@ -265,6 +306,7 @@ impl Driver {
 
     /// Hands what a batch changed to the store; its effects wait for that.
     fn hand_over(&mut self, out: Output<Token>) {
+        self.runs.metrics().bids(self.core.tally());
         self.pipeline.hand_over(out.changes, out.effects, 0);
         self.release();
     }
@@ -282,7 +324,7 @@ impl Driver {
                 match effect {
                     Effect::Acknowledge(token) => self.acknowledge(token),
                     Effect::Probe(execution) => self.runs.probe(execution),
-                    Effect::Run(execution) => self.runs.start(execution),
+                    Effect::Run(execution, start) => self.runs.start(execution, start),
                     Effect::Cancel(id) => self.runs.cancel(&id),
                     Effect::Report { execution_id, kind } => self.outbox.push((execution_id, kind)),
                 }
@@ -334,7 +376,7 @@ fn store_failed(error: &StoreError) -> Error {
 }
 
 /// Completes when a stop is asked for, or nobody is left who could.
-async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     // The guard inside the result must not live across other awaits, so it ends here.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }

@@ -1,9 +1,10 @@
 //! The link to the orchestrator: connect, shake hands, take messages, send heartbeats, and all over when it breaks.
 
 use super::driver::{self, Command};
+use super::runs::Lasting;
 use super::{Description, Way, load};
 use crate::shell::log_source::Logs;
-use bacalhau_model::{NodeInfo, Time};
+use bacalhau_model::{NodeInfo, Time, node::protocol};
 use bacalhau_wire::bus::{Bus, BusError, BusMessage, Subscription};
 use bacalhau_wire::connect::{Connector, Status};
 use bacalhau_wire::control::{ControlClient, ControlError};
@@ -26,6 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between handshakes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// Executions named in a good-bye at most: half a megabyte of IDs, which fits into one message.
+const MOST_NAMED: usize = 10_000;
+
 /// Everything the link needs.
 pub(super) struct Link {
     pub(super) commands: mpsc::Sender<Command>,
@@ -36,6 +40,8 @@ pub(super) struct Link {
     pub(super) info_update: Duration,
     pub(super) logs: Arc<Logs>,
     pub(super) started: Time,
+    /// What the next life of the node can go on with; `None` when there will be none.
+    pub(super) lasting: Option<Lasting>,
 }
 
 /// Why a session ended.
@@ -117,9 +123,10 @@ impl Link {
             info = self.shake_hands(&control) => info,
             () = stop(&mut stopping) => return Ok(Over::Stopping),
         };
-        let Some(info) = info else { return Ok(Over::Lost) };
+        let Some((info, progress)) = info else { return Ok(Over::Lost) };
         let logs = LogServer::start(Arc::clone(bus), node_id, Arc::clone(&self.logs) as _).await?;
-        let link = driver::Link { postman: Postman::start(Arc::clone(bus)), ack_prefix: format!("{inbox}.") };
+        let postman = Postman::start(Arc::clone(bus));
+        let link = driver::Link { postman, ack_prefix: format!("{inbox}."), progress };
         if self.commands.send(Command::Connected(link)).await.is_err() {
             return Ok(Over::Stopping);
         }
@@ -136,8 +143,9 @@ impl Link {
         Ok(over)
     }
 
-    /// Introduces the node until it is welcome. `None` when the connection does not carry.
-    async fn shake_hands(&self, control: &ControlClient) -> Option<NodeInfo> {
+    /// Introduces the node until it is welcome. Tells what it said of itself, and whether the orchestrator understands
+    /// reports of progress. `None` when the connection does not carry.
+    async fn shake_hands(&self, control: &ControlClient) -> Option<(NodeInfo, bool)> {
         let mut pause = FIRST_PAUSE;
         let mut told = String::new();
         loop {
@@ -150,7 +158,9 @@ impl Link {
             let trouble = match control.handshake(request).await {
                 Ok(answer) if answer.accepted => {
                     tracing::info!(reason = answer.reason, "joined the orchestrator");
-                    return Some(info);
+                    let progress =
+                        answer.supported_protocols.iter().any(|name| name == protocol::EXECUTION_PROGRESS);
+                    return Some((info, progress));
                 }
                 Ok(answer) => format!("the orchestrator does not accept this node: {}", answer.reason),
                 Err(ControlError::Bus(BusError::Closed)) => return None,
@@ -184,9 +194,12 @@ impl Link {
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missed = 0;
+        let mut engines = self.description.executor.watch_engines();
         loop {
             let result = tokio::select! {
                 _ = heartbeats.tick() => self.send_heartbeat(control).await,
+                // An error means that the executor is gone, and with it the node.
+                Ok(()) = engines.changed() => self.send_changes(control, &mut told).await,
                 _ = looks.tick() => self.send_changes(control, &mut told).await,
             };
             match result {
@@ -235,6 +248,7 @@ impl Link {
             node_id: self.description.info.node_id.clone(),
             reason: String::new(),
             last_orchestrator_seq_num: *self.last_processed.borrow(),
+            tasks_go_on: self.lasting.as_ref().map(|lasting| lasting.list(MOST_NAMED)).unwrap_or_default(),
         };
         if let Err(error) = control.shutdown_notice(request).await {
             tracing::debug!(%error, "the good-bye did not reach the orchestrator");

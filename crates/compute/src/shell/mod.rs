@@ -1,24 +1,28 @@
 //! The compute node around its core: the store, the executor, the link to the orchestrator.
 
 mod driver;
+mod engines;
 mod housekeeping;
 mod link;
 mod log_source;
+mod phases;
 mod runs;
 
 pub use driver::Load;
 
-use crate::core::{BidPolicy, Core, Output};
+use crate::core::{self, BidPolicy, Core, Output};
 use crate::executor::{Executor, ExecutorConfig};
+use crate::metrics::Metrics;
 use bacalhau_model::error::code;
 use bacalhau_model::{BuildVersion, ComputeNodeInfo, Error, NodeInfo, NodeType, node::protocol};
+use bacalhau_store::compute::StoredExecution;
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::connect::{ConnectOptions, Status};
 use driver::{Command, Driver};
 use link::Link;
 use log_source::Logs;
 use runs::Runs;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +31,8 @@ use tokio::task::JoinHandle;
 
 /// Commands that wait for the core at most; senders wait when it is full.
 const MOST_COMMANDS: usize = 1024;
+/// Engines get this long at the start to remove what a former life of the node left behind.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the node reaches its orchestrator.
 pub enum Way {
@@ -58,6 +64,8 @@ pub struct Options {
     pub info_update: Duration,
     /// Address announced to others, may be empty.
     pub address: String,
+    /// When the node stops, tasks of engines that outlive it go on, and the next life of the node adopts them.
+    pub leaves_tasks: bool,
 }
 
 /// A running compute node. Clones share it.
@@ -104,12 +112,18 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
     })?;
     let executor = Executor::open(options.executor).await?;
-    match executor.sweep() {
+    let (complete, outliving) = (complete_results(&executor, &stored), executor.outliving());
+    let adopted = to_be_adopted(&executor, &stored, &complete);
+    match executor.sweep(&complete.union(&adopted).cloned().collect()) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed folders that a former life left behind"),
         Err(error) => tracing::warn!(%error, "folders of a former life could not be removed"),
     }
+    if tokio::time::timeout(CLEAN_UP_LIMIT, executor.clean_up(&adopted)).await.is_err() {
+        tracing::warn!("engines could not remove what a former life left behind within {CLEAN_UP_LIMIT:?}");
+    }
     let policy = BidPolicy {
+        outliving,
         engines: executor.engines(),
         publishers: executor.publishers(),
         sources: executor.sources(),
@@ -118,18 +132,22 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let capacity = policy.capacity.clone();
     let mut core = Core::new(policy);
     let mut restored = Output::default();
-    core.restore(clock(), stored, &mut restored);
+    core.restore(clock(), stored, &complete, &mut restored);
     let (commands, waiting) = mpsc::channel(MOST_COMMANDS);
     let (shutdown, stopping) = watch::channel(false);
     let (processed, last_processed) = watch::channel(0);
     let runs = Runs::new(executor.clone(), commands.clone());
-    let (driver, committed) = Driver::new(options.node_id.clone(), core, writer, runs, processed);
+    let lasting = options.leaves_tasks.then(|| runs.lasting());
+    let (driver, committed) =
+        Driver::new(options.node_id.clone(), core, writer, runs, processed, options.leaves_tasks);
     let ended = tokio::spawn(driver.run(restored, waiting, committed, stopping.clone()));
     let info = NodeInfo {
         node_id: options.node_id,
         node_type: NodeType::Compute,
         labels: options.labels,
-        supported_protocols: vec![protocol::BPROTOCOL_V2.to_owned(), protocol::NCL_V1.to_owned()],
+        supported_protocols: [protocol::BPROTOCOL_V2, protocol::NCL_V1, protocol::EXECUTION_PROGRESS]
+            .map(str::to_owned)
+            .to_vec(),
         compute_node_info: ComputeNodeInfo {
             max_capacity: capacity.clone(),
             max_job_requirements: capacity,
@@ -139,6 +157,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         bacalhau_version: options.version,
     };
     tokio::spawn(housekeeping::run(executor.clone(), stopping.clone()));
+    tokio::spawn(engines::watch(executor.clone(), commands.clone(), stopping.clone()));
     let description = Description { info, executor };
     let link = Link {
         commands: commands.clone(),
@@ -149,6 +168,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         info_update: options.info_update,
         logs: Arc::new(Logs::new(description.executor.clone(), commands.clone())),
         started: bacalhau_model::Time::from_unix_nanos(clock()),
+        lasting,
     };
     let (connection, linked) = link.spawn(options.way);
     // The good-bye to the orchestrator comes first, the end of the driver after it.
@@ -161,6 +181,22 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         })
     });
     Ok((ComputeNode { inner: Arc::new(Inner { commands, description, connection, shutdown }) }, ended))
+}
+
+/// Executions whose results only have to be published (again).
+fn complete_results(executor: &Executor, stored: &[StoredExecution]) -> BTreeSet<String> {
+    let complete = core::begun(stored).filter(|execution| executor.has_complete_results(execution));
+    complete.map(|execution| execution.id.clone()).collect()
+}
+
+/// Executions whose tasks may still run.
+fn to_be_adopted(
+    executor: &Executor,
+    stored: &[StoredExecution],
+    complete: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let running = core::begun(stored).filter(|execution| executor.outlives_the_node(execution));
+    running.map(|execution| execution.id.clone()).filter(|id| !complete.contains(id)).collect()
 }
 
 fn clock() -> i64 {
@@ -186,6 +222,11 @@ impl ComputeNode {
     /// How busy it is.
     pub async fn load(&self) -> Load {
         load(&self.inner.commands).await
+    }
+
+    /// What happened so far, in figures.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(self.inner.description.executor.metrics())
     }
 
     /// How its connection stands.

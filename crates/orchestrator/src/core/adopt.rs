@@ -2,7 +2,6 @@
 
 use super::backoff::Slot;
 use super::entry::{JobEntry, is_lost};
-use super::evaluate::deadline;
 use super::io::Output;
 use super::live::Live;
 use super::record::{self, execution_event, scheduling};
@@ -63,13 +62,15 @@ impl Core {
     ) {
         let mut execution = cancelled.execution;
         execution.desired_state = State::with_message(DesiredState::Running, "Running");
-        execution.compute_state = match entry.job_type.is_on_all_nodes() {
-            true => State::new(ComputeState::New),
-            false => State::with_message(ComputeState::BidAccepted, "Running"),
+        execution.compute_state = match (execution.start_time > 0, entry.job_type.is_on_all_nodes()) {
+            (true, _) => State::new(ComputeState::Running),
+            (false, true) => State::new(ComputeState::New),
+            (false, false) => State::with_message(ComputeState::BidAccepted, "Running"),
         };
         entry.forgive(&execution);
-        let deadline = deadline(&self.settings, &execution, &entry.job, now);
-        let mut live = Live::new(execution, entry.request.clone(), None, deadline);
+        let tells = self.nodes.tells_progress(&execution.node_id);
+        let live = Live::new(execution, entry.request.clone(), None, i64::MAX);
+        let mut live = live.on_node(tells, &self.settings, &entry.job, now);
         record::put_execution(&mut live, now, out);
         let (id, node_id) = (live.execution.id.clone(), live.execution.node_id.clone());
         self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());

@@ -73,13 +73,14 @@ fn job(id: &str, entry: &JobEntry, audit: &mut BTreeMap<String, String>) {
         let e = &live.execution;
         let execution_id = &e.id;
         let value = format!(
-            "{} {} on {} partition {} version {} attempt {} revision {} holds {}",
+            "{} {} on {} partition {} version {} attempt {} started {} revision {} holds {}",
             e.desired_state.state_type,
             e.compute_state.state_type,
             e.node_id,
             e.partition_index,
             e.job_version,
             e.attempt,
+            e.start_time,
             e.revision,
             amounts(&live.reserved)
         );

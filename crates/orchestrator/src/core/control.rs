@@ -6,8 +6,10 @@ use super::io::{Effect, Handshake, NodeAction, Output, Reply};
 use super::nodes::{self, NodeEntry};
 use super::timers::Due;
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Connection, Error, Membership, NodeInfo, Resources, Time};
+use bacalhau_model::node::protocol;
+use bacalhau_model::{Connection, Error, JobType, Membership, NodeInfo, Resources, Time};
 use bacalhau_store::orchestrator::{Change, PendingMessage};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Core {
@@ -21,11 +23,12 @@ impl Core {
             None
         };
         if let Some(reason) = refusal {
-            let answer = Handshake { accepted: false, reason: reason.to_owned(), last_compute_seq: 0 };
-            out.reply(token, Reply::Handshake(answer));
+            out.reply(token, Reply::Handshake(refused(reason)));
             return;
         }
         let node_id = info.node_id.clone();
+        let progress = protocol::EXECUTION_PROGRESS;
+        let protocols: Vec<String> = info.speaks(progress).then(|| progress.to_owned()).into_iter().collect();
         let reason = if known.is_some() { "node reconnected" } else { "node registered" };
         if known.is_none() {
             let state = nodes::first_seen(info.clone(), self.settings.manual_approval);
@@ -39,7 +42,7 @@ impl Core {
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
         out.changes.push(Change::PutNode(Box::new(node.state.clone())));
         self.set_node_timer(&node_id);
-        let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq };
+        let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq, protocols };
         // The answer leaves before the first message: a Go node takes its sequence number from it.
         out.reply(token, Reply::Handshake(answer));
         out.effects.push(Effect::NodeUp(node_id.clone()));
@@ -54,14 +57,18 @@ impl Core {
         let pairs: Vec<(String, String)> =
             self.nodes.get(node_id).map(|n| n.executions.iter().cloned().collect()).unwrap_or_default();
         let mut messages: Vec<(i64, String, PendingMessage)> = Vec::new();
+        let tells_progress = self.nodes.tells_progress(node_id);
         for (job_id, execution_id) in pairs {
             let Some(entry) = self.jobs.get_mut(&job_id) else { continue };
             let job = Arc::clone(&entry.job);
-            let Some(live) = entry.get_live(&execution_id) else { continue };
+            let job_type = entry.job_type;
+            let Some(live) = entry.live_mut(&execution_id) else { continue };
+            let told_before = std::mem::replace(&mut live.tells_progress, tells_progress);
             // The time that the node was away does not count against its answer.
-            let anew = super::evaluate::deadline(&self.settings, &live.execution, &job, now);
-            let (deadline, created) = (anew.max(live.deadline()), live.execution.create_time);
-            let wish = wish(&live.execution);
+            let anew = super::evaluate::deadline(&self.settings, live, &job, now);
+            let deadline = if told_before == tells_progress { anew.max(live.deadline()) } else { anew };
+            let created = live.execution.create_time;
+            let wish = wish(&live.execution, job_type);
             entry.set_deadline(&execution_id, deadline);
             messages.extend(wish.map(|kind| (created, execution_id, kind)));
             self.look_at_node(&job_id, node_id);
@@ -106,7 +113,7 @@ impl Core {
                 node.state.info = info;
                 out.changes.push(Change::PutNode(Box::new(node.state.clone())));
                 self.wake_for_node(&node_id);
-                Handshake { accepted: true, reason: String::new(), last_compute_seq: 0 }
+                Handshake { accepted: true, ..refused("") }
             }
             Some(_) => refused("node is not a compute node"),
             None => refused("node not yet registered - handshake required"),
@@ -114,10 +121,22 @@ impl Core {
         out.reply(token, Reply::Handshake(answer));
     }
 
-    pub(crate) fn shutdown_notice<T>(&mut self, now: i64, node_id: &str, token: T, out: &mut Output<T>) {
+    pub(crate) fn shutdown_notice<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        tasks_go_on: &[String],
+        token: T,
+        out: &mut Output<T>,
+    ) {
+        let patience = if tasks_go_on.is_empty() { 0 } else { self.settings.disconnect_timeout };
         let last = self.nodes.get(node_id).map(|n| n.state.connection_state.last_compute_seq_num);
         if last.is_some() {
-            self.go_offline(now, node_id, "graceful shutdown", now, out);
+            self.go_offline(now, node_id, "graceful shutdown", now.saturating_add(patience), out);
+            if patience > 0 {
+                let go_on: BTreeSet<&str> = tasks_go_on.iter().map(String::as_str).collect();
+                self.lose_executions(now, node_id, |id| !go_on.contains(id), out);
+            }
         }
         out.reply(token, Reply::Heartbeat(last.ok_or_else(|| handshake_required(node_id))));
     }
@@ -167,7 +186,20 @@ impl Core {
     fn lose_work<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get_mut(node_id) else { return };
         node.lose_work_at = None;
-        for (job_id, execution_id) in node.executions.clone() {
+        self.lose_executions(now, node_id, |_| true, out);
+    }
+
+    fn lose_executions<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        which: impl Fn(&str) -> bool,
+        out: &mut Output<T>,
+    ) {
+        let Some(node) = self.nodes.get(node_id) else { return };
+        for (job_id, execution_id) in
+            node.executions.iter().filter(|(_, id)| which(id)).cloned().collect::<Vec<_>>()
+        {
             if let Some(mut entry) = self.jobs.remove(&job_id) {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
                 self.jobs.insert(job_id.clone(), entry);
@@ -241,16 +273,22 @@ impl Core {
 }
 
 /// The message that says what the orchestrator wants of a live execution.
-fn wish(execution: &Execution) -> Option<PendingMessage> {
-    match execution.compute_state.state_type {
-        ComputeState::New => Some(PendingMessage::AskForBid),
-        ComputeState::BidAccepted => Some(PendingMessage::BidAccepted),
-        _ => None,
+fn wish(execution: &Execution, job_type: JobType) -> Option<PendingMessage> {
+    let state = execution.compute_state.state_type;
+    if is_asked(job_type, state) {
+        return Some(PendingMessage::AskForBid);
     }
+    state.is_executing().then_some(PendingMessage::BidAccepted)
+}
+
+/// True when the ask says what is wanted of the execution. On jobs that run on all nodes it is told to run with the ask,
+/// so that is what a node needs that does not know it any more, however far it was.
+pub(crate) fn is_asked(job_type: JobType, state: ComputeState) -> bool {
+    state == ComputeState::New || (job_type.is_on_all_nodes() && state.is_executing())
 }
 
 fn refused(reason: &str) -> Handshake {
-    Handshake { accepted: false, reason: reason.to_owned(), last_compute_seq: 0 }
+    Handshake { accepted: false, reason: reason.to_owned(), last_compute_seq: 0, protocols: Vec::new() }
 }
 
 fn handshake_required(node_id: &str) -> Error {

@@ -2,7 +2,6 @@
 
 use super::Core;
 use super::entry::JobEntry;
-use super::evaluate::deadline;
 use super::io::{Effect, Output};
 use super::live::Live;
 use super::record::{self, execution_event, scheduling};
@@ -38,9 +37,9 @@ impl Core {
             ..Execution::default()
         };
         execution.attempt = entry.retries.next_attempt(&entry.slot(&execution));
-        let deadline = deadline(&self.settings, &execution, &entry.job, now);
         let ask = Some(PendingMessage::AskForBid);
-        let mut live = Live::new(execution, entry.request.clone(), ask, deadline);
+        let live = Live::new(execution, entry.request.clone(), ask, i64::MAX);
+        let mut live = live.on_node(self.nodes.tells_progress(node_id), &self.settings, &entry.job, now);
         record::put_execution(&mut live, now, out);
         self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
         self.owner.insert(id.clone(), entry.job.id.clone());

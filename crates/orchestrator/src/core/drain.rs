@@ -6,6 +6,7 @@
 use super::Core;
 use super::end::Cause;
 use super::io::Output;
+use super::live::Live;
 use bacalhau_model::{Drain, Error, Time};
 use bacalhau_store::orchestrator::Change;
 
@@ -66,7 +67,7 @@ impl Core {
         let Some(node) = self.nodes.get(node_id) else { return };
         for (job_id, execution_id) in node.executions.clone() {
             let Some(mut entry) = self.jobs.remove(&job_id) else { continue };
-            let started = entry.get_live(&execution_id).is_some_and(|live| live.running_since().is_some());
+            let started = entry.get_live(&execution_id).is_some_and(Live::is_approved);
             if all || !started || entry.job_type.is_long_running() {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeDrained, now, out);
                 self.dirty.insert(job_id.clone());

@@ -100,7 +100,7 @@ impl Core {
         let mut event = cause.event(now);
         if cause == Cause::NodeLost {
             // What it was doing decides whether it can be adopted when its node comes back; see `adopt`.
-            let was = if live.running_since().is_some() { "running" } else { "asked" };
+            let was = if live.is_approved() { "running" } else { "asked" };
             event = event.with(detail::NODE_LOST, was);
         }
         let execution = &mut live.execution;

@@ -198,6 +198,7 @@ impl JobEntry {
     fn count_end(&mut self, execution: &Execution) -> bool {
         let slot = self.slot(execution);
         let attempt = execution.attempt.max(1);
+        let started = if execution.start_time > 0 { execution.start_time } else { execution.create_time };
         match execution.compute_state.state_type {
             ComputeState::Completed => {
                 self.completed += 1;
@@ -213,7 +214,7 @@ impl JobEntry {
                 let failure = Failure {
                     attempt,
                     ended: execution.modify_time,
-                    ran: execution.modify_time.saturating_sub(execution.create_time),
+                    ran: execution.modify_time.saturating_sub(started),
                     lost: is_lost(execution),
                     why: &execution.compute_state.message,
                 };

@@ -5,24 +5,28 @@ use super::depends;
 use super::end::{self, Cause};
 use super::entry::JobEntry;
 use super::io::Output;
+use super::live::Live;
 use super::place::Shortage;
 use super::record::{self, scheduling};
 use super::settings::Settings;
 use super::suitable;
 use super::timers::Due;
 use bacalhau_model::event::{detail, topic};
-use bacalhau_model::execution::{DesiredState, Execution};
+use bacalhau_model::execution::DesiredState;
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, Job, JobState, Membership, Time};
 
-/// When the execution's present phase is overdue: the bid unanswered, or the run longer than its limit.
-pub(crate) fn deadline(settings: &Settings, execution: &Execution, job: &Job, now: i64) -> i64 {
+/// When the execution's present phase, which begins now, is overdue: the bid unanswered, or the run longer than its limit.
+/// Where the node tells when the task begins to run, the limit counts from there: what is downloaded before, and the time
+/// in the node's queue, do not count.
+pub(crate) fn deadline(settings: &Settings, live: &Live, job: &Job, now: i64) -> i64 {
+    let execution = &live.execution;
     let limit = job.task().map_or(0, |t| t.timeouts.execution_limit()).max(0);
     let long_running = job.job_type().is_some_and(bacalhau_model::JobType::is_long_running);
     let asks = execution.desired_state.state_type == DesiredState::Pending;
     if asks && !execution.compute_state.state_type.is_executing() {
         now.saturating_add(settings.bid_timeout)
-    } else if limit > 0 && !long_running {
+    } else if limit > 0 && !long_running && (execution.start_time > 0 || !live.tells_progress) {
         now.saturating_add(limit.saturating_mul(super::SECOND)).saturating_add(settings.timeout_slack)
     } else {
         i64::MAX

@@ -94,6 +94,8 @@ pub enum Input<T> {
     ShutdownNotice {
         /// The node.
         node_id: String,
+        /// Executions that go on, for it means to be back: they are given up as late as those of a node that is silent.
+        tasks_go_on: Vec<String>,
         /// Answered with [`Reply::Heartbeat`].
         token: T,
     },
@@ -228,6 +230,8 @@ pub struct Handshake {
     pub reason: String,
     /// Last report of the node that was processed here.
     pub last_compute_seq: u64,
+    /// Additions to the protocol that both sides speak.
+    pub protocols: Vec<String>,
 }
 
 /// What the shell has to do once the changes of the same batch are on disk.

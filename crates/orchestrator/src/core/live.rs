@@ -1,7 +1,9 @@
 //! Executions that may still change, found by ID, by deadline and by node without a look at all of them.
 
-use bacalhau_model::Resources;
+use super::evaluate;
+use super::settings::Settings;
 use bacalhau_model::execution::{DesiredState, Execution};
+use bacalhau_model::{Job, Resources};
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +16,10 @@ pub struct Live {
     pub reserved: Resources,
     /// Message the node has not acknowledged.
     pub pending: Option<PendingMessage>,
+    /// Its node reports when the task begins to run. Not stored: it follows from the node.
+    pub tells_progress: bool,
+    /// Time of the latest line that its node had for the history, by the node's clock; earlier ones are repetitions.
+    pub last_line: i64,
     /// Changed through its set only, which orders by it.
     deadline: i64,
 }
@@ -26,7 +32,14 @@ impl Live {
         pending: Option<PendingMessage>,
         deadline: i64,
     ) -> Live {
-        Live { execution, reserved, pending, deadline }
+        Live { execution, reserved, pending, tells_progress: false, last_line: 0, deadline }
+    }
+
+    /// The same with its deadline. `tells_progress` says whether its node reports when the task begins to run.
+    pub(crate) fn on_node(mut self, tells_progress: bool, settings: &Settings, job: &Job, now: i64) -> Live {
+        self.tells_progress = tells_progress;
+        self.deadline = evaluate::deadline(settings, &self, job, now);
+        self
     }
 
     /// When the current phase is overdue, nanoseconds since 1970; `i64::MAX` when it has no limit.
@@ -34,9 +47,19 @@ impl Live {
         self.deadline
     }
 
-    /// Since when it runs as far as the orchestrator knows, nanoseconds since 1970; `None` before its bid is accepted.
+    /// True once its node was told to run it.
+    pub fn is_approved(&self) -> bool {
+        self.execution.compute_state.state_type.is_executing()
+            || self.execution.desired_state.state_type == DesiredState::Running
+    }
+
+    /// Since when it runs as far as the orchestrator knows, nanoseconds since 1970; `None` before. Where the node does not
+    /// tell it counts from the acceptance of its bid.
     pub fn running_since(&self) -> Option<i64> {
         let execution = &self.execution;
+        if self.tells_progress || execution.start_time > 0 {
+            return Some(execution.start_time).filter(|at| *at > 0);
+        }
         if execution.compute_state.state_type.is_executing() {
             return Some(execution.modify_time);
         }
@@ -127,6 +150,13 @@ impl LiveSet {
         }
         let limited = self.by_id.values().filter(|live| live.deadline < i64::MAX);
         self.due = limited.map(|live| (live.deadline, live.execution.id.clone())).collect();
+    }
+
+    /// Sets which of them are on nodes that report how far they are.
+    pub fn set_tells_progress(&mut self, tells: impl Fn(&str) -> bool) {
+        for live in self.by_id.values_mut() {
+            live.tells_progress = tells(&live.execution.node_id);
+        }
     }
 
     /// Sets what is set aside for each.

@@ -30,6 +30,7 @@ mod nodes;
 mod partitioned;
 mod partitions;
 mod place;
+mod progress;
 #[cfg(test)]
 mod properties;
 mod ranges;
@@ -61,7 +62,7 @@ pub use settings::{SECOND, Settings};
 
 pub(crate) use schedule::largest_run;
 
-use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::execution::Execution;
 use bacalhau_model::{Connection, Event, Job, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
@@ -220,7 +221,8 @@ impl Core {
         }
         let settings = &self.settings;
         for set in [&mut entry.live, &mut entry.old] {
-            set.set_deadlines(|live| evaluate::deadline(settings, &live.execution, &job, now));
+            set.set_tells_progress(|node_id| self.nodes.tells_progress(node_id));
+            set.set_deadlines(|live| evaluate::deadline(settings, live, &job, now));
         }
         for live in entry.all_live() {
             let execution = &live.execution;
@@ -257,7 +259,9 @@ impl Core {
                 self.heartbeat(now, &node_id, (available, queued), last_orchestrator_seq, token, out);
             }
             Input::UpdateNodeInfo { info, token } => self.update_node_info(*info, token, out),
-            Input::ShutdownNotice { node_id, token } => self.shutdown_notice(now, &node_id, token, out),
+            Input::ShutdownNotice { node_id, tasks_go_on, token } => {
+                self.shutdown_notice(now, &node_id, &tasks_go_on, token, out);
+            }
             Input::ConnectionLost { node_id } => self.connection_lost(now, &node_id, out),
             Input::Report { node_id, message, seq, token } => {
                 self.report(now, &node_id, message, seq, out);
@@ -396,12 +400,12 @@ impl Core {
         let entry = self.jobs.get(self.owner.get(execution_id)?)?;
         let live = entry.get_live(execution_id)?;
         match (kind, live.execution.compute_state.state_type) {
-            (PendingMessage::AskForBid, ComputeState::New) => {
+            (PendingMessage::AskForBid, state) if control::is_asked(entry.job_type, state) => {
                 let mut execution = live.execution.clone();
                 execution.job = Some(Arc::clone(entry.job_of(&execution)?));
                 Some(messages::ask_for_bid(execution))
             }
-            (PendingMessage::BidAccepted, ComputeState::BidAccepted) => {
+            (PendingMessage::BidAccepted, state) if state.is_executing() => {
                 Some(messages::bid_accepted(execution_id))
             }
             _ => None,

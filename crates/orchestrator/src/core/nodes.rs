@@ -4,6 +4,7 @@ use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet, Loads};
 use super::place::Shortage;
 use bacalhau_model::execution::Execution;
+use bacalhau_model::node::protocol;
 use bacalhau_model::{Connection, Job, Membership, NodeInfo, NodeState, NodeType, Resources, Task, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -122,6 +123,11 @@ impl Nodes {
     /// One node.
     pub fn get(&self, id: &str) -> Option<&NodeEntry> {
         self.at(*self.by_id.get(id)?)
+    }
+
+    /// True when the node reports how far its executions are.
+    pub fn tells_progress(&self, id: &str) -> bool {
+        self.get(id).is_some_and(|node| node.state.info.speaks(protocol::EXECUTION_PROGRESS))
     }
 
     /// One node, to change.

@@ -37,8 +37,9 @@ impl Core {
         };
         let Some(mut entry) = self.jobs.remove(&job_id) else { return };
         let theirs = entry.get_live(&execution_id).is_some_and(|l| l.execution.node_id == node_id);
+        let mut changed = theirs;
         if theirs {
-            self.report_on_live(now, &mut entry, &execution_id, message, out);
+            changed = self.report_on_live(now, &mut entry, &execution_id, message, out);
         } else {
             tracing::warn!(
                 node = node_id,
@@ -47,11 +48,12 @@ impl Core {
             );
         }
         self.jobs.insert(job_id.clone(), entry);
-        if theirs {
+        if changed {
             self.look_at_node(&job_id, node_id);
         }
     }
 
+    /// True when the job has to be looked at again.
     fn report_on_live<T>(
         &mut self,
         now: i64,
@@ -59,8 +61,11 @@ impl Core {
         execution_id: &str,
         message: NodeMessage,
         out: &mut Output<T>,
-    ) {
+    ) -> bool {
         match message {
+            NodeMessage::Progress(progress) => {
+                return self.progress(now, entry, execution_id, progress, out);
+            }
             NodeMessage::BidResult(bid) if bid.accepted => self.approve(now, entry, execution_id, out),
             NodeMessage::BidResult(bid) => {
                 let events = bid.events.unwrap_or_default();
@@ -98,6 +103,7 @@ impl Core {
                 self.end_reported(now, entry, execution_id, (state, "execution failed"), events, |_| {}, out);
             }
         }
+        true
     }
 
     /// The node would run it and nothing else holds the partition: tell it to.
@@ -112,7 +118,7 @@ impl Core {
         }
         execution.desired_state = State::with_message(DesiredState::Running, "Running");
         execution.compute_state = State::with_message(ComputeState::BidAccepted, "Running");
-        let deadline = deadline(&self.settings, execution, &job, now);
+        let deadline = deadline(&self.settings, live, &job, now);
         live.pending = Some(PendingMessage::BidAccepted);
         put_execution(live, now, out);
         let node_id = live.execution.node_id.clone();
@@ -138,6 +144,7 @@ impl Core {
     ) {
         let Some(live) = entry.live_mut(execution_id) else { return };
         fill(&mut live.execution);
+        live.note_end(state.state_type, now);
         live.execution.compute_state = state;
         live.execution.desired_state = State::with_message(DesiredState::Stopped, desired);
         live.pending = None;

@@ -3,9 +3,11 @@
 mod explain;
 mod lifecycles;
 mod nodes;
+mod progress;
 mod rollouts;
 
 use super::*;
+use bacalhau_model::execution::ComputeState;
 use bacalhau_model::execution::DesiredState;
 use bacalhau_model::{
     ComputeNodeInfo, Job, JobState, NodeInfo, NodeType, Resources, SpecConfig, Task, Timeouts,

@@ -290,9 +290,11 @@ fn control_input(request: ControlRequest, reply_to: String) -> Input<Token> {
         ControlRequest::UpdateNodeInfo(m) => {
             Input::UpdateNodeInfo { info: Box::new(m.node_info), token: token(ControlKind::UpdateNodeInfo) }
         }
-        ControlRequest::ShutdownNotice(m) => {
-            Input::ShutdownNotice { node_id: m.node_id, token: token(ControlKind::ShutdownNotice) }
-        }
+        ControlRequest::ShutdownNotice(m) => Input::ShutdownNotice {
+            node_id: m.node_id,
+            tasks_go_on: m.tasks_go_on,
+            token: token(ControlKind::ShutdownNotice),
+        },
     }
 }
 
@@ -307,6 +309,7 @@ fn control_response(
             reason: h.reason,
             last_compute_seq_num: h.last_compute_seq,
             last_orchestrator_seq_num: next_seq,
+            supported_protocols: h.protocols,
         })),
         (ControlKind::UpdateNodeInfo, Reply::Handshake(h)) => {
             Ok(ControlResponse::UpdateNodeInfo(UpdateNodeInfoResponse {

@@ -21,6 +21,8 @@ pub enum PendingReport {
     RunResult,
     /// Failed.
     ComputeError,
+    /// How far it is. Never stored: a restart begins to tell anew.
+    Progress,
 }
 
 impl PendingReport {
@@ -29,6 +31,7 @@ impl PendingReport {
             PendingReport::BidResult => 1,
             PendingReport::RunResult => 2,
             PendingReport::ComputeError => 3,
+            PendingReport::Progress => 4,
         }
     }
 

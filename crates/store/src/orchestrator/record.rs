@@ -80,6 +80,8 @@ pub(super) struct ExecutionRecord {
     published_result: SpecConfig,
     #[serde(rename = "o", default, skip_serializing_if = "is_default")]
     run_output: RunCommandResult,
+    #[serde(rename = "s", default, skip_serializing_if = "is_zero")]
+    start_time: i64,
     #[serde(rename = "v")]
     revision: u64,
     #[serde(rename = "m")]
@@ -110,6 +112,7 @@ impl ExecutionRecord {
             allocated: execution.allocated_resources.clone(),
             published_result: execution.published_result.clone(),
             run_output: execution.run_output.clone(),
+            start_time: execution.start_time,
             revision: execution.revision,
             modify_time: execution.modify_time,
         }
@@ -127,6 +130,7 @@ impl ExecutionRecord {
             allocated_resources: self.allocated,
             published_result: self.published_result,
             run_output: self.run_output,
+            start_time: self.start_time,
             revision: self.revision,
             modify_time: self.modify_time,
             ..known

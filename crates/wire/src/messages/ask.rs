@@ -23,6 +23,7 @@ pub fn sanitized(mut execution: Execution) -> Execution {
         execution.compute_state = State::new(ComputeState::New);
     }
     execution.revision = 1;
+    execution.start_time = 0;
     execution.run_output = RunCommandResult::default();
     execution.published_result = SpecConfig::default();
     execution.allocated_resources = AllocatedResources::default();

@@ -2,9 +2,10 @@
 
 use super::ask::sanitized;
 use super::{
-    AskForBid, BidAccepted, BidRejected, BidResult, CancelExecution, ComputeError, NodeMessage,
-    OrchestratorMessage, RunResult,
+    AskForBid, BidAccepted, BidRejected, BidResult, CancelExecution, ComputeError, ExecutionProgress,
+    NodeMessage, OrchestratorMessage, RunResult,
 };
+use bacalhau_model::execution::ComputeState;
 use bacalhau_model::{Event, Execution};
 
 /// Asks a node for a bid, in a shape that every node understands (see [`sanitized`]). The job must be inside.
@@ -60,4 +61,16 @@ pub fn run_result(execution: &Execution, events: Option<Vec<Event>>) -> NodeMess
 pub fn compute_error(execution: &Execution, event: Event) -> NodeMessage {
     let (execution_id, job_id, job_type) = subject_of(execution);
     NodeMessage::ComputeError(ComputeError { execution_id, job_id, job_type, events: Some(vec![event]) })
+}
+
+/// Reports how far an execution is. `running_for` in nanoseconds; see [`ExecutionProgress`].
+pub fn execution_progress(
+    execution: &Execution,
+    state: ComputeState,
+    running_for: i64,
+    events: Vec<Event>,
+) -> NodeMessage {
+    let (execution_id, job_id, job_type) = subject_of(execution);
+    let events = (!events.is_empty()).then_some(events);
+    NodeMessage::Progress(ExecutionProgress { execution_id, job_id, job_type, state, running_for, events })
 }

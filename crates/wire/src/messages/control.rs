@@ -33,6 +33,10 @@ pub struct HandshakeResponse {
     pub last_compute_seq_num: u64,
     /// Messages to the node follow with higher numbers.
     pub last_orchestrator_seq_num: u64,
+    /// Additions to the protocol (`execution-progress/v1`, ...) that the node named and the orchestrator speaks too; left
+    /// out for nodes that named none, such as those of Bacalhau 1.9.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supported_protocols: Vec<String>,
 }
 
 /// A node lives.
@@ -90,6 +94,10 @@ pub struct ShutdownNoticeRequest {
     pub reason: String,
     /// Last message of the orchestrator that it processed.
     pub last_orchestrator_seq_num: u64,
+    /// Executions that go on while the node's process is away: it means to be back soon, and they are not to be given up
+    /// at once. Left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks_go_on: Vec<String>,
 }
 
 /// Answer to [`ShutdownNoticeRequest`].

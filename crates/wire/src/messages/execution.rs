@@ -3,6 +3,7 @@
 use super::{Family, family};
 use crate::envelope::{self, Envelope, EnvelopeError, Payload};
 use crate::metadata::Metadata;
+use bacalhau_model::execution::ComputeState;
 use bacalhau_model::{Event, Execution, RunCommandResult, SpecConfig};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -106,13 +107,46 @@ pub struct ComputeError {
     pub events: Option<Vec<Event>>,
 }
 
+/// How far an execution is. Not part of Bacalhau 1.9: sent only when both sides named `execution-progress/v1` in the
+/// handshake. Only the latest state counts; what the orchestrator knows already it ignores.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ExecutionProgress {
+    /// The execution.
+    #[serde(rename = "ExecutionID")]
+    pub execution_id: String,
+    /// Its job.
+    #[serde(rename = "JobID")]
+    pub job_id: String,
+    /// Type of its job.
+    pub job_type: String,
+    /// `BidAccepted` while it is being prepared, `Running` or `Publishing`.
+    pub state: ComputeState,
+    /// How long the task had run when this state was entered, nanoseconds; 0 while it is being prepared.
+    pub running_for: i64,
+    /// What happened since the last report that was acknowledged, at most [`MOST_PROGRESS_EVENTS`].
+    pub events: Option<Vec<Event>>,
+}
+
+/// Lines for the history in one [`ExecutionProgress`] at most; further ones are ignored.
+pub const MOST_PROGRESS_EVENTS: usize = 8;
+
 /// Gives payload types their names on the wire.
 macro_rules! named {
     ($($payload:ident),*) => {
         $(impl Payload for $payload { const TYPE: &'static str = stringify!($payload); })*
     };
 }
-named!(AskForBid, BidAccepted, BidRejected, CancelExecution, BidResult, RunResult, ComputeError);
+named!(
+    AskForBid,
+    BidAccepted,
+    BidRejected,
+    CancelExecution,
+    BidResult,
+    RunResult,
+    ComputeError,
+    ExecutionProgress
+);
 
 /// What an orchestrator tells a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,12 +193,15 @@ pub enum NodeMessage {
     RunResult(RunResult),
     /// It failed.
     ComputeError(ComputeError),
+    /// How far it is.
+    Progress(ExecutionProgress),
 }
 
-family!(NodeMessage, "BidResult, RunResult or ComputeError", {
+family!(NodeMessage, "BidResult, RunResult, ComputeError or ExecutionProgress", {
     BidResult(BidResult),
     RunResult(RunResult),
     ComputeError(ComputeError),
+    Progress(ExecutionProgress),
 });
 
 /// A [`NodeMessage`] without its content, for log lines and metrics.
@@ -176,6 +213,8 @@ pub enum NodeMessageKind {
     RunResult,
     /// See [`NodeMessage::ComputeError`].
     ComputeError,
+    /// See [`NodeMessage::Progress`].
+    Progress,
 }
 
 impl NodeMessage {
@@ -185,6 +224,7 @@ impl NodeMessage {
             NodeMessage::BidResult(m) => &m.execution_id,
             NodeMessage::RunResult(m) => &m.execution_id,
             NodeMessage::ComputeError(m) => &m.execution_id,
+            NodeMessage::Progress(m) => &m.execution_id,
         }
     }
 
@@ -194,6 +234,7 @@ impl NodeMessage {
             NodeMessage::BidResult(_) => NodeMessageKind::BidResult,
             NodeMessage::RunResult(_) => NodeMessageKind::RunResult,
             NodeMessage::ComputeError(_) => NodeMessageKind::ComputeError,
+            NodeMessage::Progress(_) => NodeMessageKind::Progress,
         }
     }
 }

@@ -13,7 +13,8 @@ mod presign;
 pub use ask::{check_fits, sanitized};
 pub use bac_error::{BacError, HANDSHAKE_REQUIRED};
 pub use build::{
-    ask_for_bid, bid_accepted, bid_rejected, bid_result, cancel_execution, compute_error, run_result,
+    ask_for_bid, bid_accepted, bid_rejected, bid_result, cancel_execution, compute_error, execution_progress,
+    run_result,
 };
 pub use control::{
     ControlRequest, ControlResponse, HandshakeRequest, HandshakeResponse, HeartbeatRequest,
@@ -21,8 +22,8 @@ pub use control::{
     UpdateNodeInfoResponse,
 };
 pub use execution::{
-    AskForBid, BidAccepted, BidRejected, BidResult, CancelExecution, ComputeError, NodeMessage,
-    NodeMessageKind, OrchestratorMessage, RunResult,
+    AskForBid, BidAccepted, BidRejected, BidResult, CancelExecution, ComputeError, ExecutionProgress,
+    MOST_PROGRESS_EVENTS, NodeMessage, NodeMessageKind, OrchestratorMessage, RunResult,
 };
 pub use presign::{PreSignUrlRequest, PreSignUrlResponse};
 
