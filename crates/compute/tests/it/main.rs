@@ -4,6 +4,7 @@
 
 mod downloads;
 mod egress;
+mod exec;
 mod files;
 mod guests;
 mod inputs;
