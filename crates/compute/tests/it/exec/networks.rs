@@ -29,9 +29,10 @@ async fn server() -> String {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 4096];
-            let length = stream.read(&mut asked).await.unwrap();
-            let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+            let mut asked = String::new();
+            while !asked.ends_with("\r\n\r\n") {
+                asked.push(char::from(stream.read_u8().await.unwrap()));
+            }
             let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello\n{asked}");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
