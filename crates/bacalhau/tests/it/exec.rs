@@ -55,9 +55,9 @@ fn a_node_offers_it_only_when_told_to() {
     let address = cluster.nats();
     cluster.add_node(&address, &[]);
     cluster.wait_connected(1);
-    run(&cluster, &job("off", "true", ""));
-    assert_eq!(cluster.wait_final("off"), "Failed");
-    let described = cluster.ok(&["job", "describe", "off"]);
+    run(&cluster, &job("refused", "true", ""));
+    assert_eq!(cluster.wait_final("refused"), "Failed");
+    let described = cluster.ok(&["job", "describe", "refused"]);
     assert!(described.contains("does not support exec"), "{described}");
 }
 

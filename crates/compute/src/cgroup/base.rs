@@ -15,13 +15,23 @@ const FOLDER: &str = "bacalhau";
 const LEAF: &str = "node";
 
 /// The hierarchies in which this process can make groups.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cgroups {
-    unified: Option<PathBuf>,
-    /// Controllers that version 2 offers below its folder.
-    unified_controllers: Vec<Controller>,
+    unified: Option<Unified>,
     legacy: Vec<(Vec<Controller>, PathBuf)>,
 }
+
+/// The node's place in version 2.
+#[derive(Clone, Debug)]
+struct Unified {
+    /// From the group that everything is below to the node's own folder.
+    folders: [PathBuf; 3],
+    /// Controllers that are passed on to the node's groups.
+    controllers: Vec<Controller>,
+}
+
+/// Tries to make a group while others take the empty folders above it away.
+const TRIES: usize = 5;
 
 impl Cgroups {
     /// Finds out. `node` names the node among those of this machine: a plain file name. It may move this process into
@@ -45,25 +55,24 @@ impl Cgroups {
         }
         let taken: Vec<Controller> = legacy.iter().flat_map(|(c, _)| c.clone()).collect();
         let mut unified = None;
-        let mut unified_controllers = Vec::new();
         if let Some(tree) = &layout.unified {
             let wanted: Vec<Controller> =
                 Controller::LIMITING.into_iter().filter(|c| !taken.contains(c)).collect();
             match prepare_unified(tree, node, &wanted) {
-                Ok((folder, controllers)) => (unified, unified_controllers) = (Some(folder), controllers),
+                Ok(found) => unified = Some(found),
                 Err(error) => trouble = error,
             }
         }
         if unified.is_none() && legacy.is_empty() {
             return Err(trouble);
         }
-        Ok(Cgroups { unified, unified_controllers, legacy })
+        Ok(Cgroups { unified, legacy })
     }
 
     /// Limits that cannot be set here.
     pub fn missing(&self) -> Vec<Controller> {
         let has = |wanted: &Controller| {
-            self.unified_controllers.contains(wanted)
+            self.unified.as_ref().is_some_and(|unified| unified.controllers.contains(wanted))
                 || self.legacy.iter().any(|(controllers, _)| controllers.contains(wanted))
         };
         Controller::LIMITING.into_iter().filter(|c| !has(c)).collect()
@@ -72,7 +81,7 @@ impl Cgroups {
     /// The group of that name, whether it is there or not.
     pub fn group(&self, name: &str) -> Cgroup {
         Cgroup {
-            unified: self.unified.as_ref().map(|folder| folder.join(name)),
+            unified: self.unified.as_ref().map(|unified| unified.folder().join(name)),
             legacy: self.legacy.iter().map(|(c, folder)| (c.clone(), folder.join(name))).collect(),
         }
     }
@@ -83,18 +92,26 @@ impl Cgroups {
     /// The kernel refuses; what was made is removed again.
     pub fn create(&self, name: &str, limits: &Limits) -> io::Result<Cgroup> {
         let group = self.group(name);
-        let made = self.fill(&group, limits);
-        if made.is_err() {
-            // The first error is the one to tell.
-            let _ = group.remove();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.fill(&group, limits) {
+                Ok(()) => return Ok(group),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                Err(error) => {
+                    // This error is the one to tell.
+                    let _ = group.remove();
+                    return Err(error);
+                }
+            }
         }
-        made.map(|()| group)
     }
 
     fn fill(&self, group: &Cgroup, limits: &Limits) -> io::Result<()> {
-        if let Some(folder) = &group.unified {
+        if let (Some(folder), Some(unified)) = (&group.unified, &self.unified) {
+            unified.prepare()?;
             fs::create_dir_all(folder).map_err(|e| explain(folder, &e))?;
-            for controller in &self.unified_controllers {
+            for controller in &unified.controllers {
                 write_all(folder, limits::unified(*controller, limits))?;
             }
         }
@@ -108,16 +125,21 @@ impl Cgroups {
     }
 }
 
-impl Drop for Cgroups {
-    /// Takes the node's empty folders away. One that is in use stays: the kernel does not remove it.
-    fn drop(&mut self) {
-        for folder in self.unified.iter().chain(self.legacy.iter().map(|(_, folder)| folder)) {
-            if fs::remove_dir(folder).is_ok()
-                && let Some(parent) = folder.parent()
-            {
-                let _ = fs::remove_dir(parent);
-            }
+impl Unified {
+    /// The node's own folder.
+    fn folder(&self) -> &Path {
+        let [_, _, folder] = &self.folders;
+        folder
+    }
+
+    /// Makes the folders and passes the controllers on.
+    fn prepare(&self) -> io::Result<()> {
+        let folder = self.folder();
+        fs::create_dir_all(folder).map_err(|e| explain(folder, &e))?;
+        if self.controllers.is_empty() {
+            return Ok(());
         }
+        self.folders.iter().try_for_each(|folder| pass_on(folder, &self.controllers))
     }
 }
 
@@ -134,7 +156,7 @@ fn write_all(folder: &Path, settings: Vec<limits::Setting>) -> io::Result<()> {
 }
 
 /// Makes the node's folder of version 2 and passes on the `wanted` controllers, as far as they are there.
-fn prepare_unified(tree: &Tree, node: &str, wanted: &[Controller]) -> io::Result<(PathBuf, Vec<Controller>)> {
+fn prepare_unified(tree: &Tree, node: &str, wanted: &[Controller]) -> io::Result<Unified> {
     let own = tree.own_folder();
     // A node that was moved by a former call makes its groups beside itself.
     let own = match own.parent() {
@@ -151,30 +173,20 @@ fn prepare_unified(tree: &Tree, node: &str, wanted: &[Controller]) -> io::Result
     })
 }
 
-fn prepare_below(
-    tree: &Tree,
-    base: &Path,
-    node: &str,
-    wanted: &[Controller],
-) -> io::Result<(PathBuf, Vec<Controller>)> {
-    let offered = fs::read_to_string(base.join("cgroup.controllers"))?;
+fn prepare_below(tree: &Tree, base: &Path, node: &str, wanted: &[Controller]) -> io::Result<Unified> {
+    let file = base.join("cgroup.controllers");
+    let offered = fs::read_to_string(&file).map_err(|e| explain(&file, &e))?;
     let controllers: Vec<Controller> = wanted
         .iter()
         .copied()
         .filter(|controller| offered.split_whitespace().any(|name| name == controller.name()))
         .collect();
     let middle = base.join(FOLDER);
-    let folder = middle.join(node);
-    fs::create_dir_all(&folder).map_err(|e| explain(&folder, &e))?;
-    if !controllers.is_empty() {
-        if base != tree.mount {
-            make_room(base)?;
-        }
-        for parent in [base, &middle, &folder] {
-            pass_on(parent, &controllers)?;
-        }
+    let unified = Unified { folders: [base.to_owned(), middle.clone(), middle.join(node)], controllers };
+    if !unified.controllers.is_empty() && base != tree.mount {
+        make_room(base)?;
     }
-    Ok((folder, controllers))
+    unified.prepare().map(|()| unified)
 }
 
 /// Moves the own process out of a group that is to have groups below. If others are in there it is not the node's.
@@ -203,4 +215,58 @@ fn pass_on(parent: &Path, controllers: &[Controller]) -> io::Result<()> {
 /// An error that names the file.
 pub(super) fn explain(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hierarchy of plain files, which shows what is written where. The kernel's own is tested with real tasks.
+    fn tree(dir: &Path, own: &str, procs: &str) -> Tree {
+        let tree = Tree { mount: dir.to_owned(), own: own.into() };
+        fs::create_dir_all(tree.own_folder()).unwrap();
+        fs::write(dir.join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+        fs::write(tree.own_folder().join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        fs::write(tree.own_folder().join("cgroup.procs"), procs).unwrap();
+        tree
+    }
+
+    fn read(path: PathBuf) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_delegated_group_of_version_2_is_shared_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("system.slice/x.service");
+        let tree = tree(dir.path(), "system.slice/x.service", &format!("{}\n", std::process::id()));
+        let unified = prepare_unified(&tree, "n1", &Controller::LIMITING).unwrap();
+        assert_eq!(unified.folder(), own.join("bacalhau/n1"));
+        assert_eq!(read(own.join("node/cgroup.procs")), std::process::id().to_string());
+        for folder in [own.clone(), own.join("bacalhau"), own.join("bacalhau/n1")] {
+            assert_eq!(read(folder.join("cgroup.subtree_control")), "+cpu +memory +pids");
+        }
+        // The next life of the node is in the leaf and finds the same place.
+        let moved = Tree { own: "system.slice/x.service/node".into(), ..tree };
+        fs::write(own.join("cgroup.procs"), "").unwrap();
+        assert_eq!(prepare_unified(&moved, "n1", &[]).unwrap().folder(), own.join("bacalhau/n1"));
+
+        let groups = Cgroups { unified: Some(unified), legacy: Vec::new() };
+        assert!(groups.missing().is_empty());
+        let group = groups.create("e-1", &Limits { cpu: 2.0, memory: 1 << 20, pids: 9 }).unwrap();
+        let folder = own.join("bacalhau/n1/e-1");
+        assert_eq!(group.folders().collect::<Vec<_>>(), [folder.as_path()]);
+        assert_eq!(read(folder.join("cpu.max")), "200000 100000");
+        assert_eq!(read(folder.join("memory.max")), "1048576");
+        assert_eq!(read(folder.join("pids.max")), "9");
+    }
+
+    #[test]
+    fn a_shared_group_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = tree(dir.path(), "user.slice/session", "1\n2\n");
+        let unified = prepare_unified(&tree, "n1", &Controller::LIMITING).unwrap();
+        assert_eq!(unified.folder(), dir.path().join("bacalhau/n1"));
+        assert!(!dir.path().join("user.slice/session/cgroup.subtree_control").exists());
+    }
 }

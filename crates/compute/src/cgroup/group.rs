@@ -132,6 +132,10 @@ impl Cgroup {
                     Err(error) => return Err(explain(folder, &error)),
                 }
             }
+            // The folders of the node and of all nodes go with their last group. The kernel keeps those in use.
+            for parent in folder.ancestors().skip(1).take(2) {
+                let _ = fs::remove_dir(parent);
+            }
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ pub(super) fn sh(script: &str) -> Case {
 }
 
 /// Whether the test can go on; says so if not.
-pub(super) fn is_root(what: &str) -> bool {
+pub(crate) fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("SKIPPED: {what} needs root");
@@ -73,7 +73,7 @@ pub(super) fn processes(marker: &str) -> Vec<String> {
 }
 
 /// Folders of cgroups whose name contains this text.
-pub(super) fn groups(text: &str) -> Vec<PathBuf> {
+pub(crate) fn groups(text: &str) -> Vec<PathBuf> {
     fn search(folder: &Path, text: &str, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
