@@ -121,6 +121,7 @@ async fn supervised(
         EngineError::not_started(error.component(COMPONENT).retryable())
     };
     let has_proxy = plan.network == Network::Proxy;
+    let cgroup = plan.cgroup.clone();
     let (mut channel, printed) =
         Channel::open(&house.config.supervisor, &Request::Run(Box::new(plan))).await.map_err(broken)?;
     let copies = [
@@ -130,6 +131,10 @@ async fn supervised(
     let outcome = Watch::new(house, request).follow(&mut channel, has_proxy.then_some(domains)).await;
     if timeout(BURIAL, channel.ended()).await.is_err() {
         tracing::warn!(execution = %request.execution.id, "a supervisor does not end; its processes are killed with their cgroup");
+    }
+    if let (Err(_), Some(cgroup)) = (&outcome, cgroup) {
+        // Without its supervisor the task may still be there. What is left of it is told when the group is removed.
+        let _ = tokio::task::spawn_blocking(move || cgroup.kill()).await;
     }
     for mut copy in copies {
         if timeout(LAST_WORDS, &mut copy).await.is_err() {

@@ -5,6 +5,7 @@
 mod ends;
 mod limits;
 mod networks;
+mod unprivileged;
 mod views;
 
 use crate::support::{Case, Node};
