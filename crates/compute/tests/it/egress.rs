@@ -242,3 +242,56 @@ async fn many_at_once_and_nothing_after_its_end() {
     })
     .await;
 }
+
+/// A server that answers one connection with this and tells what it was asked once the other side is gone.
+async fn says(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        head
+    });
+    (address, serving)
+}
+
+#[tokio::test]
+async fn answers_have_one_length() {
+    let proxy = proxy(&["127.0.0.1"]).await;
+    // A server that tells two lengths does not confuse the task.
+    let two =
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let (server, _) = says(two).await;
+    let answer = get(&proxy, &format!("http://{server}/")).await.to_lowercase();
+    assert!(answer.contains("hello") && !answer.contains("content-length: 3"), "{answer}");
+    // An answer without a body tells the length of the one it stands for.
+    let (server, _) = says("HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n").await;
+    let head = format!("HEAD http://{server}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = ask(&proxy, &head).await.to_lowercase();
+    assert!(answer.contains("content-length: 12345"), "{answer}");
+    // A server that speaks something else is a bad gateway, not a broken proxy.
+    let (server, _) = says("SSH-2.0-OpenSSH_9.6\r\n").await;
+    let answer = get(&proxy, &format!("http://{server}/")).await;
+    assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("the server broke off"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_task_that_goes_away_frees_its_server() {
+    let proxy = proxy(&["127.0.0.1"]).await;
+    let (server, serving) = says("").await;
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    stream
+        .write_all(format!("GET http://{server}/slow HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    in_time(async {
+        while proxy.counts().allowed == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(stream);
+    assert!(in_time(serving).await.unwrap().starts_with("GET /slow"));
+}

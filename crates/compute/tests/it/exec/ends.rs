@@ -144,3 +144,48 @@ async fn large_output_is_whole() {
     assert_eq!(files["stdout"].len(), 2_000_000);
     assert_eq!(files["stderr"], b"end\n");
 }
+
+#[tokio::test]
+async fn a_former_life_of_the_node_is_cleaned_up() {
+    use bacalhau_compute::cgroup::{Cgroup, Cgroups, Limits};
+    use bacalhau_compute::engines::Engine;
+    use bacalhau_compute::engines::exec::ExecEngine;
+    use std::collections::BTreeSet;
+
+    if !super::is_root("a cgroup") {
+        return;
+    }
+    let (folder, marker) = (tempfile::tempdir().unwrap(), marker());
+    let cgroups = Cgroups::detect(&marker).unwrap();
+    let left_behind = |id: &str| -> (Cgroup, std::process::Child) {
+        let group = cgroups.create(id, &Limits::default()).unwrap();
+        let join: String =
+            group.folders().map(|f| format!("echo $$ > {}/cgroup.procs && ", f.display())).collect();
+        let script = format!("{join} echo; sleep 3600; exit # {marker}-{id}");
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        std::fs::write(folder.path().join(id), serde_json::to_vec(&Some(&group)).unwrap()).unwrap();
+        (group, child)
+    };
+    let (kept, mut kept_child) = left_behind("e-kept");
+    let (_, mut ended) = left_behind("e-ended");
+    std::fs::write(folder.path().join("e-torn"), "{\"unif").unwrap();
+    std::fs::write(folder.path().join("e-without"), "null").unwrap();
+
+    let reaping = std::thread::spawn(move || ended.wait().unwrap());
+    let engine = ExecEngine::new(super::config(folder.path())).unwrap();
+    in_time(engine.clean_up(&BTreeSet::from(["e-kept".to_owned()]))).await;
+    assert!(!reaping.join().unwrap().success());
+    assert_eq!(processes(&format!("{marker}-e-kept")).len(), 1);
+    let notes: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(notes, ["e-kept"]);
+
+    let reaping = std::thread::spawn(move || kept_child.wait().unwrap());
+    kept.remove().unwrap();
+    reaping.join().unwrap();
+    assert_eq!(super::groups(&marker), Vec::<std::path::PathBuf>::new());
+}
