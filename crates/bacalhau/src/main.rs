@@ -23,6 +23,7 @@ mod settings;
 mod shorthand;
 mod usage;
 
+use bacalhau_compute::engines::exec;
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 use context::Context;
@@ -32,6 +33,10 @@ use output::Out;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A node starts itself again as the supervisor of each `exec` task. Nothing else of this program may run then.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == exec::SUPERVISOR_ARGUMENT) {
+        return exec::supervise();
+    }
     let out = Out::detect();
     // One TLS provider for everything in the process. The call fails only when there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -3,7 +3,9 @@
 //! Below the core: [`executor`] runs one execution from its inputs to its published results with the help of
 //! [`engines`], [`sources`], [`publishers`] and [`logs`]; [`system`] tells what the machine has.
 
+pub mod cgroup;
 pub mod core;
+pub mod egress;
 pub mod engines;
 pub mod executor;
 pub mod logs;

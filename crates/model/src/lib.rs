@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod diff;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod execution;
 pub mod explain;
 pub mod feed;

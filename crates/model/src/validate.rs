@@ -4,6 +4,7 @@ mod env;
 mod network;
 mod policy;
 
+use crate::exec;
 use crate::job::{Job, JobType};
 use crate::spec::SpecConfig;
 use crate::task::Task;
@@ -101,6 +102,9 @@ fn task_problems(task: &Task) -> Vec<String> {
     }
     errors.extend(env::problem(&task.env));
     errors.extend(spec_problem(&task.engine).map(|why| format!("invalid engine: {why}")));
+    if task.engine.is_type(exec::ENGINE) {
+        errors.extend(exec::ExecParams::read(&task.engine).err());
+    }
     let t = &task.timeouts;
     for (what, value) in
         [("execution", t.execution_timeout), ("queue", t.queue_timeout), ("total", t.total_timeout)]

@@ -4,6 +4,7 @@ use super::addresses;
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::engines::exec::ExecConfig;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
@@ -156,6 +157,7 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
         disabled_engines: list("Engines.Disabled"),
+        exec: exec(config, dir),
         disabled_sources: list("InputSources.Disabled"),
         disabled_publishers: list("Publishers.Disabled"),
         downloads: DownloadLimits {
@@ -166,6 +168,16 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
         local_publisher: local_publisher(config, orchestrators),
         ..ExecutorConfig::new(dir.compute())
     }
+}
+
+/// The engine `exec`, if it is wanted.
+fn exec(config: &Config, dir: &DataDir) -> Option<ExecConfig> {
+    config.bool("Engines.Types.Exec.Enabled").then(|| ExecConfig {
+        programs: config.list("Engines.Types.Exec.AllowListedPrograms").to_vec(),
+        user: config.text("Engines.Types.Exec.User").to_owned(),
+        group: config.text("Engines.Types.Exec.Group").to_owned(),
+        ..ExecConfig::new(dir.compute().join("exec"))
+    })
 }
 
 fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisherConfig {

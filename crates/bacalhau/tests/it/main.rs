@@ -17,6 +17,7 @@ mod credentials;
 mod devstack;
 mod encrypted;
 mod events;
+mod exec;
 mod expectations;
 mod fake;
 mod heal;

@@ -1,5 +1,6 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
+use crate::engines::exec::ExecConfig;
 use crate::engines::wasm::WasmConfig;
 use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
@@ -18,6 +19,8 @@ pub struct ExecutorConfig {
     pub env_allow_list: Vec<String>,
     /// `Engines.Disabled`.
     pub disabled_engines: Vec<String>,
+    /// The engine `exec`, if the operator wants it (`Engines.Types.Exec.Enabled`).
+    pub exec: Option<ExecConfig>,
     /// `InputSources.Disabled`.
     pub disabled_sources: Vec<String>,
     /// `Publishers.Disabled`.
@@ -41,6 +44,7 @@ impl ExecutorConfig {
             allow_listed_local_paths: Vec::new(),
             env_allow_list: Vec::new(),
             disabled_engines: Vec::new(),
+            exec: None,
             disabled_sources: Vec::new(),
             disabled_publishers: Vec::new(),
             downloads: DownloadLimits::default(),

@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod env;
 mod failure;
+mod offers;
 mod results;
 mod run;
 mod work;
@@ -17,7 +18,6 @@ pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
 use crate::engines::Engines;
-use crate::engines::wasm::WasmEngine;
 use crate::logs::{LogStore, is_safe_name};
 use crate::metrics::Metrics;
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
@@ -122,7 +122,7 @@ impl Executor {
                 ),
             }
         }
-        let engines = Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines);
+        let engines = Engines::new(offers::engines(&config)?, &config.disabled_engines);
         Ok(Executor::with_engines(config, engines, sources, publishers, env_allowed).await)
     }
 

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests
 
+mod cgroups;
 mod downloads;
+mod egress;
+mod exec;
 mod files;
 mod guests;
 mod inputs;

@@ -1,0 +1,17 @@
+//! The engines that a node has, made from its settings. Adding one touches this list and nothing else.
+
+use super::ExecutorConfig;
+use crate::engines::Engine;
+use crate::engines::exec::ExecEngine;
+use crate::engines::wasm::WasmEngine;
+use bacalhau_model::Error;
+use std::sync::Arc;
+
+/// All that the settings allow; those that are switched off by name are left out later.
+pub(super) fn engines(config: &ExecutorConfig) -> Result<Vec<Arc<dyn Engine>>, Error> {
+    let mut engines: Vec<Arc<dyn Engine>> = vec![Arc::new(WasmEngine::new(config.wasm()))];
+    if let Some(exec) = &config.exec {
+        engines.push(Arc::new(ExecEngine::new(exec.clone())?));
+    }
+    Ok(engines)
+}
