@@ -214,7 +214,10 @@ impl Registry {
             ([only], _, _) => only,
             (_, Some(found), None) => found,
             _ => {
-                return Err(broken(format!("it is no artifact with one layer of type {}", WASM.join(" or "))));
+                return Err(broken(format!(
+                    "it is no artifact with one layer of type {}",
+                    WASM.join(" or ")
+                )));
             }
         };
         let bytes = self.small_blob(image, layer, max_bytes).await?;

@@ -17,7 +17,7 @@ use crate::error;
 use crate::manifest::RunConfig;
 use crate::registry::{Described, Registry};
 use bacalhau_model::Error;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use oci_client::Reference;
 use record::Record;
 use std::collections::BTreeMap;
@@ -270,10 +270,10 @@ impl ImageStore {
             let before = received.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
             progress(before.saturating_add(bytes).min(total), total);
         };
-        let fetches = described
-            .layers
-            .iter()
-            .map(|(blob, diff_id)| self.fetch(registry, image, (blob, diff_id), &tell));
+        let mut fetches = Vec::with_capacity(described.layers.len());
+        for (blob, diff_id) in &described.layers {
+            fetches.push(self.fetch(registry, image, (blob, diff_id), &tell).boxed());
+        }
         futures_util::stream::iter(fetches).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
     }
 }

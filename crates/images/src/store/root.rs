@@ -13,6 +13,9 @@ use std::path::Path;
 /// Links and steps on the way to one file at most.
 const DEEPEST: usize = 512;
 
+/// Links that lead to folders which have to be created, one behind the other, at most.
+const MOST_LINKS: usize = 10;
+
 /// A folder taken as `/`.
 pub struct Root {
     folder: OwnedFd,
@@ -83,6 +86,10 @@ impl Root {
 
     /// Opens a folder, creating what is missing on the way.
     pub(super) fn make_folder(&self, path: &str) -> io::Result<OwnedFd> {
+        self.make_folder_by(path, MOST_LINKS)
+    }
+
+    fn make_folder_by(&self, path: &str, links: usize) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match self.open_below(path, flags) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -95,11 +102,21 @@ impl Root {
         let mut so_far = String::new();
         let mut current = self.open_below("", flags)?;
         for part in parts {
+            let before = so_far.clone();
             so_far.push('/');
             so_far.push_str(part);
             current = match self.open_below(&so_far, flags) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    fs::mkdirat(&current, part, Mode::from_raw_mode(0o755))?;
+                    match fs::mkdirat(&current, part, Mode::from_raw_mode(0o755)) {
+                        // A link to a folder that is not there, perhaps because a layer below has it.
+                        Err(Errno::EXIST) if links > 0 => {
+                            let target = fs::readlinkat(&current, part, Vec::new())?;
+                            let target = target.to_str().map_err(io::Error::other)?;
+                            let target = follow(&before, target);
+                            drop(self.make_folder_by(&target, links - 1)?);
+                        }
+                        done => done?,
+                    }
                     self.open_below(&so_far, flags)?
                 }
                 opened => opened?,
@@ -107,6 +124,19 @@ impl Root {
         }
         Ok(current)
     }
+}
+
+/// Where a link in `folder` points to, judged by the names alone; never above the root.
+fn follow(folder: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = if target.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 impl AsFd for Root {
