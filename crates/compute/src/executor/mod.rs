@@ -13,8 +13,10 @@ pub use config::ExecutorConfig;
 pub use failure::Failure;
 pub use work::{LazyFolder, WorkFolder};
 
+use crate::engines::container::ContainerEngine;
+use crate::engines::oci::OciEngine;
 use crate::engines::wasm::WasmEngine;
-use crate::engines::{EngineError, EngineRequest, Engines, Progress, Step};
+use crate::engines::{Engine, EngineError, EngineRequest, Engines, Progress, Step};
 use crate::logs::{Captured, LogStore};
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
 use crate::sources::{Inline, Local, Mount, PathAllowList, Source, Sources, UrlDownload};
@@ -107,7 +109,7 @@ impl Executor {
             }
         }
         let inner = Inner {
-            engines: Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines),
+            engines: Engines::new(engines(&config)?, &config.disabled_engines),
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
             env_allowed,
@@ -287,6 +289,14 @@ impl Executor {
         let results = remove_older(&self.inner.config.published_folder(), result_age);
         Ok(logs? + results?)
     }
+}
+
+/// All engines of a node, whether they are available or not.
+fn engines(config: &ExecutorConfig) -> Result<Vec<Arc<dyn Engine>>, Error> {
+    let oci: Arc<dyn Engine> = Arc::new(OciEngine::new(config.oci.clone())?);
+    // A Docker Engine, where there is one, goes into the first argument.
+    let docker = ContainerEngine::new(None, Arc::clone(&oci), config.docker_backend);
+    Ok(vec![Arc::new(docker), oci, Arc::new(WasmEngine::new(config.wasm()))])
 }
 
 fn task_of(execution: &Execution) -> Result<&Task, Error> {
