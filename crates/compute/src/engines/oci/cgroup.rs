@@ -78,14 +78,29 @@ impl Hierarchies {
 
     /// Removes a cgroup with everything below, in all hierarchies. Its processes must be gone or going. Blocks.
     pub(super) fn remove(&self, cgroup: &str) -> io::Result<()> {
-        let roots = self.v1.iter().map(|(path, _)| path).chain(&self.v2);
         let mut result = Ok(());
-        for root in roots {
-            if let Err(error) = remove_tree(&below(root, cgroup)) {
+        for folder in self.folders(cgroup) {
+            if let Err(error) = remove_tree(&folder) {
                 result = Err(error);
             }
         }
         result
+    }
+
+    /// Where a cgroup is in all hierarchies.
+    pub(super) fn folders(&self, cgroup: &str) -> Vec<PathBuf> {
+        self.v1.iter().map(|(path, _)| path).chain(&self.v2).map(|root| below(root, cgroup)).collect()
+    }
+
+    /// Removes all cgroups directly below the root whose names begin with `prefix`, but `except`. Blocks.
+    pub(super) fn remove_all(&self, prefix: &str, except: &str) -> io::Result<()> {
+        let mut names = std::collections::BTreeSet::new();
+        for root in self.folders("/") {
+            let entries = fs::read_dir(root).into_iter().flatten().flatten();
+            names.extend(entries.filter_map(|entry| Some(format!("/{}", entry.file_name().to_str()?))));
+        }
+        let ours = names.iter().filter(|name| name.starts_with(prefix) && name.as_str() != except);
+        ours.map(|name| self.remove(name)).fold(Ok(()), Result::and)
     }
 }
 

@@ -85,8 +85,10 @@ struct Shared {
     config: OciConfig,
     /// Where the runtime keeps what it notes in this life of the node.
     state: PathBuf,
-    /// Cgroup above those of all containers of the node.
+    /// Cgroup above those of all containers of this life of the node.
     cgroup_parent: String,
+    /// What the names of such cgroups begin with in all of its lives.
+    cgroup_prefix: String,
     hierarchies: Hierarchies,
     runtimes: Runtimes,
     guard: Guard,
@@ -105,9 +107,11 @@ impl OciEngine {
         let hash = Sha256::digest(config.folder.as_os_str().as_encoded_bytes());
         let mark: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let life = uuid::Uuid::new_v4().simple().to_string();
+        let cgroup_prefix = format!("/bacalhau-{mark}-");
         let shared = Shared {
-            state: config.folder.join(life),
-            cgroup_parent: format!("/bacalhau-{mark}"),
+            state: config.folder.join(&life),
+            cgroup_parent: format!("{cgroup_prefix}{}", life.get(..8).unwrap_or_default()),
+            cgroup_prefix,
             hierarchies: Hierarchies::find(),
             runtimes: Runtimes::default(),
             guard: Guard::default(),
@@ -195,18 +199,17 @@ impl Engine for OciEngine {
                     error.hint("Install runc or crun, or set Engines.Types.OCI.Runtime").retryable(),
                 )
             })?;
-            let preparing = async {
-                let params = Params::read(&request.engine)?;
-                refuse(request.resources.gpu)?;
-                let name = prepare::image_name(&params, &request.execution);
-                let image = prepare::fetch(shared, &name, &request.progress).await?;
-                prepare::prepare(shared, &request, &params, image).await
-            };
-            let prepared = tokio::select! {
+            let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
+            refuse(request.resources.gpu).map_err(EngineError::not_started)?;
+            let name = prepare::image_name(&params, &request.execution);
+            let image = tokio::select! {
                 biased;
                 () = request.cancel.cancelled() => return Err(EngineError::Cancelled),
-                prepared = preparing => prepared.map_err(EngineError::not_started)?,
+                image = prepare::fetch(shared, &name, &request.progress) => image.map_err(EngineError::not_started)?,
             };
+            // Quick, and not broken off, so that nothing of it is still under way when this returns.
+            let prepared = prepare::prepare(shared, &request, &params, image).await;
+            let prepared = prepared.map_err(EngineError::not_started)?;
             Box::pin(run::run(shared, runtime, &request, prepared)).await
         }
         .boxed()

@@ -6,6 +6,7 @@ use super::rootfs::{self, Mounted};
 use super::{Shared, error, etc_files, user};
 use crate::engines::container::Params;
 use crate::engines::{EngineRequest, Progress};
+use crate::executor::WorkFolder;
 use crate::sources::MountData;
 use bacalhau_images::{Image, Reference, Root, pinned};
 use bacalhau_model::network::NetworkType;
@@ -13,8 +14,7 @@ use bacalhau_model::{Error, Execution};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of `passwd` and `group` that are read.
 const LARGEST_LIST: u64 = 1 << 20;
@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) mounted: Mounted,
     /// Its layers must stay until it is unmounted.
     pub(super) image: Image,
+    /// The folder of all this can only be removed when nothing is mounted there any more.
+    pub(super) work: Arc<WorkFolder>,
 }
 
 /// The image that an execution runs.
@@ -72,8 +74,8 @@ pub(super) async fn prepare(
     let hostname: String = id.chars().take(10).filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     let plan = Plan {
         layout: Layout::new(&folder),
-        layers: image.layers.clone(),
-        wanted_user: image.config.user.clone(),
+        image: image.clone(),
+        work: Arc::clone(&request.work),
         hostname: hostname.trim_matches('-').to_owned(),
         address: network.address,
         host: network.host,
@@ -83,7 +85,7 @@ pub(super) async fn prepare(
     let hostname = plan.hostname.clone();
     let laid_out = tokio::task::spawn_blocking(move || plan.lay_out()).await;
     let laid_out = laid_out.map_err(|e| error(format!("preparing the container broke down: {e}")))??;
-    let LaidOut { layout, mounted, user, binds } = laid_out;
+    let LaidOut { layout, mounted, user, binds, .. } = laid_out;
 
     let mut task_env = request.env.clone();
     task_env.extend(network.env.iter().cloned());
@@ -116,14 +118,14 @@ pub(super) async fn prepare(
     }
     let (path, text) = (layout.folder.join("config.json"), container.config().to_string());
     tokio::fs::write(path, text).await.map_err(explain)?;
-    Ok(Prepared { layout, cgroup, network, mounted, image })
+    Ok(Prepared { layout, cgroup, network, mounted, image, work: Arc::clone(&request.work) })
 }
 
 /// What happens on the disk.
 struct Plan {
     layout: Layout,
-    layers: Vec<std::path::PathBuf>,
-    wanted_user: String,
+    image: Image,
+    work: Arc<WorkFolder>,
     hostname: String,
     address: Option<std::net::IpAddr>,
     host: Option<std::net::IpAddr>,
@@ -132,8 +134,10 @@ struct Plan {
 }
 
 struct LaidOut {
-    layout: Layout,
     mounted: Mounted,
+    layout: Layout,
+    _image: Image,
+    _work: Arc<WorkFolder>,
     user: user::User,
     binds: Vec<Bind>,
 }
@@ -152,13 +156,13 @@ impl Plan {
                 .retryable()
         };
         let layout = self.layout;
-        let mounted = rootfs::assemble(&self.layers, &layout).map_err(explain)?;
+        let mounted = rootfs::assemble(&self.image.layers, &layout).map_err(explain)?;
         let root = Root::open(&layout.merged()).map_err(explain)?;
         let list = |path: &str| -> Result<String, Error> {
             let bytes = root.read(path, LARGEST_LIST).map_err(explain)?;
             Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
         };
-        let user = user::find(&self.wanted_user, &list("etc/passwd")?, &list("etc/group")?)
+        let user = user::find(&self.image.config.user, &list("etc/passwd")?, &list("etc/group")?)
             .map_err(|who| error(format!("the image wants to be run as {who}")))?;
         let names = etc_files::Names {
             hostname: &self.hostname,
@@ -186,7 +190,7 @@ impl Plan {
             number += 1;
             !targets.iter().skip(number).any(|later| *later == bind.target)
         });
-        Ok(LaidOut { layout, mounted, user, binds })
+        Ok(LaidOut { mounted, layout, _image: self.image, _work: self.work, user, binds })
     }
 }
 

@@ -14,8 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Waits for the end of its input, then ends all containers of this life (`$2`) and takes their roots (below `$3`)
-/// out of sight.
+/// Waits for the end of its input, then ends all containers of this life (`$2`), takes their roots (below `$3`) out of
+/// sight and removes their cgroups (the other arguments).
 const GUARD: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _
@@ -26,6 +26,10 @@ while read -r _ _ _ _ point _; do
     case "$point" in "$3"/*/root/oci/merged) umount -l "$point" ;; esac
 done </proc/self/mountinfo
 rmdir "$2"
+shift 3
+for cgroup in "$@"; do
+    rmdir "$cgroup"/*/c "$cgroup"/* "$cgroup"
+done
 "#;
 
 /// Longest time to remove one container.
@@ -38,19 +42,20 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Makes sure that it is there. `state` is where the runtime keeps the containers of this life.
-    pub(super) fn watch(&self, runtime: &Runtime, state: &Path, executions: &Path) -> io::Result<()> {
+    /// Makes sure that it is there.
+    pub(super) fn watch(&self, runtime: &Runtime, shared: &Shared) -> io::Result<()> {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(guard) = child.as_mut()
             && guard.try_wait()?.is_none()
         {
             return Ok(());
         }
-        fs::create_dir_all(state)?;
+        fs::create_dir_all(&shared.state)?;
         let guard = Command::new("sh")
             .args(["-c", GUARD, "bacalhau-guard"])
             .arg(&runtime.program)
-            .args([state, executions])
+            .args([&shared.state, &shared.config.executions])
+            .args(shared.hierarchies.folders(&shared.cgroup_parent))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -92,7 +97,8 @@ pub(super) async fn clean_up(shared: &Shared) {
         detach(&mount);
     }
     let (hierarchies, parent) = (shared.hierarchies.clone(), shared.cgroup_parent.clone());
-    let removed = tokio::task::spawn_blocking(move || hierarchies.remove(&parent)).await;
+    let prefix = shared.cgroup_prefix.clone();
+    let removed = tokio::task::spawn_blocking(move || hierarchies.remove_all(&prefix, &parent)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!(%error, "cannot remove the cgroups of a former life of the node");
     }

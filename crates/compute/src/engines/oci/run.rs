@@ -51,7 +51,7 @@ pub(super) async fn run(
     let not_started = |what: String| EngineError::not_started(error(what).retryable());
     shared
         .guard
-        .watch(&runtime, &shared.state, &shared.config.executions)
+        .watch(&runtime, shared)
         .map_err(|e| not_started(format!("cannot start the guard of containers: {e}")))?;
     let mut container = Container {
         id: request.execution.id.clone(),
@@ -140,10 +140,14 @@ impl Container {
                 return Ended::Stopped(EngineError::not_started(error));
             }
             Ok(Err(error)) => return Ended::Stopped(EngineError::not_started(error)),
-            Ok(Ok(Some(status))) => return Ended::Gave(Outcome { started: self.has_started(), status }),
-            Ok(Ok(None)) => {}
+            Ok(Ok(Some(status))) if self.has_started() => {
+                // Over before anybody looked.
+                request.progress.started();
+                return Ended::Gave(Outcome { started: true, status });
+            }
+            Ok(Ok(Some(status))) => return Ended::Gave(Outcome { started: false, status }),
+            Ok(Ok(None)) => request.progress.started(),
         }
-        request.progress.started();
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let timeout = async {
             match deadline {
@@ -238,13 +242,14 @@ impl Container {
             let _ = child.kill().await;
         }
         let (hierarchies, cgroup) = (self.shared.hierarchies.clone(), prepared.cgroup.clone());
-        let Prepared { layout, network, mounted, image, .. } = prepared;
+        let Prepared { layout, network, mounted, image, work, .. } = prepared;
         let files = tokio::task::spawn_blocking(move || {
             let cgroups = hierarchies.remove(&cgroup);
             drop(mounted);
             drop(image);
             // The rest of the folder goes with the execution's.
             let _ = std::fs::remove_dir_all(layout.upper());
+            drop(work);
             cgroups
         });
         let (removed, ()) = tokio::join!(files, network.close());

@@ -55,7 +55,10 @@ impl Runtimes {
             Some((Err(reason), at)) if at.elapsed() < TRY_AGAIN => return Err(reason.clone()),
             _ => {}
         }
-        let result = find(wanted, folder, cgroup_v2).await;
+        // A task of its own: a trial that nobody waits for any more must not be broken off half-way.
+        let (wanted, folder) = (wanted.map(Path::to_owned), folder.to_owned());
+        let trial = tokio::spawn(async move { find(wanted.as_deref(), &folder, cgroup_v2).await });
+        let result = trial.await.unwrap_or_else(|e| Err(format!("the trial broke down: {e}")));
         match &result {
             Ok(runtime) => tracing::info!(program = %runtime.program.display(), "containers are run by"),
             Err(reason) => tracing::info!(%reason, "engine oci is not available"),
@@ -93,14 +96,20 @@ fn in_path(name: &str) -> Option<PathBuf> {
 /// Whether the program makes containers here; gives whether it can keep ended ones.
 async fn probe(program: &Path, folder: &Path, cgroup_v2: bool) -> Result<bool, String> {
     let id = format!("probe-{}", uuid::Uuid::new_v4().simple());
-    let bundle = folder.join(&id);
-    let made = make_bundle(&bundle, &id, cgroup_v2);
-    let tried = match made {
-        Ok(()) => try_out(program, folder, &bundle, &id).await,
+    let bundle = Bundle(folder.join(&id));
+    match make_bundle(&bundle.0, &id, cgroup_v2) {
+        Ok(()) => try_out(program, &bundle.0, &id).await,
         Err(e) => Err(format!("cannot try it: {e}")),
-    };
-    let _ = fs::remove_dir_all(&bundle);
-    tried
+    }
+}
+
+/// A folder that goes away by itself.
+struct Bundle(PathBuf);
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> {
@@ -125,14 +134,13 @@ fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> 
     fs::write(bundle.join("config.json"), container.config().to_string())
 }
 
-async fn try_out(program: &Path, folder: &Path, bundle: &Path, id: &str) -> Result<bool, String> {
+async fn try_out(program: &Path, bundle: &Path, id: &str) -> Result<bool, String> {
     let help = output(Command::new(program).args(["run", "--help"])).await?;
-    let state = folder.join("state-of-probe");
+    let state = bundle.join("state");
     let said =
         output(Command::new(program).arg("--root").arg(&state).args(["run", "--bundle"]).arg(bundle).arg(id))
             .await?;
     let _ = output(Command::new(program).arg("--root").arg(&state).args(["delete", "--force", id])).await;
-    let _ = fs::remove_dir_all(&state);
     if said.contains(NO_PROGRAM) {
         return Ok(help.contains("--keep"));
     }
