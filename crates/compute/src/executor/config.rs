@@ -1,6 +1,8 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
+use crate::engines::container::Backend;
 use crate::engines::exec::ExecConfig;
+use crate::engines::oci::OciConfig;
 use crate::engines::wasm::WasmConfig;
 use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
@@ -21,6 +23,10 @@ pub struct ExecutorConfig {
     pub disabled_engines: Vec<String>,
     /// The engine `exec`, if the operator wants it (`Engines.Types.Exec.Enabled`).
     pub exec: Option<ExecConfig>,
+    /// Engine `oci`; also what serves jobs of type `docker` where there is no Docker Engine.
+    pub oci: OciConfig,
+    /// `Engines.Types.Docker.Backend`.
+    pub docker_backend: Backend,
     /// `InputSources.Disabled`.
     pub disabled_sources: Vec<String>,
     /// `Publishers.Disabled`.
@@ -40,16 +46,18 @@ impl ExecutorConfig {
         // A disk that does not tell its size is taken for a large one.
         let disk_size = system::disk(&data_folder).map_or(u64::MAX, |disk| disk.total);
         ExecutorConfig {
-            data_folder,
             allow_listed_local_paths: Vec::new(),
             env_allow_list: Vec::new(),
             disabled_engines: Vec::new(),
             exec: None,
+            oci: OciConfig::new(&data_folder),
+            docker_backend: Backend::default(),
             disabled_sources: Vec::new(),
             disabled_publishers: Vec::new(),
             downloads: DownloadLimits::default(),
             local_publisher: LocalPublisherConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
+            data_folder,
         }
     }
 

@@ -25,7 +25,8 @@ pub struct WorkFolder {
 }
 
 impl WorkFolder {
-    pub(super) fn new(path: PathBuf) -> WorkFolder {
+    /// The folder at `path`, which is not created yet.
+    pub fn new(path: PathBuf) -> WorkFolder {
         WorkFolder { path, used: AtomicBool::new(false), kept: AtomicBool::new(false) }
     }
 

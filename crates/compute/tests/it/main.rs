@@ -11,5 +11,9 @@ mod guests;
 mod inputs;
 mod logs;
 mod modules;
+mod oci;
 mod publishing;
 mod support;
+#[path = "../../../images/tests/support/registry.rs"]
+#[allow(dead_code)] // shared with another crate
+mod test_registry;

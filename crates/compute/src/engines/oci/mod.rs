@@ -1,0 +1,226 @@
+//! Engine `oci`: containers without a daemon, made by `crun` or `runc` from images that the node keeps itself.
+//!
+//! What it runs ends with the node: a guard process ends the containers of a killed node, the next life removes the
+//! rest ([`remains`]).
+
+mod bundle;
+mod cgroup;
+mod etc_files;
+mod network;
+mod prepare;
+mod remains;
+mod rootfs;
+mod run;
+mod runtime;
+mod seccomp;
+mod user;
+
+use super::container::Params;
+use super::{Engine, EngineError, EngineRequest};
+use bacalhau_images::{ImageStore, Registry, RegistryConfig, StoreConfig};
+use bacalhau_model::{Error, Execution, Task, error::code};
+use cgroup::Hierarchies;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use network::Bridge;
+use remains::Guard;
+use runtime::{Runtime, Runtimes};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Component named in errors.
+const COMPONENT: &str = "OCI";
+
+/// Settings of the engine.
+#[derive(Clone, Debug)]
+pub struct OciConfig {
+    /// The engine's own folder: what runtimes note about containers.
+    pub folder: PathBuf,
+    /// Where images are kept.
+    pub images: PathBuf,
+    /// Where the folders of executions are.
+    pub executions: PathBuf,
+    /// The runtime's program; `None` takes `crun` or `runc`, whichever works.
+    pub runtime: Option<PathBuf>,
+    /// Processes and threads of one container at most.
+    pub pids_limit: i64,
+    /// Time between the request to end and the end, when a container is stopped.
+    pub grace: Duration,
+    /// Addresses for containers with a network of their own (`a.b.c.d/n`); four for each.
+    pub subnet: String,
+    /// Registries.
+    pub registry: RegistryConfig,
+    /// Bounds of what images take.
+    pub store: StoreConfig,
+}
+
+impl OciConfig {
+    /// Defaults for a node with this data folder: 4096 processes, 1 s of grace as Bacalhau 1.9 has it, 10.201.0.0/16.
+    pub fn new(data_folder: &std::path::Path) -> OciConfig {
+        OciConfig {
+            folder: data_folder.join("oci"),
+            images: data_folder.join("images"),
+            executions: data_folder.join("executions"),
+            runtime: None,
+            pids_limit: 4_096,
+            grace: Duration::from_secs(1),
+            subnet: "10.201.0.0/16".to_owned(),
+            registry: RegistryConfig::default(),
+            store: StoreConfig::default(),
+        }
+    }
+}
+
+/// The engine. Costs next to nothing until it is used.
+#[derive(Clone)]
+pub struct OciEngine {
+    shared: Arc<Shared>,
+}
+
+/// What all containers of a node share.
+struct Shared {
+    config: OciConfig,
+    /// Where the runtime keeps what it notes in this life of the node.
+    state: PathBuf,
+    /// Cgroup above those of all containers of this life of the node.
+    cgroup_parent: String,
+    /// What the names of such cgroups begin with in all of its lives.
+    cgroup_prefix: String,
+    hierarchies: Hierarchies,
+    runtimes: Runtimes,
+    guard: Guard,
+    bridge: Arc<Bridge>,
+    registry: OnceLock<Result<Registry, Error>>,
+    images: OnceLock<Result<ImageStore, Error>>,
+}
+
+impl OciEngine {
+    /// An engine with these settings.
+    ///
+    /// # Errors
+    /// The subnet is none.
+    pub fn new(config: OciConfig) -> Result<OciEngine, Error> {
+        // Nodes of one machine differ in their folders.
+        let hash = Sha256::digest(config.folder.as_os_str().as_encoded_bytes());
+        let mark: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let life = uuid::Uuid::new_v4().simple().to_string();
+        let cgroup_prefix = format!("/bacalhau-{mark}-");
+        let shared = Shared {
+            state: config.folder.join(&life),
+            cgroup_parent: format!("{cgroup_prefix}{}", life.get(..8).unwrap_or_default()),
+            cgroup_prefix,
+            hierarchies: Hierarchies::find(),
+            runtimes: Runtimes::default(),
+            guard: Guard::default(),
+            bridge: Arc::new(Bridge::new(&config.subnet, &mark)?),
+            registry: OnceLock::new(),
+            images: OnceLock::new(),
+            config,
+        };
+        Ok(OciEngine { shared: Arc::new(shared) })
+    }
+}
+
+impl Shared {
+    fn registry(&self) -> Result<&Registry, Error> {
+        self.registry
+            .get_or_init(|| Registry::new(self.config.registry.clone()))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// The first use opens the store: a few file operations.
+    fn images(&self) -> Result<&ImageStore, Error> {
+        let open = || {
+            ImageStore::open(&self.config.images, self.config.store).map_err(|e| {
+                error(format!("the store of images {} cannot be used: {e}", self.config.images.display()))
+            })
+        };
+        self.images.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    async fn runtime(&self) -> Result<Runtime, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("the node does not run as root".to_owned());
+        }
+        let config = &self.config;
+        self.runtimes.get(config.runtime.as_deref(), &config.folder, self.hierarchies.only_v2()).await
+    }
+}
+
+/// What the engine does not do.
+fn refuse(request_gpus: u64) -> Result<(), Error> {
+    if request_gpus == 0 {
+        return Ok(());
+    }
+    Err(error("engine oci cannot give GPUs to a container")
+        .hint("Run the job on a node with a Docker Engine, or without GPUs"))
+}
+
+impl Engine for OciEngine {
+    fn name(&self) -> &'static str {
+        "oci"
+    }
+
+    fn validate(&self, task: &Task) -> Result<(), Error> {
+        Params::read(&task.engine).map(|_| ())
+    }
+
+    fn is_available(&self) -> BoxFuture<'_, bool> {
+        async { self.shared.runtime().await.is_ok() }.boxed()
+    }
+
+    fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let params = Params::read(&task.engine)?;
+            refuse(execution.allocated_resources.total().gpu)?;
+            network::check(&task.network())?;
+            let image = prepare::image_name(&params, execution);
+            if self.shared.images()?.cached(&image).is_some() {
+                return Ok(());
+            }
+            self.shared.registry()?.describe(&image).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
+        async move {
+            if request.adopt {
+                return Err(EngineError::Gone);
+            }
+            let shared = &self.shared;
+            let runtime = shared.runtime().await.map_err(|reason| {
+                let error = error(format!("no container runtime works on this node: {reason}"));
+                EngineError::not_started(
+                    error.hint("Install runc or crun, or set Engines.Types.OCI.Runtime").retryable(),
+                )
+            })?;
+            let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
+            refuse(request.resources.gpu).map_err(EngineError::not_started)?;
+            let name = prepare::image_name(&params, &request.execution);
+            let image = tokio::select! {
+                biased;
+                () = request.cancel.cancelled() => return Err(EngineError::Cancelled),
+                image = prepare::fetch(shared, &name, &request.progress) => image.map_err(EngineError::not_started)?,
+            };
+            // Quick, and not broken off, so that nothing of it is still under way when this returns.
+            let prepared = prepare::prepare(shared, &request, &params, image).await;
+            let prepared = prepared.map_err(EngineError::not_started)?;
+            Box::pin(run::run(shared, runtime, &request, prepared)).await
+        }
+        .boxed()
+    }
+
+    fn clean_up<'a>(&'a self, _keep: &'a BTreeSet<String>) -> BoxFuture<'a, ()> {
+        remains::clean_up(&self.shared).boxed()
+    }
+}
+
+/// An error of this engine.
+fn error(message: impl Into<String>) -> Error {
+    Error::new(code::BAD_REQUEST, message).component(COMPONENT)
+}

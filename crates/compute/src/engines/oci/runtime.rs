@@ -1,0 +1,171 @@
+//! The program that makes containers: `crun` or `runc`, whichever works on this machine.
+//!
+//! "Works" is tried, not guessed: a container is made for a program that does not exist, and the runtime has to come
+//! as far as looking for it.
+
+use super::bundle::{Container, NetworkSpace};
+use super::user::User;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// Tried in this order: the first starts containers in a third of the time.
+const KNOWN: [&str; 2] = ["crun", "runc"];
+
+/// What the trial looks for in vain.
+const NO_PROGRAM: &str = "/no-such-program-of-bacalhau";
+
+/// Longest time of a trial.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A failure is believed this long.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Bytes of what a runtime says that are looked at.
+const MOST_WORDS: usize = 64 << 10;
+
+/// A runtime that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runtime {
+    pub(super) program: PathBuf,
+    /// It can leave an ended container as it is, so that its cgroup can be looked at.
+    pub(super) keeps: bool,
+}
+
+/// The runtime of this node, once it was found.
+#[derive(Default)]
+pub(super) struct Runtimes {
+    found: tokio::sync::Mutex<Option<(Result<Runtime, String>, Instant)>>,
+}
+
+impl Runtimes {
+    /// The first that works; `Err` says of each why it does not.
+    pub(super) async fn get(
+        &self,
+        wanted: Option<&Path>,
+        folder: &Path,
+        cgroup_v2: bool,
+    ) -> Result<Runtime, String> {
+        let mut found = self.found.lock().await;
+        match &*found {
+            Some((Ok(runtime), _)) => return Ok(runtime.clone()),
+            Some((Err(reason), at)) if at.elapsed() < TRY_AGAIN => return Err(reason.clone()),
+            _ => {}
+        }
+        // A task of its own: a trial that nobody waits for any more must not be broken off half-way.
+        let (wanted, folder) = (wanted.map(Path::to_owned), folder.to_owned());
+        let trial = tokio::spawn(async move { find(wanted.as_deref(), &folder, cgroup_v2).await });
+        let result = trial.await.unwrap_or_else(|e| Err(format!("the trial broke down: {e}")));
+        match &result {
+            Ok(runtime) => tracing::info!(program = %runtime.program.display(), "containers are run by"),
+            Err(reason) => tracing::info!(%reason, "engine oci is not available"),
+        }
+        *found = Some((result.clone(), Instant::now()));
+        result
+    }
+}
+
+async fn find(wanted: Option<&Path>, folder: &Path, cgroup_v2: bool) -> Result<Runtime, String> {
+    let candidates = match wanted {
+        Some(path) => vec![path.to_owned()],
+        None => KNOWN.iter().filter_map(|name| in_path(name)).collect(),
+    };
+    if candidates.is_empty() {
+        return Err("neither crun nor runc is installed".to_owned());
+    }
+    let mut reasons = Vec::new();
+    for program in candidates {
+        match probe(&program, folder, cgroup_v2).await {
+            Ok(keeps) => return Ok(Runtime { program, keeps }),
+            Err(reason) => reasons.push(format!("{}: {reason}", program.display())),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // Daemons are often started without the folders of administrators' programs.
+    let more = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&folders).chain(more).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether the program makes containers here; gives whether it can keep ended ones.
+async fn probe(program: &Path, folder: &Path, cgroup_v2: bool) -> Result<bool, String> {
+    let id = format!("probe-{}", uuid::Uuid::new_v4().simple());
+    let bundle = Bundle(folder.join(&id));
+    match make_bundle(&bundle.0, &id, cgroup_v2) {
+        Ok(()) => try_out(program, &bundle.0, &id).await,
+        Err(e) => Err(format!("cannot try it: {e}")),
+    }
+}
+
+/// A folder that goes away by itself.
+struct Bundle(PathBuf);
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> {
+    let root = bundle.join("root");
+    DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+    let container = Container {
+        root,
+        args: vec![NO_PROGRAM.to_owned()],
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        user: User::default(),
+        hostname: "probe".to_owned(),
+        binds: Vec::new(),
+        network: NetworkSpace::Empty,
+        cgroup: format!("/bacalhau-{id}"),
+        cpu: 1.0,
+        memory: 64 << 20,
+        limit_swap: false,
+        pids: 10,
+        cgroup_v2,
+    };
+    fs::write(bundle.join("config.json"), container.config().to_string())
+}
+
+async fn try_out(program: &Path, bundle: &Path, id: &str) -> Result<bool, String> {
+    let help = output(Command::new(program).args(["run", "--help"])).await?;
+    let state = bundle.join("state");
+    let said =
+        output(Command::new(program).arg("--root").arg(&state).args(["run", "--bundle"]).arg(bundle).arg(id))
+            .await?;
+    let _ = output(Command::new(program).arg("--root").arg(&state).args(["delete", "--force", id])).await;
+    if said.contains(NO_PROGRAM) {
+        return Ok(help.contains("--keep"));
+    }
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
+    Err(last.chars().take(300).collect())
+}
+
+/// Everything that a program says.
+async fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.map_err(|_| "it does not end".to_owned())?;
+    let mut output = output.map_err(|e| e.to_string())?;
+    output.stdout.append(&mut output.stderr);
+    output.stdout.truncate(MOST_WORDS);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The last thing that a runtime wrote into its log (JSON lines), without what went before in its chain of causes.
+pub(super) fn last_words(log: &Path) -> Option<String> {
+    let text = fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(text.get(..text.len().min(MOST_WORDS)).unwrap_or_default());
+    let parse = |line: &str| -> Option<String> {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_error = matches!(value.get("level")?.as_str()?, "error" | "fatal");
+        is_error.then(|| value.get("msg")?.as_str().map(str::to_owned)).flatten()
+    };
+    text.lines().rev().find_map(parse)
+}
