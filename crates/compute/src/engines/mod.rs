@@ -3,6 +3,7 @@
 //! An engine gets prepared inputs, folders for results, the environment and a log; it runs the task, stops promptly
 //! when told to, and says how it ended. Of what a task needs it fetches only the program itself (an image, a module).
 
+pub mod docker;
 pub mod wasm;
 
 use crate::executor::WorkFolder;

@@ -13,8 +13,9 @@ pub use config::ExecutorConfig;
 pub use failure::Failure;
 pub use work::{LazyFolder, WorkFolder};
 
+use crate::engines::docker::DockerEngine;
 use crate::engines::wasm::WasmEngine;
-use crate::engines::{EngineError, EngineRequest, Engines, Progress, Step};
+use crate::engines::{Engine, EngineError, EngineRequest, Engines, Progress, Step};
 use crate::logs::{Captured, LogStore};
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
 use crate::sources::{Inline, Local, Mount, PathAllowList, Source, Sources, UrlDownload};
@@ -106,8 +107,12 @@ impl Executor {
                 ),
             }
         }
+        let engines: Vec<Arc<dyn Engine>> = vec![
+            Arc::new(WasmEngine::new(config.wasm())),
+            Arc::new(DockerEngine::new(config.docker.clone(), &config.node_id)),
+        ];
         let inner = Inner {
-            engines: Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines),
+            engines: Engines::new(engines, &config.disabled_engines),
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
             env_allowed,

@@ -22,7 +22,8 @@ pub struct WorkFolder {
 }
 
 impl WorkFolder {
-    pub(super) fn new(path: PathBuf) -> WorkFolder {
+    /// The folder at this path, which is created when something is put into it.
+    pub fn new(path: PathBuf) -> WorkFolder {
         WorkFolder { path, used: AtomicBool::new(false) }
     }
 

@@ -32,6 +32,17 @@ pub struct Captured {
     pub error: Option<String>,
 }
 
+/// What is in a log already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of standard output.
+    pub stdout: u64,
+    /// Bytes of standard error.
+    pub stderr: u64,
+    /// When the last of them were written, nanoseconds since 1970; 0 when there are none.
+    pub last_time: i64,
+}
+
 /// The log of one running execution. Clones write to the same log; it ends when [`LogWriter::finish`] is called or
 /// the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -97,6 +108,29 @@ impl LogWriter {
         if length != before {
             shared.live.progress.send_modify(|progress| progress.length = length);
         }
+    }
+
+    /// What a former life of the node wrote to this log. Reads the file; blocks.
+    pub fn written(&self) -> Written {
+        let mut written = Written::default();
+        let Ok(file) = File::open(&self.shared.path) else { return written };
+        let mut reader = io::BufReader::with_capacity(frame::MAX_PAYLOAD, file);
+        let mut header = [0u8; frame::HEADER];
+        while reader.read_exact(&mut header).is_ok() {
+            let Some(found) = frame::decode_header(&header) else { break };
+            let length = found.length as u64;
+            // A frame that a crash has cut is written again by whoever goes on.
+            if io::copy(&mut reader.by_ref().take(length), &mut io::sink()).is_ok_and(|n| n < length) {
+                break;
+            }
+            match found.stream {
+                LogStream::Stdout => written.stdout = written.stdout.saturating_add(length),
+                LogStream::Stderr => written.stderr = written.stderr.saturating_add(length),
+                LogStream::System => {}
+            }
+            written.last_time = found.time;
+        }
+        written
     }
 
     /// Ends the log and its readers, and tells what was printed.

@@ -103,7 +103,8 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let (writer, stored) = bacalhau_store::compute::open(&options.dir).map_err(|e| {
         Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
     })?;
-    let executor = Executor::open(options.executor).await?;
+    let executor = ExecutorConfig { node_id: options.node_id.clone(), ..options.executor };
+    let executor = Executor::open(executor).await?;
     match executor.sweep() {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed folders that a former life left behind"),

@@ -1,0 +1,313 @@
+//! A container that runs: its output, its end, and how that is told.
+
+use super::daemon::Connected;
+use super::output::Output;
+use super::{Parts, errors};
+use crate::engines::{EngineError, EngineRequest};
+use crate::logs::LogWriter;
+use bacalhau_model::{Error, Time};
+use bollard::errors::Error as DockerError;
+use bollard::models::ContainerState;
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time output may follow the end of the container.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest time the daemon may take to stop a container, beyond the grace period.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often and how long apart Docker is asked whether a kill was for want of memory: it learns of both ends on
+/// different ways.
+const OOM_LOOKS: u32 = 5;
+const OOM_PAUSE: Duration = Duration::from_millis(40);
+
+/// Exit code of a process ended by SIGKILL.
+const KILLED: i64 = 137;
+
+/// How long a daemon that leaves containers running may take to come back.
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
+const RETURN_PAUSE: Duration = Duration::from_millis(500);
+
+/// A container that was started, by this life of the node or a former one.
+pub(super) struct Started {
+    daemon: Arc<Connected>,
+    id: String,
+    since: Since,
+    /// The task that copies its output, and gives the way into the log back.
+    output: JoinHandle<Output>,
+    /// Its output comes from Docker's log.
+    replays: bool,
+}
+
+/// When a container was started.
+#[derive(Clone, Copy)]
+enum Since {
+    Now(Instant),
+    /// Nanoseconds since 1970.
+    Then(i64),
+}
+
+/// How waiting ended.
+enum Waited {
+    Exited(i64),
+    /// The connection broke.
+    Lost(String),
+    Broken(Error),
+}
+
+impl Started {
+    /// Attaches to a container and starts it.
+    pub(super) async fn start(daemon: Arc<Connected>, id: String, log: LogWriter) -> Result<Started, Error> {
+        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+        let attached = daemon.docker.attach_container(&id, Some(options)).await;
+        let attached = attached.map_err(|e| errors::explain("attaching to the container", &e))?;
+        let mut output = Output::new(log);
+        let output = tokio::spawn(async move {
+            let bollard::container::AttachContainerResults { output: stream, input } = attached;
+            if let Err(error) = output.attached(stream).await {
+                tracing::debug!(%error, "the output of a container broke off");
+            }
+            drop(input);
+            output
+        });
+        if let Err(error) = daemon.docker.start_container(&id, None).await {
+            output.abort();
+            return Err(start_failed(&error));
+        }
+        Ok(Started { daemon, id, since: Since::Now(Instant::now()), output, replays: false })
+    }
+
+    /// Goes on with a container. `None` when it was never started, or is not there any more.
+    pub(super) async fn adopt(
+        daemon: Arc<Connected>,
+        id: String,
+        log: LogWriter,
+    ) -> Result<Option<Started>, Error> {
+        let found = match daemon.docker.inspect_container(&id, None).await {
+            Ok(found) => found,
+            Err(error) if errors::is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(errors::explain("looking at the container to go on with", &error)),
+        };
+        let begun = found.state.and_then(|state| state.started_at).and_then(|text| Time::parse(&text).ok());
+        let Some(begun) = begun.filter(|time| time.unix_nanos() > 0) else { return Ok(None) };
+        let output = Output::continued(log).await;
+        let output = tokio::spawn(follow(Arc::clone(&daemon), id.clone(), output));
+        Ok(Some(Started { daemon, id, since: Since::Then(begun.unix_nanos()), output, replays: true }))
+    }
+
+    /// Waits for the end, or brings it about.
+    pub(super) async fn to_the_end(
+        mut self,
+        parts: &Parts,
+        request: &EngineRequest,
+        stop: &CancellationToken,
+    ) -> Result<i64, EngineError> {
+        let deadline = request.timeout.and_then(|timeout| self.deadline(timeout));
+        let exit_code = loop {
+            let waited = tokio::select! {
+                biased;
+                waited = wait(&self.daemon, &self.id) => waited,
+                () = stop.cancelled() => return Err(self.stopped(parts, EngineError::Cancelled).await),
+                () = until(deadline) => return Err(self.stopped(parts, EngineError::TimedOut).await),
+            };
+            match waited {
+                Waited::Exited(code) => break code,
+                Waited::Broken(error) => {
+                    return Err(EngineError::Failed { exit_code: None, error: error.fails_execution() });
+                }
+                Waited::Lost(why) => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Err(EngineError::Cancelled),
+                    () = until(deadline) => return Err(EngineError::TimedOut),
+                    found = self.find_again(parts, &why) => {
+                        found.map_err(|error| EngineError::Failed { exit_code: None, error })?;
+                    }
+                },
+            }
+        };
+        let (_, state) = tokio::join!(collect(&self.daemon, &self.id, self.output, self.replays), async {
+            state_after(&self.daemon, &self.id, exit_code, request.resources.memory > 0).await
+        });
+        let state = state.map_err(|error| EngineError::Failed { exit_code: Some(exit_code), error })?;
+        if state.oom_killed == Some(true) {
+            let error = Error::new("OutOfMemory", "memory limit exceeded")
+                .component(errors::COMPONENT)
+                .hint("Ask for more memory in the task's Resources, or have the program use less")
+                .fails_execution();
+            return Err(EngineError::Failed { exit_code: Some(exit_code), error });
+        }
+        Ok(exit_code)
+    }
+
+    /// Ends the container: SIGTERM, and SIGKILL after the grace period.
+    async fn stopped(self, parts: &Parts, reason: EngineError) -> EngineError {
+        let grace = parts.config.stop_grace;
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let options =
+            StopContainerOptionsBuilder::new().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
+        let stopping = self.daemon.docker.stop_container(&self.id, Some(options));
+        match tokio::time::timeout(grace.saturating_add(STOP_LIMIT), stopping).await {
+            Ok(Ok(())) => collect(&self.daemon, &self.id, self.output, self.replays).await,
+            // Its removal ends it as well.
+            other => {
+                tracing::debug!(container = self.id, ?other, "a container could not be stopped");
+                self.output.abort();
+            }
+        }
+        reason
+    }
+
+    /// After the connection broke: the container may go on without its daemon, if that is set up so.
+    async fn find_again(&mut self, parts: &Parts, why: &str) -> Result<(), Error> {
+        let gone = |why: &str| {
+            errors::unreachable("the Docker daemon went away while the container ran", why).fails_execution()
+        };
+        if !self.daemon.live_restore {
+            self.output.abort();
+            return Err(gone(why));
+        }
+        let give_up = Instant::now() + RETURN_LIMIT;
+        let daemon = loop {
+            match parts.daemon.get_anew().await {
+                Ok(daemon) => break daemon,
+                Err(error) if Instant::now() >= give_up => return Err(gone(&error.message)),
+                Err(_) => tokio::time::sleep(RETURN_PAUSE).await,
+            }
+        };
+        self.daemon = Arc::clone(&daemon);
+        // The old way ends with its connection.
+        let output = tokio::time::timeout(OUTPUT_LIMIT, &mut self.output).await;
+        let output = output.ok().and_then(Result::ok).ok_or_else(|| gone("its output is lost"))?;
+        self.output = tokio::spawn(follow(daemon, self.id.clone(), output));
+        self.replays = true;
+        Ok(())
+    }
+
+    fn deadline(&self, timeout: Duration) -> Option<Instant> {
+        match self.since {
+            Since::Now(begun) => begun.checked_add(timeout),
+            Since::Then(begun) => {
+                let ran = crate::logs::frame::now_nanos().saturating_sub(begun);
+                let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
+                Instant::now().checked_add(timeout.saturating_sub(ran))
+            }
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait(daemon: &Connected, id: &str) -> Waited {
+    let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+    let mut answers = Box::pin(daemon.docker.wait_container(id, Some(options)));
+    match answers.next().await {
+        Some(Ok(answer)) => Waited::Exited(answer.status_code),
+        Some(Err(DockerError::DockerContainerWaitError { code, .. })) => Waited::Exited(code),
+        Some(Err(error)) if errors::is_not_found(&error) => Waited::Broken(removed()),
+        Some(Err(
+            error @ (DockerError::DockerResponseServerError { .. } | DockerError::JsonDataError { .. }),
+        )) => Waited::Broken(errors::explain("waiting for the container", &error)),
+        Some(Err(error)) => Waited::Lost(errors::chain(&error)),
+        None => Waited::Lost("it closed the connection".to_owned()),
+    }
+}
+
+/// Somebody else removed the container.
+fn removed() -> Error {
+    Error::new("NotFound", "the container was removed while it ran")
+        .component(errors::COMPONENT)
+        .hint(
+            "Somebody or something removed it from Docker on the compute node; containers with the label \
+               bacalhau-executor belong to the node",
+        )
+        .retryable()
+}
+
+/// What Docker says of a container that has ended.
+async fn state_after(
+    daemon: &Connected,
+    id: &str,
+    exit_code: i64,
+    limited: bool,
+) -> Result<ContainerState, Error> {
+    let mut looks = 0;
+    loop {
+        let found = daemon.docker.inspect_container(id, None).await.map_err(|error| {
+            if errors::is_not_found(&error) {
+                return removed().fails_execution();
+            }
+            errors::explain("the Docker daemon went away when the container ended", &error).fails_execution()
+        })?;
+        let state = found.state.unwrap_or_default();
+        looks += 1;
+        if state.oom_killed == Some(true) || exit_code != KILLED || !limited || looks == OOM_LOOKS {
+            return Ok(state);
+        }
+        tokio::time::sleep(OOM_PAUSE).await;
+    }
+}
+
+/// Waits for the last of the output.
+async fn collect(daemon: &Arc<Connected>, id: &str, mut output: JoinHandle<Output>, replays: bool) {
+    let Ok(collected) = tokio::time::timeout(OUTPUT_LIMIT, &mut output).await else {
+        tracing::warn!(container = id, "the output of a container does not end; what follows is not logged");
+        output.abort();
+        return;
+    };
+    if let (true, Ok(output)) = (replays, collected) {
+        // Following a log may end before its last lines; reading it once more finds them.
+        replay(daemon, id, output, false).await;
+    }
+}
+
+async fn follow(daemon: Arc<Connected>, id: String, output: Output) -> Output {
+    replay(&daemon, &id, output, true).await
+}
+
+/// Logs what is new in Docker's own log.
+async fn replay(daemon: &Connected, id: &str, mut output: Output, follow: bool) -> Output {
+    let options = LogsOptionsBuilder::new().follow(follow).stdout(true).stderr(true).timestamps(true).build();
+    if let Err(error) = output.replayed(daemon.docker.logs(id, Some(options))).await {
+        tracing::debug!(container = id, %error, "the log of a container broke off");
+    }
+    output
+}
+
+/// Why a container does not start, in words.
+fn start_failed(error: &DockerError) -> Error {
+    let what = "failed to start container";
+    let mut explained = errors::explain(what, error);
+    let text = explained.message.clone();
+    // The runtime's message is a chain of Go's wrappings with the reason at its end.
+    if let Some(at) = text.find("exec: \"") {
+        let reason = text.get(at..).unwrap_or_default().trim_end_matches(": unknown");
+        let not_found = reason.contains("executable file not found") || reason.contains("no such file");
+        if not_found || reason.contains("permission denied") {
+            let short = if not_found { "executable file not found" } else { "permission denied" };
+            explained.message = format!("{what}: {short}: {reason}");
+            return explained
+                .fails_execution()
+                .hint("Correct the job's Entrypoint or Parameters, or use an image that has the program");
+        }
+    }
+    if text.contains("port is already allocated") || text.contains("address already in use") {
+        return explained
+            .retryable()
+            .hint("Another program on the compute node uses the port; let the node choose one");
+    }
+    explained
+}
