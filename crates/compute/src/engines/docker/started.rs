@@ -7,12 +7,13 @@ use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
 use bacalhau_model::{Error, Time};
 use bollard::errors::Error as DockerError;
-use bollard::models::ContainerState;
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, EventsOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
     WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -25,10 +26,10 @@ const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time the daemon may take to stop a container, beyond the grace period.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often and how long apart Docker is asked whether a kill was for want of memory: it learns of both ends on
-/// different ways.
-const OOM_LOOKS: u32 = 5;
-const OOM_PAUSE: Duration = Duration::from_millis(40);
+/// How long word of a kill for want of memory may come after the end of the container: both reach Docker on different
+/// ways, and its state has only what came first. Waited for only when a limited container failed.
+const OOM_NEWS: Duration = Duration::from_millis(100);
+const OOM_NEWS_KILLED: Duration = Duration::from_millis(300);
 
 /// Exit code of a process ended by SIGKILL.
 const KILLED: i64 = 137;
@@ -134,11 +135,12 @@ impl Started {
                 },
             }
         };
-        let (_, state) = tokio::join!(collect(&self.daemon, &self.id, self.output, self.replays), async {
-            state_after(&self.daemon, &self.id, exit_code, request.resources.memory > 0).await
-        });
-        let state = state.map_err(|error| EngineError::Failed { exit_code: Some(exit_code), error })?;
-        if state.oom_killed == Some(true) {
+        let limited = request.resources.memory > 0;
+        let ((), out_of_memory) = tokio::join!(
+            collect(&self.daemon, &self.id, self.output, self.replays),
+            was_out_of_memory(&self.daemon, &self.id, exit_code, limited)
+        );
+        if out_of_memory.map_err(|error| EngineError::Failed { exit_code: Some(exit_code), error })? {
             let error = Error::new("OutOfMemory", "memory limit exceeded")
                 .component(errors::COMPONENT)
                 .hint("Ask for more memory in the task's Resources, or have the program use less")
@@ -237,28 +239,35 @@ fn removed() -> Error {
         .retryable()
 }
 
-/// What Docker says of a container that has ended.
-async fn state_after(
+/// Whether a container that has ended, or a part of it, was killed for want of memory.
+async fn was_out_of_memory(
     daemon: &Connected,
     id: &str,
     exit_code: i64,
     limited: bool,
-) -> Result<ContainerState, Error> {
-    let mut looks = 0;
-    loop {
-        let found = daemon.docker.inspect_container(id, None).await.map_err(|error| {
-            if errors::is_not_found(&error) {
-                return removed().fails_execution();
-            }
-            errors::explain("the Docker daemon went away when the container ended", &error).fails_execution()
-        })?;
-        let state = found.state.unwrap_or_default();
-        looks += 1;
-        if state.oom_killed == Some(true) || exit_code != KILLED || !limited || looks == OOM_LOOKS {
-            return Ok(state);
+) -> Result<bool, Error> {
+    let found = daemon.docker.inspect_container(id, None).await.map_err(|error| {
+        if errors::is_not_found(&error) {
+            return removed().fails_execution();
         }
-        tokio::time::sleep(OOM_PAUSE).await;
+        errors::explain("the Docker daemon went away when the container ended", &error).fails_execution()
+    })?;
+    let state = found.state.unwrap_or_default();
+    if matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD)) {
+        return Err(removed().fails_execution());
     }
+    if state.oom_killed == Some(true) || exit_code == 0 || !limited {
+        return Ok(state.oom_killed == Some(true));
+    }
+    let wait = if exit_code == KILLED { OOM_NEWS_KILLED } else { OOM_NEWS };
+    let filters = HashMap::from([
+        ("container".to_owned(), vec![id.to_owned()]),
+        ("event".to_owned(), vec!["oom".to_owned()]),
+    ]);
+    // From the beginning: what was told before is told again.
+    let options = EventsOptionsBuilder::new().since("1").filters(&filters).build();
+    let mut news = Box::pin(daemon.docker.events(Some(options)));
+    Ok(matches!(tokio::time::timeout(wait, news.next()).await, Ok(Some(Ok(_)))))
 }
 
 /// Waits for the last of the output.
