@@ -4,6 +4,7 @@ use super::addresses;
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::engines::docker::{DockerConfig, ManifestCacheConfig};
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
@@ -164,7 +165,23 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
             ..DownloadLimits::default()
         },
         local_publisher: local_publisher(config, orchestrators),
+        docker: docker(config),
         ..ExecutorConfig::new(dir.compute())
+    }
+}
+
+/// `Engines.Types.Docker.*`, and what Docker's own variables say.
+fn docker(config: &Config) -> DockerConfig {
+    let cache = |key: &str| format!("Engines.Types.Docker.ManifestCache.{key}");
+    DockerConfig {
+        pids_limit: config.int("Engines.Types.Docker.PidsLimit"),
+        stop_grace: config.duration("Engines.Types.Docker.StopTimeout"),
+        manifests: ManifestCacheConfig {
+            size: usize::try_from(config.int(&cache("Size"))).unwrap_or(0),
+            ttl: config.duration(&cache("TTL")),
+            refresh: config.duration(&cache("Refresh")),
+        },
+        ..DockerConfig::from_env()
     }
 }
 

@@ -10,7 +10,7 @@ mod writer;
 
 pub use frame::LogStream;
 pub use reader::{LogChunk, LogReader, LogStart, ReadOptions};
-pub use writer::{Captured, LogWriter, Written};
+pub use writer::{Captured, LogWriter};
 
 use bacalhau_model::{Error, error::code};
 use std::collections::HashMap;

@@ -4,7 +4,7 @@
 
 use super::frame::{self, LogStream};
 use super::head::Head;
-use super::{Live, LogLimits, LogStore};
+use super::{Live, LogLimits, LogReader, LogStore, ReadOptions};
 use crate::system;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -30,17 +30,6 @@ pub struct Captured {
     pub file: Option<PathBuf>,
     /// Why the log file is incomplete, if writing it failed.
     pub error: Option<String>,
-}
-
-/// What is in a log already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Bytes of standard output.
-    pub stdout: u64,
-    /// Bytes of standard error.
-    pub stderr: u64,
-    /// When the last of them were written, nanoseconds since 1970; 0 when there are none.
-    pub last_time: i64,
 }
 
 /// The log of one running execution. Clones write to the same log; it ends when [`LogWriter::finish`] is called or
@@ -110,27 +99,9 @@ impl LogWriter {
         }
     }
 
-    /// What a former life of the node wrote to this log. Reads the file; blocks.
-    pub fn written(&self) -> Written {
-        let mut written = Written::default();
-        let Ok(file) = File::open(&self.shared.path) else { return written };
-        let mut reader = io::BufReader::with_capacity(frame::MAX_PAYLOAD, file);
-        let mut header = [0u8; frame::HEADER];
-        while reader.read_exact(&mut header).is_ok() {
-            let Some(found) = frame::decode_header(&header) else { break };
-            let length = found.length as u64;
-            // A frame that a crash has cut is written again by whoever goes on.
-            if io::copy(&mut reader.by_ref().take(length), &mut io::sink()).is_ok_and(|n| n < length) {
-                break;
-            }
-            match found.stream {
-                LogStream::Stdout => written.stdout = written.stdout.saturating_add(length),
-                LogStream::Stderr => written.stderr = written.stderr.saturating_add(length),
-                LogStream::System => {}
-            }
-            written.last_time = found.time;
-        }
-        written
+    /// Reads what is in this log; `None` when nothing is.
+    pub fn read(&self, options: ReadOptions) -> Option<LogReader> {
+        self.shared.store.read(&self.shared.execution_id, options).ok().flatten()
     }
 
     /// Ends the log and its readers, and tells what was printed.

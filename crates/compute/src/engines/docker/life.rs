@@ -15,13 +15,11 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOpt
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// An execution on its way.
 pub(super) struct Life {
     parts: Arc<Parts>,
     request: EngineRequest,
-    stop: CancellationToken,
     held: Held,
 }
 
@@ -34,18 +32,20 @@ struct Held {
 }
 
 impl Life {
-    pub(super) fn new(parts: Arc<Parts>, request: EngineRequest, stop: CancellationToken) -> Life {
-        Life { parts, request, stop, held: Held::default() }
+    pub(super) fn new(parts: Arc<Parts>, request: EngineRequest) -> Life {
+        Life { parts, request, held: Held::default() }
     }
 
-    /// Runs it to its end. Nothing of it is left in Docker afterwards, or as soon as Docker lets it.
+    /// Runs it to its end. Nothing of it is left in Docker afterwards, or as soon as Docker lets it. Dropped before the end,
+    /// it leaves everything as it is.
     pub(super) async fn run(mut self) -> Result<i64, EngineError> {
-        let needed = self.parts.remains.need(&self.request.execution.id);
+        let id = self.request.execution.id.clone();
+        self.parts.remains.need(&id);
         let result = Box::pin(self.work()).await;
         let removed = self.remove_all().await;
-        drop(needed);
+        self.parts.remains.done_with(&id);
         if let Err(error) = removed {
-            tracing::warn!(execution = %self.request.execution.id, %error, "cannot clean up in Docker; trying again later");
+            tracing::warn!(execution = %id, %error, "cannot clean up in Docker; trying again later");
             self.parts.remains.sweep_later();
         }
         result
@@ -55,7 +55,7 @@ impl Life {
         let daemon = self.parts.daemon.get().await.map_err(EngineError::not_started)?;
         let started =
             if self.request.adopt { self.adopt(&daemon).await? } else { self.start(&daemon).await? };
-        started.to_the_end(&self.parts, &self.request, &self.stop).await
+        started.finish(&self.parts, &self.request).await
     }
 
     /// Makes a container and starts it.
@@ -65,7 +65,7 @@ impl Life {
         let body = self.describe(daemon, &params).await.map_err(not_started)?;
         let id = self.create(daemon, &params, body).await?;
         self.held.container = Some(id.clone());
-        if self.stop.is_cancelled() {
+        if self.request.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         let log = self.request.log.clone();
@@ -171,7 +171,7 @@ impl Life {
         let pull = self.parts.pulls.pull(daemon, &self.parts.config, &params.image, &self.request.progress);
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(EngineError::Cancelled),
+            () = self.request.cancel.cancelled() => Err(EngineError::Cancelled),
             pulled = pull => pulled.map_err(EngineError::not_started),
         }
     }
@@ -192,7 +192,9 @@ impl Life {
             self.adopt_network(daemon, port).await.map_err(EngineError::not_started)?;
         }
         let log = self.request.log.clone();
-        let adopted = Started::adopt(Arc::clone(daemon), id, log).await.map_err(EngineError::not_started)?;
+        let adopted = Started::adopt(Arc::clone(daemon), id, log, self.parts.config.daemon_log_bytes)
+            .await
+            .map_err(EngineError::not_started)?;
         let adopted = adopted.ok_or(EngineError::Gone)?;
         self.request.progress.started();
         Ok(adopted)

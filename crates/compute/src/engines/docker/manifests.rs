@@ -73,7 +73,7 @@ impl Manifests {
             return Err(errors::no_image(image, "an image ID names only what is on the node already"));
         }
         let platforms = self.of_registry(daemon, config, image).await?;
-        if platforms.iter().any(|p| *p == daemon.platform) {
+        if platforms.contains(&daemon.platform) {
             return Ok(());
         }
         refuse(&daemon.platform, &platforms)

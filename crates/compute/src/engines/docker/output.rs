@@ -5,7 +5,7 @@
 //! is only read for what was printed while nobody was attached. There, what is known already is skipped by counting
 //! bytes of each stream, and by time where Docker has thrown the beginning away.
 
-use crate::logs::{LogStream, LogWriter};
+use crate::logs::{LogStream, LogWriter, ReadOptions};
 use bacalhau_model::Time;
 use bollard::container::LogOutput;
 use bollard::errors::Error as DockerError;
@@ -39,12 +39,22 @@ impl Output {
         Output { log, known: Known::default() }
     }
 
-    /// For a container of which a former life of the node has logged a part.
-    pub(super) async fn continued(log: LogWriter) -> Output {
-        let reader = log.clone();
-        let written = tokio::task::spawn_blocking(move || reader.written()).await.unwrap_or_default();
-        let until = written.last_time.saturating_add(CLOCK_SLACK);
-        Output { log, known: Known { stdout: written.stdout, stderr: written.stderr, until } }
+    /// For a container of which a former life of the node has logged a part. More than Docker keeps (`most`, bytes) need not
+    /// be counted: there, only the time tells what is known.
+    pub(super) async fn continued(log: LogWriter, most: u64) -> Output {
+        let mut known = Known::default();
+        let mut reader = log.read(ReadOptions::default());
+        while let Some(reader) = &mut reader {
+            let Ok(Some(chunk)) = reader.next().await else { break };
+            if chunk.stream != LogStream::System {
+                known.add(chunk.stream, chunk.bytes.len());
+            }
+            known.until = chunk.time.saturating_add(CLOCK_SLACK);
+        }
+        if known.stdout.saturating_add(known.stderr) >= most {
+            (known.stdout, known.stderr) = (u64::MAX, u64::MAX);
+        }
+        Output { log, known }
     }
 
     /// Logs what an attachment sends, to its end.
@@ -63,7 +73,7 @@ impl Output {
                 }
             }
             for (stream, bytes) in &batch {
-                *self.known.count(*stream) += bytes.len() as u64;
+                self.known.add(*stream, bytes.len());
             }
             self.known.until = crate::logs::frame::now_nanos().saturating_add(CLOCK_SLACK);
             self.write(batch).await;
@@ -94,7 +104,7 @@ impl Output {
                 let new = to_skip.skip(stream, time, text.len());
                 let text = bytes.slice_ref(text.get(new..).unwrap_or_default());
                 if !text.is_empty() {
-                    *self.known.count(stream) += text.len() as u64;
+                    self.known.add(stream, text.len());
                     self.known.until = self.known.until.max(time.unwrap_or(0));
                     batch.push((stream, text));
                 }
@@ -123,6 +133,11 @@ impl Output {
 impl Known {
     fn count(&mut self, stream: LogStream) -> &mut u64 {
         if stream == LogStream::Stdout { &mut self.stdout } else { &mut self.stderr }
+    }
+
+    fn add(&mut self, stream: LogStream, bytes: usize) {
+        let count = self.count(stream);
+        *count = count.saturating_add(bytes as u64);
     }
 
     /// How many bytes of a message of this length are known. What is later than everything known is new, even when fewer

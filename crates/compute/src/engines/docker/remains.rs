@@ -42,28 +42,20 @@ struct State {
     again: bool,
 }
 
-/// Says that an execution needs what it has, until dropped.
-#[derive(Debug)]
-pub(super) struct Needed {
-    remains: Remains,
-    execution_id: String,
-}
-
-impl Drop for Needed {
-    fn drop(&mut self) {
-        self.remains.lock().needed.remove(&self.execution_id);
-    }
-}
-
 impl Remains {
     pub(super) fn new(daemon: Daemon, names: Names) -> Remains {
         Remains { shared: Arc::new(Shared { daemon, names, state: Mutex::default() }) }
     }
 
-    /// Protects what belongs to an execution.
-    pub(super) fn need(&self, execution_id: &str) -> Needed {
+    /// Protects what belongs to an execution, until [`Remains::done_with`] it. What a run leaves to the next life of the node
+    /// stays protected.
+    pub(super) fn need(&self, execution_id: &str) {
         self.lock().needed.insert(execution_id.to_owned());
-        Needed { remains: self.clone(), execution_id: execution_id.to_owned() }
+    }
+
+    /// Nobody needs what belongs to the execution any more.
+    pub(super) fn done_with(&self, execution_id: &str) {
+        self.lock().needed.remove(execution_id);
     }
 
     /// Removes what belongs to no execution in `keep`, which are protected until their runs end. If the daemon does not

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// Longest time output may follow the end of the container.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
@@ -42,19 +41,12 @@ const RETURN_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Started {
     daemon: Arc<Connected>,
     id: String,
-    since: Since,
+    /// Since when its time counts.
+    since: Instant,
     /// The task that copies its output, and gives the way into the log back.
     output: JoinHandle<Output>,
     /// Its output comes from Docker's log.
     replays: bool,
-}
-
-/// When a container was started.
-#[derive(Clone, Copy)]
-enum Since {
-    Now(Instant),
-    /// Nanoseconds since 1970.
-    Then(i64),
 }
 
 /// How waiting ended.
@@ -84,7 +76,7 @@ impl Started {
             output.abort();
             return Err(start_failed(&error));
         }
-        Ok(Started { daemon, id, since: Since::Now(Instant::now()), output, replays: false })
+        Ok(Started { daemon, id, since: Instant::now(), output, replays: false })
     }
 
     /// Goes on with a container. `None` when it was never started, or is not there any more.
@@ -92,6 +84,7 @@ impl Started {
         daemon: Arc<Connected>,
         id: String,
         log: LogWriter,
+        docker_keeps: u64,
     ) -> Result<Option<Started>, Error> {
         let found = match daemon.docker.inspect_container(&id, None).await {
             Ok(found) => found,
@@ -99,20 +92,18 @@ impl Started {
             Err(error) => return Err(errors::explain("looking at the container to go on with", &error)),
         };
         let begun = found.state.and_then(|state| state.started_at).and_then(|text| Time::parse(&text).ok());
-        let Some(begun) = begun.filter(|time| time.unix_nanos() > 0) else { return Ok(None) };
-        let output = Output::continued(log).await;
+        if begun.is_none_or(|time| time.unix_nanos() <= 0) {
+            return Ok(None);
+        }
+        let output = Output::continued(log, docker_keeps).await;
         let output = tokio::spawn(follow(Arc::clone(&daemon), id.clone(), output));
-        Ok(Some(Started { daemon, id, since: Since::Then(begun.unix_nanos()), output, replays: true }))
+        Ok(Some(Started { daemon, id, since: Instant::now(), output, replays: true }))
     }
 
     /// Waits for the end, or brings it about.
-    pub(super) async fn to_the_end(
-        mut self,
-        parts: &Parts,
-        request: &EngineRequest,
-        stop: &CancellationToken,
-    ) -> Result<i64, EngineError> {
-        let deadline = request.timeout.and_then(|timeout| self.deadline(timeout));
+    pub(super) async fn finish(mut self, parts: &Parts, request: &EngineRequest) -> Result<i64, EngineError> {
+        let stop = &request.cancel;
+        let deadline = request.timeout.and_then(|timeout| self.since.checked_add(timeout));
         let exit_code = loop {
             let waited = tokio::select! {
                 biased;
@@ -192,17 +183,6 @@ impl Started {
         self.output = tokio::spawn(follow(daemon, self.id.clone(), output));
         self.replays = true;
         Ok(())
-    }
-
-    fn deadline(&self, timeout: Duration) -> Option<Instant> {
-        match self.since {
-            Since::Now(begun) => begun.checked_add(timeout),
-            Since::Then(begun) => {
-                let ran = crate::logs::frame::now_nanos().saturating_sub(begun);
-                let ran = Duration::from_nanos(u64::try_from(ran).unwrap_or(0));
-                Instant::now().checked_add(timeout.saturating_sub(ran))
-            }
-        }
     }
 }
 

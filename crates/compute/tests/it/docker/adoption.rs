@@ -81,6 +81,28 @@ fn counted(word: &str) -> String {
     (1..=150).map(|n| format!("{word} {n}\n")).collect()
 }
 
+#[tokio::test]
+async fn dropping_a_run_leaves_its_container_to_the_next_life() {
+    let Some(daemon) = shared().await else { return };
+    let (dir, execution) = (tempfile::tempdir().unwrap(), long(sh("echo begun; sleep 600")));
+    let node_id = format!("n-drop-{}", execution.id);
+    let leaving = engine(&daemon, &node_id);
+    let request = request(&execution, dir.path(), &logs(dir.path()));
+    let mut running = leaving.run(request);
+    tokio::select! {
+        ended = &mut running => panic!("it ended: {ended:?}"),
+        () = logged(dir.path(), &execution, 1) => {}
+    }
+    drop(running);
+    let engine = engine(&daemon, &node_id);
+    let again = adopting(&execution, dir.path());
+    let cancel = again.cancel.clone();
+    let adopted = in_time(async { tokio::join!(engine.run(again), async { cancel.cancel() }) }).await.0;
+    assert!(matches!(adopted, Err(EngineError::Cancelled)), "{adopted:?}");
+    assert_eq!(streams(&logs(dir.path()), &execution.id).await.0, "begun\n");
+    assert_eq!(daemon.leftovers(&node_id).await, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_is_adopted_and_each_line_logged_once() {
     let Some(daemon) = shared().await else { return };
@@ -121,7 +143,7 @@ async fn one_that_ended_while_the_node_was_away_tells_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_time_limit_counts_from_the_containers_start() {
+async fn an_adopted_container_has_what_is_left_of_its_time() {
     let Some(daemon) = shared().await else { return };
     let (dir, execution) = (tempfile::tempdir().unwrap(), long(sh("echo begun; sleep 600")));
     let node_id = format!("n-limit-{}", execution.id);

@@ -7,7 +7,7 @@ use bollard::Docker;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
@@ -58,6 +58,8 @@ pub(crate) struct Daemon {
     // Dropped, it tells the guard that the end has come.
     _guard: ChildStdin,
     _process: Child,
+    /// The daemon that was started again, reaped by whoever reaps orphans.
+    again: Mutex<Option<Child>>,
 }
 
 /// The daemon that most tests share, and the right to use it: not all at once, because containers are heavy.
@@ -104,10 +106,15 @@ pub(crate) fn is_installed() -> bool {
         let missing: Vec<_> = NEEDED.iter().filter(|name| which(name).is_none()).collect();
         let root = rustix::process::geteuid().is_root();
         if !missing.is_empty() || !root {
-            eprintln!("SKIPPED: tests of the docker engine need root (is: {root}) and {NEEDED:?}; missing: {missing:?}");
+            say(&format!("SKIPPED: tests of the docker engine need root and {NEEDED:?}; root: {root}, missing: {missing:?}"));
         }
         missing.is_empty() && root
     })
+}
+
+/// Says something past the test harness, which would swallow it.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
@@ -134,7 +141,16 @@ impl Daemon {
         let docker = answering(&path, &dir).await;
         let mut options = options.to_vec();
         options.extend(["--bridge".to_owned(), bridge.to_owned()]);
-        Daemon { docker, host, dir, group, options, _guard: guard, _process: process }
+        Daemon {
+            docker,
+            host,
+            dir,
+            group,
+            options,
+            _guard: guard,
+            _process: process,
+            again: Mutex::default(),
+        }
     }
 
     /// One without networks, for tests that kill it.
@@ -155,18 +171,19 @@ impl Daemon {
         assert!(format!("{loaded:?}").contains("Loaded image"), "{loaded:?}");
     }
 
-    /// Ends the daemon without warning.
+    /// Ends the daemon without warning. Its containerd dies with it; where nobody reaps orphans, both stay as zombies, and
+    /// a daemon that starts again must not take those for living ones.
     pub(crate) fn kill(&self) {
-        let id = std::fs::read_to_string(self.dir.join("pid")).unwrap();
-        let killed = Command::new("kill").args(["-9", id.trim()]).status().unwrap();
-        assert!(killed.success());
-        // It is a child of the guard or of this process; its file stays.
-        while std::fs::read_to_string(format!("/proc/{}/stat", id.trim()))
-            .is_ok_and(|stat| !stat.contains(") Z "))
-        {
-            std::thread::sleep(Duration::from_millis(10));
+        let files = [self.dir.join("pid"), self.dir.join("exec/containerd/containerd.pid")];
+        let ids = files.each_ref().map(|file| std::fs::read_to_string(file).unwrap().trim().to_owned());
+        assert!(Command::new("kill").args(["-9", &ids[0]]).status().unwrap().success());
+        for (id, file) in ids.iter().zip(&files) {
+            while std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::fs::remove_file(file).unwrap();
         }
-        std::fs::remove_file(self.dir.join("pid")).unwrap();
     }
 
     /// Starts it again.
@@ -175,7 +192,7 @@ impl Daemon {
         (&log).write_all(b"\n--- started again ---\n").unwrap();
         let flag =
             |name: &str, path: &str| [name.to_owned(), self.dir.join(path).to_str().unwrap().to_owned()];
-        Command::new("dockerd")
+        let again = Command::new("dockerd")
             .args(
                 [flag("--data-root", "data"), flag("--exec-root", "exec"), flag("--pidfile", "pid")].concat(),
             )
@@ -186,6 +203,7 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .unwrap();
+        *self.again.lock().unwrap() = Some(again);
         answering(self.host.strip_prefix("unix://").unwrap(), &self.dir).await;
     }
 

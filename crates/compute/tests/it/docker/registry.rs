@@ -1,6 +1,6 @@
 //! Real registries on loopback.
 
-use super::daemon::{Daemon, which};
+use super::daemon::{Daemon, say, which};
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{PushImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 use futures_util::TryStreamExt;
@@ -32,7 +32,7 @@ impl Registry {
     /// Starts one. `None`, said aloud, where the program is not installed.
     pub(super) async fn start(private: bool) -> Option<Registry> {
         let Some(program) = which("docker-registry").or_else(|| which("registry")) else {
-            eprintln!("SKIPPED: tests with a registry need Debian's docker-registry");
+            say("SKIPPED: tests with a registry need Debian's docker-registry");
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
@@ -75,10 +75,10 @@ impl Registry {
         daemon.docker.tag_image(&format!("{image}:{tag}"), Some(options)).await.unwrap();
         let credentials = self.private.then(|| DockerCredentials {
             username: Some(USER.into()),
-            // bollard's header is not what Docker reads; the engine corrects that, and here it is not needed.
             password: Some(PASSWORD.into()),
             ..DockerCredentials::default()
         });
+        // As in the engine: bollard's header is not in the alphabet that Docker reads.
         let daemon_docker = daemon.docker.clone().with_request_modifier(|mut request| {
             if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth") {
                 *value = value.to_str().unwrap().replace('+', "-").replace('/', "_").parse().unwrap();

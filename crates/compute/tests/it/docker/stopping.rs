@@ -82,20 +82,6 @@ async fn a_run_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_waits_for_is_removed() {
-    let Some(daemon) = shared().await else { return };
-    let (node, id) = node(&daemon).await;
-    let (_cancel, task) = running(&node, sh("sleep 600").execution()).await;
-    task.abort();
-    let gone = async {
-        while !daemon.leftovers(&id).await.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    in_time(gone).await;
-}
-
-#[tokio::test]
 async fn a_container_that_somebody_removes_is_an_error_in_words() {
     let Some(daemon) = shared().await else { return };
     let (node, id) = node(&daemon).await;
