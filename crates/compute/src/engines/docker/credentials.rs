@@ -249,6 +249,24 @@ mod tests {
         assert_eq!(find(&config, &image("ghcr.io/a/b")).await, None);
     }
 
+    #[tokio::test]
+    async fn a_helper_is_asked_on_its_standard_input() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("helper");
+        let script = r#"#!/bin/sh
+            read -r registry
+            [ "$1 $registry" = "get example.com" ] || { echo "credentials not found"; exit 1; }
+            echo '{"ServerURL": "x", "Username": "u", "Secret": "s"}'"#;
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let program = path.to_str().unwrap();
+        let answer = run_helper(program, "example.com\n").await.unwrap().unwrap();
+        assert_eq!((answer.username.as_str(), answer.secret.as_str()), ("u", "s"));
+        assert!(run_helper(program, "other\n").await.unwrap().is_none());
+        assert!(run_helper("/does/not/exist", "x").await.is_err());
+    }
+
     #[test]
     fn helpers_have_plain_names() {
         assert!(is_helper_name("ecr-login") && is_helper_name("pass"));

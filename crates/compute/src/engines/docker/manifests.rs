@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// Longest time a registry has to answer a question.
 const REGISTRY_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest time the daemon has to say whether an image is there.
+const DAEMON_LIMIT: Duration = Duration::from_secs(30);
+
 /// Platforms that an image exists for.
 type Platforms = Arc<Vec<Platform>>;
 
@@ -130,13 +133,15 @@ impl State {
 
 /// The platform of the image on this node, if it is here.
 async fn local(daemon: &Connected, image: &Reference) -> Result<Option<Platform>, Error> {
-    match daemon.docker.inspect_image(&image.exact()).await {
+    let what = format!("looking for image {:?}", image.text());
+    let found = tokio::time::timeout(DAEMON_LIMIT, daemon.docker.inspect_image(&image.exact())).await;
+    match found.map_err(|_| errors::unreachable(&what, "it does not answer"))? {
         Ok(found) => {
             let (os, arch) = (found.os.unwrap_or_default(), found.architecture.unwrap_or_default());
             Ok(Some(Platform { os, arch }))
         }
         Err(error) if errors::is_not_found(&error) => Ok(None),
-        Err(error) => Err(errors::explain(&format!("looking for image {:?}", image.text()), &error)),
+        Err(error) => Err(errors::explain(&what, &error)),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Output {
 struct Known {
     stdout: u64,
     stderr: u64,
+    /// When the first of it was logged, nanoseconds since 1970; 0 when there is nothing.
+    first: i64,
     /// Nothing later than this is known, nanoseconds since 1970.
     until: i64,
 }
@@ -48,6 +50,9 @@ impl Output {
             let Ok(Some(chunk)) = reader.next().await else { break };
             if chunk.stream != LogStream::System {
                 known.add(chunk.stream, chunk.bytes.len());
+            }
+            if known.first == 0 {
+                known.first = chunk.time;
             }
             known.until = chunk.time.saturating_add(CLOCK_SLACK);
         }
@@ -75,7 +80,11 @@ impl Output {
             for (stream, bytes) in &batch {
                 self.known.add(*stream, bytes.len());
             }
-            self.known.until = crate::logs::frame::now_nanos().saturating_add(CLOCK_SLACK);
+            let now = crate::logs::frame::now_nanos();
+            if self.known.first == 0 {
+                self.known.first = now;
+            }
+            self.known.until = now.saturating_add(CLOCK_SLACK);
             self.write(batch).await;
             end?;
         }
@@ -88,6 +97,7 @@ impl Output {
         stream: impl Stream<Item = Result<LogOutput, DockerError>>,
     ) -> Result<(), DockerError> {
         let mut to_skip = self.known;
+        let mut at_beginning = true;
         let mut stream = Box::pin(stream.ready_chunks(MOST_AT_ONCE));
         while let Some(pieces) = stream.next().await {
             let mut batch = Vec::with_capacity(pieces.len());
@@ -101,6 +111,9 @@ impl Output {
                     }
                 };
                 let (time, text) = split_time(&bytes);
+                if std::mem::take(&mut at_beginning) {
+                    to_skip.compare_beginning(time);
+                }
                 let new = to_skip.skip(stream, time, text.len());
                 let text = bytes.slice_ref(text.get(new..).unwrap_or_default());
                 if !text.is_empty() {
@@ -138,6 +151,14 @@ impl Known {
     fn add(&mut self, stream: LogStream, bytes: usize) {
         let count = self.count(stream);
         *count = count.saturating_add(bytes as u64);
+    }
+
+    /// Where Docker's log still has the beginning of the output, counting is exact and times need not be looked at.
+    fn compare_beginning(&mut self, docker_begins: Option<i64>) {
+        let counted = self.stdout != u64::MAX;
+        if counted && docker_begins.is_some_and(|time| time <= self.first.saturating_add(CLOCK_SLACK)) {
+            self.until = i64::MAX;
+        }
     }
 
     /// How many bytes of a message of this length are known. What is later than everything known is new, even when fewer
@@ -188,7 +209,7 @@ mod tests {
 
     #[test]
     fn known_bytes_are_skipped_by_stream() {
-        let mut known = Known { stdout: 5, stderr: 1, until: 100 };
+        let mut known = Known { stdout: 5, stderr: 1, first: 1, until: 100 };
         assert_eq!(known.skip(LogStream::Stdout, Some(1), 3), 3);
         assert_eq!(known.skip(LogStream::Stderr, Some(1), 3), 1);
         assert_eq!(known.skip(LogStream::Stdout, Some(2), 3), 2);
@@ -197,9 +218,23 @@ mod tests {
 
     #[test]
     fn what_is_later_than_all_that_is_known_is_new() {
-        let mut known = Known { stdout: 1000, stderr: 0, until: 100 };
+        let mut known = Known { stdout: 1000, stderr: 0, first: 1, until: 100 };
         assert_eq!(known.skip(LogStream::Stdout, Some(100), 10), 10);
         assert_eq!(known.skip(LogStream::Stdout, Some(101), 10), 0);
         assert_eq!(known.skip(LogStream::Stdout, Some(50), 10), 0);
+    }
+
+    #[test]
+    fn times_do_not_matter_where_the_beginning_is_still_there() {
+        let known = Known { stdout: 20, stderr: 0, first: 5, until: 100 };
+        let mut same = known;
+        same.compare_beginning(Some(5 + CLOCK_SLACK));
+        assert_eq!(same.skip(LogStream::Stdout, Some(i64::MAX - 1), 30), 20);
+        let mut later = known;
+        later.compare_beginning(Some(6 + CLOCK_SLACK));
+        assert_eq!(later.skip(LogStream::Stdout, Some(i64::MAX - 1), 30), 0);
+        let mut uncounted = Known { stdout: u64::MAX, stderr: u64::MAX, ..known };
+        uncounted.compare_beginning(Some(5));
+        assert_eq!(uncounted.skip(LogStream::Stdout, Some(101), 30), 0);
     }
 }

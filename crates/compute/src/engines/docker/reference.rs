@@ -188,7 +188,7 @@ mod tests {
         }
         assert!(Reference::parse(&format!("a@{cut}")).is_err());
         assert!(Reference::parse(&"a".repeat(256)).is_err());
-        for text in ["a-b__c.d/e_f", "ghcr.io/x/y:V1.2-3", "a---b", "HOST/x"] {
+        for text in ["x/a-b__c.d/e_f", "ghcr.io/x/y:V1.2-3", "a---b", "HOST/x"] {
             assert!(Reference::parse(text).is_ok(), "{text}");
         }
     }

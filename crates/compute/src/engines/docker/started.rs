@@ -52,6 +52,8 @@ pub(super) struct Started {
 /// How waiting ended.
 enum Waited {
     Exited(i64),
+    /// Not yet, and Docker has to be asked again.
+    NotYet,
     /// The connection broke.
     Lost(String),
     Broken(Error),
@@ -113,6 +115,7 @@ impl Started {
             };
             match waited {
                 Waited::Exited(code) => break code,
+                Waited::NotYet => {}
                 Waited::Broken(error) => {
                     return Err(EngineError::Failed { exit_code: None, error: error.fails_execution() });
                 }
@@ -203,6 +206,7 @@ async fn wait(daemon: &Connected, id: &str) -> Waited {
         Some(Err(
             error @ (DockerError::DockerResponseServerError { .. } | DockerError::JsonDataError { .. }),
         )) => Waited::Broken(errors::explain("waiting for the container", &error)),
+        Some(Err(DockerError::RequestTimeoutError)) => Waited::NotYet,
         Some(Err(error)) => Waited::Lost(errors::chain(&error)),
         None => Waited::Lost("it closed the connection".to_owned()),
     }
@@ -270,10 +274,17 @@ async fn follow(daemon: Arc<Connected>, id: String, output: Output) -> Output {
 /// Logs what is new in Docker's own log.
 async fn replay(daemon: &Connected, id: &str, mut output: Output, follow: bool) -> Output {
     let options = LogsOptionsBuilder::new().follow(follow).stdout(true).stderr(true).timestamps(true).build();
-    if let Err(error) = output.replayed(daemon.docker.logs(id, Some(options))).await {
-        tracing::debug!(container = id, %error, "the log of a container broke off");
+    loop {
+        match output.replayed(daemon.docker.logs(id, Some(options.clone()))).await {
+            // A container that printed nothing for long.
+            Err(DockerError::RequestTimeoutError) if follow => {}
+            Err(error) => {
+                tracing::debug!(container = id, %error, "the log of a container broke off");
+                return output;
+            }
+            Ok(()) => return output,
+        }
     }
-    output
 }
 
 /// Why a container does not start, in words.

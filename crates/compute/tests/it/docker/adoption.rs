@@ -5,6 +5,7 @@ use super::{logs, request, sh, streams};
 use crate::support::{Case, in_time};
 use bacalhau_compute::engines::docker::{DockerConfig, DockerEngine};
 use bacalhau_compute::engines::{Engine, EngineError, EngineRequest, Progress, Step};
+use bacalhau_compute::sources::{Mount, MountData};
 use bacalhau_model::{Execution, NetworkConfig, NetworkType};
 use bollard::query_parameters::WaitContainerOptionsBuilder;
 use futures_util::StreamExt;
@@ -64,6 +65,27 @@ async fn logged(folder: &Path, execution: &Execution, lines: usize) {
         }
     };
     in_time(enough).await;
+}
+
+/// Docker does not answer a question about the end of a container until it has ended, however long that is; the header of
+/// the answer it sends at once. Otherwise each wait would end with the limit of a request.
+#[tokio::test]
+async fn waiting_has_no_time_limit() {
+    let Some(daemon) = shared().await else { return };
+    let (dir, execution) = (tempfile::tempdir().unwrap(), long(sh("echo begun; sleep 3")));
+    let node_id = format!("n-wait-{}", execution.id);
+    let engine = engine(&daemon, &node_id);
+    let waiting = async {
+        logged(dir.path(), &execution, 1).await;
+        let name = daemon.leftovers(&node_id).await.pop().unwrap();
+        let impatient = daemon.docker.clone().with_timeout(Duration::from_secs(1));
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        let mut waiting = Box::pin(impatient.wait_container(name.trim_start_matches('/'), Some(options)));
+        waiting.next().await.unwrap().unwrap().status_code
+    };
+    let request = request(&execution, dir.path(), &logs(dir.path()));
+    let (code, ended) = in_time(async { tokio::join!(waiting, engine.run(request)) }).await;
+    assert_eq!((code, ended.unwrap()), (0, 0));
 }
 
 /// Waits until the container of the node's one execution has ended by itself.
@@ -143,6 +165,40 @@ async fn one_that_ended_while_the_node_was_away_tells_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_more_output_than_docker_keeps_the_newest_arrives_once() {
+    let Some(daemon) = shared().await else { return };
+    let script = "seq 1 10; echo begun; while [ ! -e /in/go ]; do sleep 0.05; done; seq 11 100000; echo done";
+    let (dir, execution) = (tempfile::tempdir().unwrap(), long(sh(script)));
+    let node_id = format!("n-much-{}", execution.id);
+    let config =
+        DockerConfig { host: daemon.host.clone(), daemon_log_bytes: 64 << 10, ..DockerConfig::default() };
+    let input = tempfile::tempdir().unwrap();
+    let mount =
+        Mount { data: MountData::Folder(input.path().to_path_buf()), target: "/in".into(), read_only: true };
+    let first = EngineRequest { mounts: vec![mount], ..request(&execution, dir.path(), &logs(dir.path())) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let doomed = DockerEngine::new(config.clone(), &node_id);
+    runtime.spawn(async move { doomed.run(first).await });
+    logged(dir.path(), &execution, 11).await;
+    runtime.shutdown_background();
+    // Later than what the two clocks may differ by, or the node takes new lines for known ones.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    std::fs::write(input.path().join("go"), "").unwrap();
+    ended(&daemon, &node_id).await;
+    let engine = DockerEngine::new(config, &node_id);
+    assert_eq!(in_time(engine.run(adopting(&execution, dir.path()))).await.unwrap(), 0);
+    let (stdout, _) = streams(&logs(dir.path()), &execution.id).await;
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[..11].join(" "), "1 2 3 4 5 6 7 8 9 10 begun");
+    assert_eq!(lines.last(), Some(&"done"));
+    // The first line that Docker still has may be a part of one.
+    let numbers: Vec<u32> = lines[12..lines.len() - 1].iter().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "lines are missing or come twice");
+    assert_eq!(numbers.last(), Some(&100_000));
+    assert!(numbers.len() < 90_000 && numbers.len() > 1000, "{}", numbers.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adopted_container_has_what_is_left_of_its_time() {
     let Some(daemon) = shared().await else { return };
     let (dir, execution) = (tempfile::tempdir().unwrap(), long(sh("echo begun; sleep 600")));
@@ -203,11 +259,8 @@ async fn an_adopted_container_finds_its_proxy_where_it_was() {
     let node_id = format!("n-proxy-{}", execution.id);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let shared_folder = tempfile::tempdir().unwrap();
-    let mount = bacalhau_compute::sources::Mount {
-        data: bacalhau_compute::sources::MountData::Folder(shared_folder.path().to_path_buf()),
-        target: "/in".into(),
-        read_only: true,
-    };
+    let data = MountData::Folder(shared_folder.path().to_path_buf());
+    let mount = Mount { data, target: "/in".into(), read_only: true };
     let first = EngineRequest { mounts: vec![mount], ..request(&execution, dir.path(), &logs(dir.path())) };
     let doomed_engine = engine(&daemon, &node_id);
     runtime.spawn(async move { doomed_engine.run(first).await });
