@@ -8,6 +8,7 @@ mod config;
 mod container;
 mod credentials;
 mod daemon;
+mod ending;
 mod errors;
 mod gpus;
 mod life;
@@ -31,13 +32,13 @@ use self::params::Params;
 use self::pull::Pulls;
 use self::remains::Remains;
 use super::{Engine, EngineError, EngineRequest};
-use bacalhau_model::{Error, Execution, Task as JobTask};
+use bacalhau_model::{Error, Execution, Task};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{JoinError, JoinHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 /// After an execution was told to stop, its grace period is over and this has passed too, it ends for the node whether
 /// or not the daemon answers. What is left of it is removed when it does.
@@ -74,37 +75,12 @@ impl DockerEngine {
     }
 }
 
-/// The task of an execution. Dropped, it lets go of the container as it is.
-struct Task(Option<JoinHandle<Result<i64, EngineError>>>);
-
-impl Task {
-    async fn end(&mut self) -> Result<Result<i64, EngineError>, JoinError> {
-        match &mut self.0 {
-            Some(task) => task.await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// It ends by itself, whenever that is.
-    fn go_on(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
 impl Engine for DockerEngine {
     fn name(&self) -> &'static str {
         "docker"
     }
 
-    fn validate(&self, task: &JobTask) -> Result<(), Error> {
+    fn validate(&self, task: &Task) -> Result<(), Error> {
         Params::read(&task.engine).map(|_| ())
     }
 
@@ -112,7 +88,7 @@ impl Engine for DockerEngine {
         self.parts.daemon.answers().boxed()
     }
 
-    fn check<'a>(&'a self, _execution: &'a Execution, task: &'a JobTask) -> BoxFuture<'a, Result<(), Error>> {
+    fn check<'a>(&'a self, _execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = Params::read(&task.engine)?;
             let daemon = self.parts.daemon.get().await?;
@@ -130,19 +106,22 @@ impl Engine for DockerEngine {
             // In a task of its own, so that a daemon that hangs cannot hold back the end of an execution.
             let (id, cancel) = (request.execution.id.clone(), request.cancel.clone());
             let latest = self.parts.config.stop_grace.saturating_add(LATEST_END);
-            let mut task = Task(Some(tokio::spawn(Life::new(Arc::clone(&self.parts), request).run())));
+            // Dropped, it lets go of the container as it is.
+            let mut task =
+                AbortOnDropHandle::new(tokio::spawn(Life::new(Arc::clone(&self.parts), request).run()));
             let too_late = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(latest).await;
             };
             tokio::select! {
-                ended = task.end() => ended.unwrap_or_else(|panic| {
+                ended = &mut task => ended.unwrap_or_else(|panic| {
                     self.parts.remains.done_with(&id);
                     self.parts.remains.sweep_later();
                     Err(EngineError::not_started(errors::internal(format!("the engine broke down: {panic}"))))
                 }),
                 () = too_late => {
-                    task.go_on();
+                    // It ends by itself, whenever the daemon lets it.
+                    drop(task.detach());
                     Err(EngineError::Cancelled)
                 }
             }

@@ -2,36 +2,27 @@
 
 use super::daemon::Connected;
 use super::output::Output;
-use super::{Parts, errors};
+use super::{Parts, ending, errors};
 use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
 use bacalhau_model::{Error, Time};
 use bollard::errors::Error as DockerError;
-use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, EventsOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
     WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Longest time output may follow the end of the container.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest time the daemon may take to stop a container, beyond the grace period.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long word of a kill for want of memory may come after the end of the container: both reach Docker on different
-/// ways, and its state has only what came first. Waited for only when a limited container failed.
-const OOM_NEWS: Duration = Duration::from_millis(100);
-const OOM_NEWS_KILLED: Duration = Duration::from_millis(300);
-
-/// Exit code of a process ended by SIGKILL.
-const KILLED: i64 = 137;
 
 /// How long a daemon that leaves containers running may take to come back.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
@@ -44,7 +35,7 @@ pub(super) struct Started {
     /// Since when its time counts.
     since: Instant,
     /// The task that copies its output, and gives the way into the log back.
-    output: JoinHandle<Output>,
+    output: AbortOnDropHandle<Output>,
     /// Its output comes from Docker's log.
     replays: bool,
 }
@@ -66,7 +57,7 @@ impl Started {
         let attached = daemon.docker.attach_container(&id, Some(options)).await;
         let attached = attached.map_err(|e| errors::explain("attaching to the container", &e))?;
         let mut output = Output::new(log);
-        let output = tokio::spawn(async move {
+        let output = spawn(async move {
             let bollard::container::AttachContainerResults { output: stream, input } = attached;
             if let Err(error) = output.attached(stream).await {
                 tracing::debug!(%error, "the output of a container broke off");
@@ -75,8 +66,7 @@ impl Started {
             output
         });
         if let Err(error) = daemon.docker.start_container(&id, None).await {
-            output.abort();
-            return Err(start_failed(&error));
+            return Err(ending::start_failed(&error));
         }
         Ok(Started { daemon, id, since: Instant::now(), output, replays: false })
     }
@@ -98,7 +88,7 @@ impl Started {
             return Ok(None);
         }
         let output = Output::continued(log, docker_keeps).await;
-        let output = tokio::spawn(follow(Arc::clone(&daemon), id.clone(), output));
+        let output = spawn(follow(Arc::clone(&daemon), id.clone(), output));
         Ok(Some(Started { daemon, id, since: Instant::now(), output, replays: true }))
     }
 
@@ -132,14 +122,10 @@ impl Started {
         let limited = request.resources.memory > 0;
         let ((), out_of_memory) = tokio::join!(
             collect(&self.daemon, &self.id, self.output, self.replays),
-            was_out_of_memory(&self.daemon, &self.id, exit_code, limited)
+            ending::was_out_of_memory(&self.daemon, &self.id, exit_code, limited)
         );
         if out_of_memory.map_err(|error| EngineError::Failed { exit_code: Some(exit_code), error })? {
-            let error = Error::new("OutOfMemory", "memory limit exceeded")
-                .component(errors::COMPONENT)
-                .hint("Ask for more memory in the task's Resources, or have the program use less")
-                .fails_execution();
-            return Err(EngineError::Failed { exit_code: Some(exit_code), error });
+            return Err(EngineError::Failed { exit_code: Some(exit_code), error: ending::out_of_memory() });
         }
         Ok(exit_code)
     }
@@ -156,7 +142,6 @@ impl Started {
             // Its removal ends it as well.
             other => {
                 tracing::debug!(container = self.id, ?other, "a container could not be stopped");
-                self.output.abort();
             }
         }
         reason
@@ -168,7 +153,8 @@ impl Started {
             errors::unreachable("the Docker daemon went away while the container ran", why).fails_execution()
         };
         if !self.daemon.live_restore {
-            self.output.abort();
+            // What has arrived is logged.
+            let _ = tokio::time::timeout(OUTPUT_LIMIT, &mut self.output).await;
             return Err(gone(why));
         }
         let give_up = Instant::now() + RETURN_LIMIT;
@@ -183,10 +169,15 @@ impl Started {
         // The old way ends with its connection.
         let output = tokio::time::timeout(OUTPUT_LIMIT, &mut self.output).await;
         let output = output.ok().and_then(Result::ok).ok_or_else(|| gone("its output is lost"))?;
-        self.output = tokio::spawn(follow(daemon, self.id.clone(), output));
+        self.output = spawn(follow(daemon, self.id.clone(), output));
         self.replays = true;
         Ok(())
     }
+}
+
+/// A task that ends when nobody wants its result any more.
+fn spawn(work: impl Future<Output = Output> + Send + 'static) -> AbortOnDropHandle<Output> {
+    AbortOnDropHandle::new(tokio::spawn(work))
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -202,7 +193,7 @@ async fn wait(daemon: &Connected, id: &str) -> Waited {
     match answers.next().await {
         Some(Ok(answer)) => Waited::Exited(answer.status_code),
         Some(Err(DockerError::DockerContainerWaitError { code, .. })) => Waited::Exited(code),
-        Some(Err(error)) if errors::is_not_found(&error) => Waited::Broken(removed()),
+        Some(Err(error)) if errors::is_not_found(&error) => Waited::Broken(ending::removed()),
         Some(Err(
             error @ (DockerError::DockerResponseServerError { .. } | DockerError::JsonDataError { .. }),
         )) => Waited::Broken(errors::explain("waiting for the container", &error)),
@@ -212,53 +203,10 @@ async fn wait(daemon: &Connected, id: &str) -> Waited {
     }
 }
 
-/// Somebody else removed the container.
-fn removed() -> Error {
-    Error::new("NotFound", "the container was removed while it ran")
-        .component(errors::COMPONENT)
-        .hint(
-            "Somebody or something removed it from Docker on the compute node; containers with the label \
-               bacalhau-executor belong to the node",
-        )
-        .retryable()
-}
-
-/// Whether a container that has ended, or a part of it, was killed for want of memory.
-async fn was_out_of_memory(
-    daemon: &Connected,
-    id: &str,
-    exit_code: i64,
-    limited: bool,
-) -> Result<bool, Error> {
-    let found = daemon.docker.inspect_container(id, None).await.map_err(|error| {
-        if errors::is_not_found(&error) {
-            return removed().fails_execution();
-        }
-        errors::explain("the Docker daemon went away when the container ended", &error).fails_execution()
-    })?;
-    let state = found.state.unwrap_or_default();
-    if matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD)) {
-        return Err(removed().fails_execution());
-    }
-    if state.oom_killed == Some(true) || exit_code == 0 || !limited {
-        return Ok(state.oom_killed == Some(true));
-    }
-    let wait = if exit_code == KILLED { OOM_NEWS_KILLED } else { OOM_NEWS };
-    let filters = HashMap::from([
-        ("container".to_owned(), vec![id.to_owned()]),
-        ("event".to_owned(), vec!["oom".to_owned()]),
-    ]);
-    // From the beginning: what was told before is told again.
-    let options = EventsOptionsBuilder::new().since("1").filters(&filters).build();
-    let mut news = Box::pin(daemon.docker.events(Some(options)));
-    Ok(matches!(tokio::time::timeout(wait, news.next()).await, Ok(Some(Ok(_)))))
-}
-
 /// Waits for the last of the output.
-async fn collect(daemon: &Arc<Connected>, id: &str, mut output: JoinHandle<Output>, replays: bool) {
+async fn collect(daemon: &Arc<Connected>, id: &str, mut output: AbortOnDropHandle<Output>, replays: bool) {
     let Ok(collected) = tokio::time::timeout(OUTPUT_LIMIT, &mut output).await else {
         tracing::warn!(container = id, "the output of a container does not end; what follows is not logged");
-        output.abort();
         return;
     };
     if let (true, Ok(output)) = (replays, collected) {
@@ -285,29 +233,4 @@ async fn replay(daemon: &Connected, id: &str, mut output: Output, follow: bool) 
             Ok(()) => return output,
         }
     }
-}
-
-/// Why a container does not start, in words.
-fn start_failed(error: &DockerError) -> Error {
-    let what = "failed to start container";
-    let mut explained = errors::explain(what, error);
-    let text = explained.message.clone();
-    // The runtime's message is a chain of Go's wrappings with the reason at its end.
-    if let Some(at) = text.find("exec: \"") {
-        let reason = text.get(at..).unwrap_or_default().trim_end_matches(": unknown");
-        let not_found = reason.contains("executable file not found") || reason.contains("no such file");
-        if not_found || reason.contains("permission denied") {
-            let short = if not_found { "executable file not found" } else { "permission denied" };
-            explained.message = format!("{what}: {short}: {reason}");
-            return explained
-                .fails_execution()
-                .hint("Correct the job's Entrypoint or Parameters, or use an image that has the program");
-        }
-    }
-    if text.contains("port is already allocated") || text.contains("address already in use") {
-        return explained
-            .retryable()
-            .hint("Another program on the compute node uses the port; let the node choose one");
-    }
-    explained
 }
