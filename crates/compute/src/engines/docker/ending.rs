@@ -73,17 +73,11 @@ pub(super) fn start_failed(error: &DockerError) -> Error {
     let what = "failed to start container";
     let mut explained = errors::explain(what, error);
     let text = explained.message.clone();
-    // The runtime's message is a chain of Go's wrappings with the reason at its end.
-    if let Some(at) = text.find("exec: \"") {
-        let reason = text.get(at..).unwrap_or_default().trim_end_matches(": unknown");
-        let not_found = reason.contains("executable file not found") || reason.contains("no such file");
-        if not_found || reason.contains("permission denied") {
-            let short = if not_found { "executable file not found" } else { "permission denied" };
-            explained.message = format!("{what}: {short}: {reason}");
-            return explained
-                .fails_execution()
-                .hint("Correct the job's Entrypoint or Parameters, or use an image that has the program");
-        }
+    if let Some(short) = unusable_program(&text) {
+        explained.message = format!("{what}: {short}");
+        return explained
+            .fails_execution()
+            .hint("Correct the job's Entrypoint or Parameters, or use an image that has the program");
     }
     if text.contains("port is already allocated") || text.contains("address already in use") {
         return explained
@@ -91,4 +85,42 @@ pub(super) fn start_failed(error: &DockerError) -> Error {
             .hint("Another program on the compute node uses the port; let the node choose one");
     }
     explained
+}
+
+/// What is wrong with the program that was to run. The runtime's message is a chain of wrappings around
+/// `exec: "<program>": <reason>`.
+fn unusable_program(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("exec: \"")?;
+    let (program, reason) = rest.split_once("\": ")?;
+    if reason.contains("executable file not found") {
+        return Some(format!("executable file not found in $PATH: {program:?}"));
+    }
+    if reason.contains("no such file or directory") {
+        return Some(format!("executable file not found: {program:?}"));
+    }
+    reason.contains("permission denied").then(|| format!("permission denied: {program:?} cannot be executed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtimes_words_become_short() {
+        let runc = "OCI runtime create failed: container_linux.go:380: starting container process caused: ";
+        let find = |end: &str| unusable_program(&format!("{runc}{end}: unknown"));
+        assert_eq!(
+            find("exec: \"nope\": executable file not found in $PATH").unwrap(),
+            "executable file not found in $PATH: \"nope\""
+        );
+        assert_eq!(
+            find("exec: \"/x\": stat /x: no such file or directory").unwrap(),
+            "executable file not found: \"/x\""
+        );
+        assert_eq!(
+            find("exec: \"/x\": permission denied").unwrap(),
+            "permission denied: \"/x\" cannot be executed"
+        );
+        assert_eq!(find("something else"), None);
+    }
 }

@@ -42,7 +42,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// After an execution was told to stop, its grace period is over and this has passed too, it ends for the node whether
 /// or not the daemon answers. What is left of it is removed when it does.
-const LATEST_END: Duration = Duration::from_secs(20);
+const LATEST_END: Duration = Duration::from_secs(12);
 
 /// The engine. Costs nothing until it is asked for something.
 pub struct DockerEngine {

@@ -33,6 +33,7 @@ impl Reference {
             Error::new("ImageInvalid", format!("invalid image format: {text:?}"))
                 .component(COMPONENT)
                 .detail("Image", text)
+                .fails_execution()
                 .hint("Write an image as [registry/]name[:tag] or [registry/]name@sha256:<digest>, in lower case")
         })
     }

@@ -7,13 +7,20 @@ use bacalhau_model::Error;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use std::collections::BTreeSet;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Longest time one request of a removal may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest time a node that starts waits for its former life to be cleaned away; the rest is done beside its work.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Removals at the same time.
+const AT_ONCE: usize = 8;
 
 /// Waits between tries, while the daemon does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -62,7 +69,8 @@ impl Remains {
     /// answer it is done when it does.
     pub(super) async fn clean_up(&self, keep: &BTreeSet<String>) {
         self.lock().needed.extend(keep.iter().cloned());
-        match self.sweep().await {
+        let swept = tokio::time::timeout(CLEAN_UP_LIMIT, self.sweep()).await;
+        match swept.unwrap_or_else(|_| Err(errors::unreachable("cleaning up", "it does not answer"))) {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(count, "removed containers and networks that a former life left behind")
@@ -135,26 +143,30 @@ impl Remains {
         let what = "listing what was left behind";
         let options = ListContainersOptionsBuilder::new().all(true).filters(&names.all()).build();
         let containers = in_time(what, daemon.docker.list_containers(Some(options))).await?;
-        let mut removed = 0;
-        for container in containers.map_err(|e| errors::explain(what, &e))? {
-            let labels = container.labels.unwrap_or_default();
-            if self.is_needed(names.execution_of(&labels)) {
-                continue;
-            }
-            Remains::remove_container(&daemon, &container.id.unwrap_or_default()).await?;
-            removed += 1;
-        }
+        let containers = containers.map_err(|e| errors::explain(what, &e))?.into_iter();
+        let left = containers.filter_map(|found| self.unneeded(found.labels, found.id));
+        let ended = stream::iter(left.map(|id| Remains::remove_owned(&daemon, id)));
+        let ended = ended.buffer_unordered(AT_ONCE).try_fold(0, |sum, n| async move { Ok(sum + n) }).await?;
         let options = ListNetworksOptionsBuilder::new().filters(&names.all()).build();
         let networks = in_time(what, daemon.docker.list_networks(Some(options))).await?;
+        let mut removed = ended;
         for network in networks.map_err(|e| errors::explain(what, &e))? {
-            let labels = network.labels.unwrap_or_default();
-            if self.is_needed(names.execution_of(&labels)) {
-                continue;
+            if let Some(id) = self.unneeded(network.labels, network.id) {
+                Remains::remove_network(&daemon, &id).await?;
+                removed += 1;
             }
-            Remains::remove_network(&daemon, &network.id.unwrap_or_default()).await?;
-            removed += 1;
         }
         Ok(removed)
+    }
+
+    async fn remove_owned(daemon: &Connected, id: String) -> Result<usize, Error> {
+        Remains::remove_container(daemon, &id).await.map(|()| 1)
+    }
+
+    /// The ID of something that no execution needs.
+    fn unneeded(&self, labels: Option<HashMap<String, String>>, id: Option<String>) -> Option<String> {
+        let labels = labels.unwrap_or_default();
+        id.filter(|_| !self.is_needed(self.shared.names.execution_of(&labels)))
     }
 
     fn is_needed(&self, execution_id: Option<&str>) -> bool {

@@ -26,6 +26,7 @@ dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" -H 
     --cgroup-parent "/$group" --bridge "$bridge" "$@" >>"$dir/log" 2>&1 </dev/null &
 daemon=$!
 cat >/dev/null
+kill -s CONT $daemon 2>/dev/null
 kill $daemon 2>/dev/null
 wait $daemon
 # What a daemon that was killed has left running, and what one that a test started again runs.
@@ -184,6 +185,12 @@ impl Daemon {
             }
             std::fs::remove_file(file).unwrap();
         }
+    }
+
+    /// Sends the daemon a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = std::fs::read_to_string(self.dir.join("pid")).unwrap();
+        assert!(Command::new("kill").args(["-s", name, id.trim()]).status().unwrap().success());
     }
 
     /// Starts it again.

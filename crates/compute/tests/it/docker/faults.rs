@@ -78,14 +78,37 @@ async fn a_daemon_that_is_killed_is_a_clear_error_and_leaves_nothing_when_it_is_
     assert_eq!(failure.run_output.unwrap().stdout, "ready\n");
 
     daemon.start_again().await;
+    gone(&daemon, &id).await;
+    // And the next one runs.
+    assert_eq!(node.run(sh("echo again").execution()).await.unwrap().run_output.stdout, "again\n");
+}
+
+#[tokio::test]
+async fn a_daemon_that_hangs_cannot_hold_back_the_end_of_an_execution() {
+    if !is_installed() {
+        return;
+    }
+    let daemon = Daemon::alone("hangs", &[]).await;
+    let (node, id) = node(&daemon).await;
+    let execution = sh("echo ready; sleep 600").execution();
+    let execution_id = execution.id.clone();
+    let (cancel, task) = running(&node, execution).await;
+    has_printed(&node, &execution_id).await;
+    daemon.signal("STOP");
+    cancel.cancel();
+    assert!(in_time(task).await.unwrap().unwrap_err().is_cancelled());
+    daemon.signal("CONT");
+    gone(&daemon, &id).await;
+}
+
+/// Waits until nothing of a node is left.
+async fn gone(daemon: &Daemon, node_id: &str) {
     let gone = async {
-        while !daemon.leftovers(&id).await.is_empty() {
+        while !daemon.leftovers(node_id).await.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     in_time(gone).await;
-    // And the next one runs.
-    assert_eq!(node.run(sh("echo again").execution()).await.unwrap().run_output.stdout, "again\n");
 }
 
 #[tokio::test]
