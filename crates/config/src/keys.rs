@@ -208,6 +208,8 @@ pub static KEYS: &[Key] = &[
     key("Engines.Types.Docker.ManifestCache.Size", Kind::Uint, "1000", "Image descriptions kept."),
     key("Engines.Types.Docker.ManifestCache.TTL", Kind::Duration, "1h0m0s", "How long an image description is kept."),
     key("Engines.Types.Docker.ManifestCache.Refresh", Kind::Duration, "1h0m0s", "Time between clean-ups of image descriptions."),
+    key("Engines.Types.Docker.PidsLimit", Kind::Uint, "4096", "Most processes and threads of one container; 0 is no limit."),
+    key("Engines.Types.Docker.StopTimeout", Kind::Duration, "1s", "Time a container has to end by itself when it is stopped, in whole seconds."),
     key("Engines.Types.Exec.Enabled", Kind::Bool, "false", "Offer the engine exec, which runs plain processes on this machine."),
     key("Engines.Types.Exec.AllowListedPrograms", Kind::List, "", "Programs that exec jobs may run: globs over real paths, such as /usr/bin/*; /** allows all."),
     key("Engines.Types.Exec.User", Kind::Text, "", "User that exec jobs run as, a name or a number; the default is the node's own, or nobody if that is root."),

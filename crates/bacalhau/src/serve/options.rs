@@ -4,6 +4,7 @@ use super::addresses;
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::engines::docker::{DockerConfig, ManifestCacheConfig};
 use bacalhau_compute::engines::exec::ExecConfig;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
@@ -166,6 +167,7 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
             ..DownloadLimits::default()
         },
         local_publisher: local_publisher(config, orchestrators),
+        docker: docker(config),
         ..ExecutorConfig::new(dir.compute())
     }
 }
@@ -178,6 +180,21 @@ fn exec(config: &Config, dir: &DataDir) -> Option<ExecConfig> {
         group: config.text("Engines.Types.Exec.Group").to_owned(),
         ..ExecConfig::new(dir.compute().join("exec"))
     })
+}
+
+/// `Engines.Types.Docker.*`, and what Docker's own variables say.
+fn docker(config: &Config) -> DockerConfig {
+    let cache = |key: &str| format!("Engines.Types.Docker.ManifestCache.{key}");
+    DockerConfig {
+        pids_limit: config.int("Engines.Types.Docker.PidsLimit"),
+        stop_grace: config.duration("Engines.Types.Docker.StopTimeout"),
+        manifests: ManifestCacheConfig {
+            size: usize::try_from(config.int(&cache("Size"))).unwrap_or(0),
+            ttl: config.duration(&cache("TTL")),
+            refresh: config.duration(&cache("Refresh")),
+        },
+        ..DockerConfig::from_env()
+    }
 }
 
 fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisherConfig {

@@ -101,9 +101,11 @@ impl BidPolicy {
         refusals
     }
 
-    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables.
+    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables. Whether an
+    /// image exists for this node's platform, Docker has to be asked.
     fn needs_io(&self, task: &Task) -> bool {
         self.external_probe
+            || task.engine.is_type("docker")
             || task.input_sources.iter().any(|i| !i.source.is_type("inline"))
             || task.env.values().any(|value| value.starts_with("env:"))
     }

@@ -4,6 +4,7 @@
 //! when told to, and says how it ended. Of what a task needs it fetches only the program itself (an image, a module).
 
 pub mod container;
+pub mod docker;
 pub mod exec;
 pub mod oci;
 pub mod wasm;

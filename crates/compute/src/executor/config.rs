@@ -1,6 +1,7 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
 use crate::engines::container::Backend;
+use crate::engines::docker::DockerConfig;
 use crate::engines::exec::ExecConfig;
 use crate::engines::oci::OciConfig;
 use crate::engines::wasm::WasmConfig;
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 pub struct ExecutorConfig {
     /// The node's own folder (`<DataDir>/compute`); everything it writes is below.
     pub data_folder: PathBuf,
+    /// ID of the node; what it creates outside its folder carries it.
+    pub node_id: String,
     /// `Compute.AllowListedLocalPaths`: `<glob>[:ro|:rw]`.
     pub allow_listed_local_paths: Vec<String>,
     /// `Compute.Env.AllowList`: globs of the node's variables that jobs may read.
@@ -35,6 +38,8 @@ pub struct ExecutorConfig {
     pub downloads: DownloadLimits,
     /// The `local` publisher.
     pub local_publisher: LocalPublisherConfig,
+    /// Engine `docker`.
+    pub docker: DockerConfig,
     /// How much disk logs may take.
     pub log_limits: LogLimits,
 }
@@ -46,6 +51,7 @@ impl ExecutorConfig {
         // A disk that does not tell its size is taken for a large one.
         let disk_size = system::disk(&data_folder).map_or(u64::MAX, |disk| disk.total);
         ExecutorConfig {
+            node_id: String::new(),
             allow_listed_local_paths: Vec::new(),
             env_allow_list: Vec::new(),
             disabled_engines: Vec::new(),
@@ -56,6 +62,7 @@ impl ExecutorConfig {
             disabled_publishers: Vec::new(),
             downloads: DownloadLimits::default(),
             local_publisher: LocalPublisherConfig::default(),
+            docker: DockerConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
             data_folder,
         }

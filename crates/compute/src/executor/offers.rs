@@ -3,6 +3,7 @@
 use super::ExecutorConfig;
 use crate::engines::Engine;
 use crate::engines::container::ContainerEngine;
+use crate::engines::docker::DockerEngine;
 use crate::engines::exec::ExecEngine;
 use crate::engines::oci::OciEngine;
 use crate::engines::wasm::WasmEngine;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 /// All that the settings allow; those that are switched off by name are left out later.
 pub(super) fn engines(config: &ExecutorConfig) -> Result<Vec<Arc<dyn Engine>>, Error> {
     let oci: Arc<dyn Engine> = Arc::new(OciEngine::new(config.oci.clone())?);
-    // A Docker Engine, where there is one, goes into the first argument.
-    let docker = ContainerEngine::new(None, Arc::clone(&oci), config.docker_backend);
+    let docker: Arc<dyn Engine> = Arc::new(DockerEngine::new(config.docker.clone(), &config.node_id));
+    // Jobs of type `docker` run under the one or the other.
+    let docker = ContainerEngine::new(Some(docker), Arc::clone(&oci), config.docker_backend);
     let mut engines: Vec<Arc<dyn Engine>> =
         vec![Arc::new(docker), oci, Arc::new(WasmEngine::new(config.wasm()))];
     if let Some(exec) = &config.exec {

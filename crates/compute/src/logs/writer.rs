@@ -4,7 +4,7 @@
 
 use super::frame::{self, LogStream};
 use super::head::Head;
-use super::{Live, LogLimits, LogStore};
+use super::{Live, LogLimits, LogReader, LogStore, ReadOptions};
 use crate::system;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -97,6 +97,11 @@ impl LogWriter {
         if length != before {
             shared.live.progress.send_modify(|progress| progress.length = length);
         }
+    }
+
+    /// Reads what is in this log; `None` when nothing is.
+    pub fn read(&self, options: ReadOptions) -> Option<LogReader> {
+        self.shared.store.read(&self.shared.execution_id, options).ok().flatten()
     }
 
     /// Ends the log and its readers, and tells what was printed.

@@ -225,7 +225,12 @@ fn too_slow() -> Error {
         .retryable()
 }
 
-/// What a node cannot do is a refusal; what it could not find out is an error and worth another try.
+/// What a node cannot do is a refusal. What it could not find out, and what is wrong with the job whatever the node, is
+/// an error.
 fn declined(error: Error) -> Declined {
-    if error.retryable { Declined::Error(error) } else { Declined::Refused(error.message) }
+    if error.retryable || error.fails_execution {
+        Declined::Error(error)
+    } else {
+        Declined::Refused(error.message)
+    }
 }
