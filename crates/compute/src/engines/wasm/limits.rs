@@ -16,6 +16,14 @@ const TABLE_ELEMENT: u64 = 8;
 /// Table elements every guest may have, however little memory it asked for: function tables of large programs.
 const FREE_TABLE_ELEMENTS: u64 = 1 << 20;
 
+/// Resources of one component at most: open files, streams, sockets, requests and their parts.
+pub(super) const MAX_RESOURCES: usize = 4096;
+
+/// Instances, memories and tables of one guest at most. Large components have tens of them.
+const MAX_INSTANCES: usize = 1000;
+const MAX_MEMORIES: usize = 100;
+const MAX_TABLES: usize = 1000;
+
 /// Requested bytes rounded up to whole pages; 0 means the maximum.
 ///
 /// # Errors
@@ -79,6 +87,18 @@ impl ResourceLimiter for Limits {
         }
         self.table_elements = total;
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
     }
 }
 
