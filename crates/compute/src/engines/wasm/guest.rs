@@ -6,7 +6,6 @@ use super::http::outgoing::Hooks;
 use super::http::{Http, Redirects, Tls};
 use super::limits::{self, Limits};
 use super::network::Access;
-use super::open_files::OpenFiles;
 use super::params::Params;
 use super::poll::Monotonic;
 use super::stdio::Output;
@@ -31,7 +30,6 @@ pub(super) struct Guest {
     pub(super) limits: Limits,
     pub(super) clock: Monotonic,
     pub(super) http: Http,
-    pub(super) open_files: OpenFiles,
 }
 
 /// What the store of a component holds.
@@ -87,13 +85,13 @@ pub(super) struct Setup<'a> {
 impl Setup<'_> {
     pub(super) fn module(&self) -> Result<Guest, Error> {
         let clock = Monotonic(Instant::now());
-        let mut wasi = self.wasi(clock)?;
+        let mut wasi = self.wasi(clock)?.build_p1();
+        wasi.ctx().table.set_max_capacity(limits::max_resources());
         Ok(Guest {
-            wasi: wasi.build_p1(),
+            wasi,
             limits: Limits::new(self.memory_limit),
             clock,
             http: self.http(Redirects::Client),
-            open_files: OpenFiles::default(),
         })
     }
 
@@ -105,7 +103,7 @@ impl Setup<'_> {
             wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(limits::MAX_RESOURCES);
+        table.set_max_capacity(limits::max_resources());
         Ok(ComponentGuest {
             wasi: wasi.build(),
             table,

@@ -13,7 +13,6 @@ mod limits;
 mod linking;
 mod modules;
 mod network;
-mod open_files;
 mod params;
 mod poll;
 mod runtime;

@@ -12,7 +12,7 @@ use super::network::Access;
 use super::params::Params;
 use super::stop::Stop;
 use super::ticker::Ticker;
-use super::{WasmConfig, open_files, poll};
+use super::{WasmConfig, poll};
 use crate::engines::{EngineError, EngineRequest};
 use bacalhau_model::Error;
 use bytes::Bytes;
@@ -170,7 +170,7 @@ fn ending(trouble: Trouble, limits: &Limits, fuel: Option<u64>) -> Result<i64, E
                 .hint("Give the task more Fuel, or none for no limit")
         }
         _ if matches!(trap.downcast_ref(), Some(ResourceTableError::Full)) => {
-            error(format!("the module holds more than {} files, streams and requests", limits::MAX_RESOURCES))
+            error(format!("the module holds more than {} files, streams and requests", limits::max_resources()))
                 .hint("Close what is not needed any more")
         }
         _ => error(guest::trap_text(&trap)),
@@ -203,7 +203,6 @@ fn wasi_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
         },
     )?;
     linker.allow_shadowing(false);
-    open_files::add_to_linker(&mut linker)?;
     host_module::add_to_linker(&mut linker)?;
     Ok(linker)
 }
