@@ -10,3 +10,4 @@ mod logs;
 mod modules;
 mod publishing;
 mod support;
+mod wasm;
