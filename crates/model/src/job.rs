@@ -30,6 +30,8 @@ pub mod meta {
     pub const ROLLS_FROM: &str = "bacalhau.org/rolls-from";
     /// IDs of the jobs that this one depends on, in the order of `DependsOn`, with blanks between them.
     pub const DEPENDS_ON: &str = "bacalhau.org/depends-on";
+    /// Digest that the tag of the task's image stood for at submit, so that all executions run the same image.
+    pub const IMAGE_DIGEST: &str = "bacalhau.org/image-digest";
     /// Instance ID of the orchestrator.
     pub const SERVER_INSTANCE_ID: &str = "bacalhau.org/server.instance.id";
 }

@@ -186,6 +186,7 @@ async fn connection(stream: TcpStream, activity: &Activity, shared: &Arc<Shared>
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(io, service)
         .with_upgrades()

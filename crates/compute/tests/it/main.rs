@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests
 
 mod downloads;
+mod egress;
 mod files;
 mod guests;
 mod inputs;
