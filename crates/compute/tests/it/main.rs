@@ -11,4 +11,7 @@ mod logs;
 mod modules;
 mod publishing;
 mod support;
+#[path = "../../../images/tests/support/registry.rs"]
+#[allow(dead_code)] // shared with another crate
+mod test_registry;
 mod wasm;

@@ -15,6 +15,7 @@ mod modules;
 mod network;
 mod params;
 mod poll;
+mod pull;
 mod runtime;
 mod stdio;
 mod stop;
@@ -22,12 +23,14 @@ mod ticker;
 
 use self::network::Access;
 use self::params::Params;
+use self::pull::Puller;
 use self::runtime::{Job, Runtime};
 use self::stop::Stop;
 use super::{Engine, EngineError, EngineRequest};
-use bacalhau_model::{Error, Task, error::code};
+use bacalhau_images::RegistryConfig;
+use bacalhau_model::{Error, Execution, Task, error::code};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
@@ -45,12 +48,25 @@ pub struct WasmConfig {
     pub cache_folder_bytes: u64,
     /// Machine code kept in memory, in bytes.
     pub cache_memory_bytes: usize,
+    /// How registries are asked for modules.
+    pub registry: RegistryConfig,
+    /// Folder for modules that were pulled. `None` pulls them again for each execution.
+    pub modules_folder: Option<PathBuf>,
+    /// Bytes of that folder at most.
+    pub modules_folder_bytes: u64,
 }
 
 impl Default for WasmConfig {
-    /// No folder, 512 MiB there, 64 MiB in memory.
+    /// No folders, 512 MiB of machine code and 1 GiB of modules there, 64 MiB in memory.
     fn default() -> WasmConfig {
-        WasmConfig { cache_folder: None, cache_folder_bytes: 512 << 20, cache_memory_bytes: 64 << 20 }
+        WasmConfig {
+            cache_folder: None,
+            cache_folder_bytes: 512 << 20,
+            cache_memory_bytes: 64 << 20,
+            registry: RegistryConfig::default(),
+            modules_folder: None,
+            modules_folder_bytes: 1 << 30,
+        }
     }
 }
 
@@ -59,12 +75,18 @@ pub struct WasmEngine {
     config: WasmConfig,
     /// For guests without and with fuel: code that counts its instructions is compiled differently, and slower.
     runtimes: [OnceLock<Result<Arc<Runtime>, Error>>; 2],
+    puller: Puller,
 }
 
 impl WasmEngine {
     /// An engine with these settings.
     pub fn new(config: WasmConfig) -> WasmEngine {
-        WasmEngine { config, runtimes: Default::default() }
+        let puller = Puller::new(
+            config.registry.clone(),
+            config.modules_folder.clone(),
+            config.modules_folder_bytes,
+        );
+        WasmEngine { config, runtimes: Default::default(), puller }
     }
 
     fn runtime(&self, with_fuel: bool) -> Result<Arc<Runtime>, Error> {
@@ -80,8 +102,15 @@ impl Engine for WasmEngine {
     }
 
     fn validate(&self, task: &Task) -> Result<(), Error> {
-        Params::read(&task.engine)?;
+        pull::validate(&Params::read(&task.engine)?)?;
         Access::of(&task.network()).map(|_| ())
+    }
+
+    fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            self.puller.check(&Params::read(&task.engine)?, execution.job.as_deref()).await
+        }
+        .boxed()
     }
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
@@ -90,7 +119,13 @@ impl Engine for WasmEngine {
             let access = Access::of(&request.network).map_err(EngineError::not_started)?;
             let runtime = self.runtime(params.fuel.is_some()).map_err(EngineError::not_started)?;
             let stop = Stop::new(&request);
-            let pulled = HashMap::new();
+            let pulled = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(EngineError::Cancelled),
+                pulled = self.puller.pull(&params, request.execution.job.as_deref(), &request.progress) => {
+                    pulled.map_err(EngineError::not_started)?
+                }
+            };
             let job = Job { params, access: Arc::new(access), pulled, request };
             let (thread_stop, handle) = (stop.clone(), Handle::current());
             let thread = tokio::task::spawn_blocking(move || runtime.run(&job, &thread_stop, &handle));

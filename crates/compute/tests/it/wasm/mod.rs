@@ -5,8 +5,9 @@ mod host_module;
 mod limits;
 mod outgoing;
 mod programs;
-mod sockets;
+mod pulled;
 mod server;
+mod sockets;
 
 use crate::support::{Case, inline, wasm};
 use bacalhau_model::{NetworkConfig, NetworkType};
