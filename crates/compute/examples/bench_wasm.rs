@@ -106,7 +106,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// A module as an inline input.
 fn encoded(module: Vec<u8>) -> String {
-    format!("data:application/octet-stream;base64,{}", base64::engine::general_purpose::STANDARD.encode(module))
+    format!(
+        "data:application/octet-stream;base64,{}",
+        base64::engine::general_purpose::STANDARD.encode(module)
+    )
 }
 
 async fn run(executor: &Executor, module: &str) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Runs executions through the real executor: real guests, real files, real HTTP on loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests
+#![allow(clippy::print_stderr)] // what is skipped is said aloud
 
 mod downloads;
 mod egress;

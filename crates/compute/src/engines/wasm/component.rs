@@ -65,10 +65,8 @@ impl PreparedComponent {
             .instantiate_pre(&component)
             .map_err(|e| unknown_import(engine, &component).unwrap_or_else(|| error(format!("{e:#}"))))?;
         let command = CommandPre::new(instance.clone()).ok();
-        let uses_files = component
-            .component_type()
-            .imports(engine)
-            .any(|(name, _)| name.starts_with("wasi:filesystem/"));
+        let uses_files =
+            component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:filesystem/"));
         Ok(PreparedComponent { component, instance, command, uses_files })
     }
 

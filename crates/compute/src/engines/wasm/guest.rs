@@ -87,12 +87,7 @@ impl Setup<'_> {
         let clock = Monotonic(Instant::now());
         let mut wasi = self.wasi(clock)?.build_p1();
         wasi.ctx().table.set_max_capacity(limits::max_resources());
-        Ok(Guest {
-            wasi,
-            limits: Limits::new(self.memory_limit),
-            clock,
-            http: self.http(Redirects::Client),
-        })
+        Ok(Guest { wasi, limits: Limits::new(self.memory_limit), clock, http: self.http(Redirects::Client) })
     }
 
     pub(super) fn component(&self) -> Result<ComponentGuest, Error> {

@@ -81,11 +81,8 @@ pub struct WasmEngine {
 impl WasmEngine {
     /// An engine with these settings.
     pub fn new(config: WasmConfig) -> WasmEngine {
-        let puller = Puller::new(
-            config.registry.clone(),
-            config.modules_folder.clone(),
-            config.modules_folder_bytes,
-        );
+        let puller =
+            Puller::new(config.registry.clone(), config.modules_folder.clone(), config.modules_folder_bytes);
         WasmEngine { config, runtimes: Default::default(), puller }
     }
 
@@ -107,10 +104,7 @@ impl Engine for WasmEngine {
     }
 
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
-        async move {
-            self.puller.check(&Params::read(&task.engine)?, execution.job.as_deref()).await
-        }
-        .boxed()
+        async move { self.puller.check(&Params::read(&task.engine)?, execution.job.as_deref()).await }.boxed()
     }
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {

@@ -52,11 +52,7 @@ impl Params {
             entry_module: module_path(&raw.entry_module)?,
             entrypoint: if entrypoint.is_empty() { DEFAULT_ENTRYPOINT } else { entrypoint }.to_owned(),
             arguments: raw.parameters,
-            import_modules: raw
-                .import_modules
-                .iter()
-                .map(|p| module_path(p))
-                .collect::<Result<_, _>>()?,
+            import_modules: raw.import_modules.iter().map(|p| module_path(p)).collect::<Result<_, _>>()?,
             fuel: raw.fuel.filter(|fuel| *fuel > 0),
         })
     }

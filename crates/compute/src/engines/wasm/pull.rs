@@ -3,8 +3,8 @@
 //! What a tag stands for is asked each time, what a digest stands for never changes. A file is named after the digest
 //! of the name and of its content, so that one that was damaged is not believed.
 
-use super::params::{OCI, Params};
 use super::files;
+use super::params::{OCI, Params};
 use crate::engines::Progress;
 use bacalhau_images::{Digest, Reference, Registry, RegistryConfig, parse_reference, pinned};
 use bacalhau_model::{Error, Job};

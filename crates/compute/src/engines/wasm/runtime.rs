@@ -70,8 +70,7 @@ impl Runtime {
         let engine = wasmtime::Engine::new(&settings).map_err(|e| explain("engine", &e))?;
         let linker = wasi_linker(&engine).map_err(|e| explain("WASI", &e))?;
         let components = component::linker(&engine).map_err(|e| explain("WASI 0.2", &e))?;
-        let modules =
-            ModuleCache::new(engine.clone(), linker.clone(), components, config.cache_memory_bytes);
+        let modules = ModuleCache::new(engine.clone(), linker.clone(), components, config.cache_memory_bytes);
         let ticker = Ticker::new(engine.clone());
         Ok(Runtime { engine, linker, modules, ticker, tls: Tls::default() })
     }
@@ -101,9 +100,8 @@ impl Runtime {
                 let plan = Plan::make(module, params, &library, job.access.has_network())
                     .map_err(EngineError::not_started)?;
                 let guest = || setup(plan.uses_files()).module();
-                let call = async |store: &mut Store<Guest>| {
-                    plan.call(&self.linker, store, &params.entrypoint).await
-                };
+                let call =
+                    async |store: &mut Store<Guest>| plan.call(&self.linker, store, &params.entrypoint).await;
                 self.drive(job, stop, handle, guest, call)
             }
             Compiled::Component(component) => {
@@ -169,10 +167,11 @@ fn ending(trouble: Trouble, limits: &Limits, fuel: Option<u64>) -> Result<i64, E
             error(format!("fuel limit exceeded: the module executed more than {fuel} instructions"))
                 .hint("Give the task more Fuel, or none for no limit")
         }
-        _ if matches!(trap.downcast_ref(), Some(ResourceTableError::Full)) => {
-            error(format!("the module holds more than {} files, streams and requests", limits::max_resources()))
-                .hint("Close what is not needed any more")
-        }
+        _ if matches!(trap.downcast_ref(), Some(ResourceTableError::Full)) => error(format!(
+            "the module holds more than {} files, streams and requests",
+            limits::max_resources()
+        ))
+        .hint("Close what is not needed any more"),
         _ => error(guest::trap_text(&trap)),
     };
     Err(EngineError::Failed { exit_code: Some(1), error: error.fails_execution() })
@@ -206,4 +205,3 @@ fn wasi_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     host_module::add_to_linker(&mut linker)?;
     Ok(linker)
 }
-

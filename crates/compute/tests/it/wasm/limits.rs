@@ -39,7 +39,9 @@ async fn a_guest_cannot_open_files_without_end() {
         let case = program(&bytes).input(inline(b"x", "/in/a.txt"));
         let failure = node.run(case.execution()).await;
         match failure {
-            Err(failure) => assert!(failure.error.message.contains("the module holds more than"), "{failure}"),
+            Err(failure) => {
+                assert!(failure.error.message.contains("the module holds more than"), "{failure}")
+            }
             // The adapter of a component has a table of its own, and tells the program when it is full.
             Ok(finished) => assert!(finished.run_output.exit_code != 0),
         }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use axum::response::{AppendHeaders, IntoResponse};
+use axum::response::{AppendHeaders, Response};
 use axum::routing::any;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,11 +39,8 @@ pub(super) async fn start() -> Server {
                 (StatusCode::FOUND, [(header::LOCATION, query["there"].clone())], "elsewhere")
             }),
         )
-        .route(
-            "/large",
-            any(async |Query(query): Query<HashMap<String, usize>>| "x".repeat(query["bytes"])),
-        )
-        .route("/never", any(async || std::future::pending::<()>().await.into_response()))
+        .route("/large", any(async |Query(query): Query<HashMap<String, usize>>| "x".repeat(query["bytes"])))
+        .route("/never", any(std::future::pending::<Response>))
         .layer(axum::middleware::from_fn(move |request, next: axum::middleware::Next| {
             counter.fetch_add(1, Ordering::SeqCst);
             next.run(request)

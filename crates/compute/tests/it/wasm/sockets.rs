@@ -72,8 +72,9 @@ fn connect(port: u16) -> Case {
     (i32.const 0)))"#
     );
     let imports = "import wasi:cli/exit@0.2.12; import wasi:cli/stdout@0.2.12; import wasi:sockets/instance-network@0.2.0; import wasi:sockets/tcp-create-socket@0.2.0;";
-    let wit =
-        format!("package test:guest;\nworld guest {{ {imports} export wasi:cli/run@0.2.12; }}\n{WIT}{SOCKETS}");
+    let wit = format!(
+        "package test:guest;\nworld guest {{ {imports} export wasi:cli/run@0.2.12; }}\n{WIT}{SOCKETS}"
+    );
     program(&lowered(&wat, &wit))
 }
 

@@ -230,9 +230,10 @@ mod tests {
 
     #[test]
     fn headers_are_read_and_written_as_lines() {
-        let headers =
-            parse_headers(b"Accept: text/plain\n\nno colon\n X-A :  1 \r\nx-a:2\nHost: evil\nConnection: close")
-                .unwrap();
+        let headers = parse_headers(
+            b"Accept: text/plain\n\nno colon\n X-A :  1 \r\nx-a:2\nHost: evil\nConnection: close",
+        )
+        .unwrap();
         assert_eq!(headers.get("accept").unwrap(), "text/plain");
         assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(headers.len(), 3);

@@ -80,7 +80,13 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(access: Arc<Access>, redirects: Redirects, tls: Tls) -> Http {
-        Http { access, redirects, tls, client: Arc::default(), permits: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+        Http {
+            access,
+            redirects,
+            tls,
+            client: Arc::default(),
+            permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        }
     }
 
     /// Sends a request if the guest may reach its host. The permit is to be held while the response is read.
@@ -89,10 +95,11 @@ impl Http {
             return Err(Refusal::NotAllowed);
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
-        let client = self.client.get_or_init(|| self.build()).as_ref().map_err(|e| Refusal::Setup(e.clone()))?;
+        let client =
+            self.client.get_or_init(|| self.build()).as_ref().map_err(|e| Refusal::Setup(e.clone()))?;
         let response = client.execute(request).await;
-        let response = response
-            .map_err(|e| if is_denied(&e) { Refusal::NotAllowed } else { Refusal::Failed(e) })?;
+        let response =
+            response.map_err(|e| if is_denied(&e) { Refusal::NotAllowed } else { Refusal::Failed(e) })?;
         Ok((response, permit))
     }
 
