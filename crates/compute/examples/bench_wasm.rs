@@ -1,19 +1,44 @@
-//! Executions per second of the smallest possible job through the executor, and the memory of the process.
+//! Executions per second of the smallest possible jobs through the executor, the time of one of each kind, and the
+//! memory of the process.
 //!
-//! `bench_wasm [executions] [at-once]`. Prints one line per measurement.
+//! `bench_wasm [executions] [at-once]`. Prints one line per measurement. Kinds take turns, so that a busy machine
+//! disturbs all of them alike.
 
 #![allow(clippy::print_stdout)] // its output is the point of it
 
 use bacalhau_compute::executor::{Executor, ExecutorConfig, RunContext};
 use bacalhau_model::{Execution, InputSource, Job, SpecConfig, Task, ids};
+use base64::Engine as _;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER as ADAPTER,
+};
+use wit_component::ComponentEncoder;
 
-/// `(module (memory (export "memory") 1) (func (export "_start")))`
-const MODULE: &str = "data:application/octet-stream;base64,AGFzbQEAAAABBAFgAAADAgEABQMBAAEHEwIGbWVtb3J5AgAGX3N0YXJ0AAAKBAECAAs=";
+/// The smallest module: one page of memory, an entrypoint that returns.
+const MODULE: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+
+/// Prints "hello" with WASI preview 1.
+const HELLO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\08\00\00\00\06\00\00\00hello\n")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+
+/// The smallest component: the same as a command of WASI 0.2.
+const COMPONENT: &str = r#"(component
+  (core module $m (memory (export "memory") 1) (func (export "run") (result i32) (i32.const 0)))
+  (core instance $i (instantiate $m))
+  (func $run (result (result)) (canon lift (core func $i "run")))
+  (instance $command (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $command)))"#;
+
+/// Runs of each kind for its median.
+const TURNS: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -25,16 +50,37 @@ fn main() -> Result<(), Box<dyn Error>> {
         config.local_publisher.port = 0;
         let executor = Executor::open(config).await.map_err(|e| e.message)?;
         report("idle, before the first execution");
+        let smallest = encoded(wat::parse_str(MODULE)?);
         let start = Instant::now();
-        run(&executor).await?;
+        run(&executor, &smallest).await?;
         println!("first execution (engine, compilation): {:?}", start.elapsed());
         report("after the first execution");
 
-        let start = Instant::now();
-        for _ in 0..1000 {
-            run(&executor).await?;
+        let hello = wat::parse_str(HELLO)?;
+        let adapted = ComponentEncoder::default().module(&hello).and_then(|e| e.adapter(NAME, ADAPTER));
+        let adapted = adapted.and_then(|mut e| e.encode()).map_err(|e| e.to_string())?;
+        let kinds = [
+            ("module", smallest.clone()),
+            ("module that prints", encoded(hello)),
+            ("component", encoded(wat::parse_str(COMPONENT)?)),
+            ("component that prints, with adapter", encoded(adapted)),
+        ];
+        let mut times: [Vec<Duration>; 4] = Default::default();
+        for turn in 0..=TURNS {
+            for ((_, module), times) in kinds.iter().zip(&mut times) {
+                let start = Instant::now();
+                run(&executor, module).await?;
+                // The first compiles.
+                if turn > 0 {
+                    times.push(start.elapsed());
+                }
+            }
         }
-        println!("one after another: {:?} each", start.elapsed() / 1000);
+        for ((name, _), times) in kinds.iter().zip(&mut times) {
+            times.sort();
+            let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+            println!("{name}: p50 {:?}, p95 {:?} each, one after another", at(50), at(95));
+        }
 
         let start = Instant::now();
         let mut running = JoinSet::new();
@@ -42,8 +88,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             if running.len() >= at_once {
                 running.join_next().await.transpose()?.transpose()?;
             }
-            let executor = executor.clone();
-            running.spawn(async move { run(&executor).await });
+            let (executor, module) = (executor.clone(), smallest.clone());
+            running.spawn(async move { run(&executor, &module).await });
         }
         while let Some(done) = running.join_next().await {
             done??;
@@ -58,8 +104,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-async fn run(executor: &Executor) -> Result<(), String> {
-    let source = SpecConfig::new("inline").with("URL", MODULE);
+/// A module as an inline input.
+fn encoded(module: Vec<u8>) -> String {
+    format!(
+        "data:application/octet-stream;base64,{}",
+        base64::engine::general_purpose::STANDARD.encode(module)
+    )
+}
+
+async fn run(executor: &Executor, module: &str) -> Result<(), String> {
+    let source = SpecConfig::new("inline").with("URL", module);
     let task = Task {
         name: "main".into(),
         engine: SpecConfig::new("wasm").with("EntryModule", "/m.wasm").with("Entrypoint", "_start"),

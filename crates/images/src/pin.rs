@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Engines whose parameter `Image` is the name of an image.
 const ENGINES: [&str; 2] = ["docker", "oci"];
 
+/// Engine whose parameter `EntryModule` may be a reference, and how that begins.
+const WASM: (&str, &str) = ("wasm", "oci://");
+
 /// The image that an execution of `job` runs: the digest noted at submit counts, unless the name has one itself.
 #[must_use]
 pub fn pinned(image: Reference, job: &Job) -> Reference {
@@ -62,10 +65,14 @@ impl Pinner {
     /// The digest of the job's image, if it has one that is not in its name already.
     async fn digest_for(&self, job: &Job) -> Option<Digest> {
         let engine = &job.task()?.engine;
-        if !ENGINES.iter().any(|name| engine.is_type(name)) {
+        let name = if ENGINES.iter().any(|name| engine.is_type(name)) {
+            engine.param("Image")?.as_str()?
+        } else if engine.is_type(WASM.0) {
+            engine.param("EntryModule")?.as_str()?.trim().strip_prefix(WASM.1)?
+        } else {
             return None;
-        }
-        let image = reference::parse(engine.param("Image")?.as_str()?).ok()?;
+        };
+        let image = reference::parse(name).ok()?;
         if image.digest().is_some() {
             return None;
         }

@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// Where the program appears when nothing else is said.
 const DEFAULT_TARGET: &str = "main.wasm";
+/// Start of a module that is in a registry.
+const OCI: &str = "oci://";
 /// Largest file that travels as it is; larger ones are packed.
 const MAX_PLAIN: usize = 512;
 /// Largest file worth packing: nothing of this size gets below the size of a message.
@@ -33,10 +35,11 @@ pub(crate) enum Verb {
 #[command(after_help = "Examples:\n  \
     bacalhau wasm run hello.wasm\n  \
     bacalhau wasm run -i s3://bucket/data:/in -o out:/out -p local s3://bucket/prog.wasm -- --fast\n  \
-    bacalhau wasm run --import-modules lib.wasm:/lib.wasm main.wasm\n\n\
+    bacalhau wasm run --import-modules lib.wasm:/lib.wasm main.wasm\n  \
+    bacalhau wasm run oci://registry.example/tools/prog:1.2\n\n\
     A module on this machine travels inside the job, which allows about 750 kB after compression.")]
 pub(crate) struct WasmRunArgs {
-    /// The program: a file, a URI as for --input, or the target of an --input
+    /// The program: a file, a URI as for --input, oci://REFERENCE, or the target of an --input
     #[arg(value_name = "ENTRY-MODULE")]
     module: String,
     /// Arguments of the program; put -- before them when some begin with a dash
@@ -70,6 +73,10 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Outcome {
 fn add_modules(job: &mut Job, args: &WasmRunArgs) -> Result<(), Error> {
     let Some(task) = job.tasks.first_mut() else { return Ok(()) };
     let mut resolve = |text: &str, default: Option<&str>| -> Result<String, Error> {
+        // Nodes pull it; it is no input.
+        if text.starts_with(OCI) {
+            return Ok(text.to_owned());
+        }
         match module(text, default)? {
             Module::Source(source) => {
                 let target = source.target.clone();
@@ -136,7 +143,7 @@ fn inline(path: &Path, target: &str) -> Result<InputSource, Error> {
     }
     if meta.len() > MAX_FILE {
         return Err(fail(format!("the module {shown:?} has {} bytes and is too large to travel inside a job", meta.len()))
-            .hint("put it where nodes can fetch it, and name it as s3://bucket/key, https://host/path or file:///path"));
+            .hint("put it where nodes can fetch it, and name it as s3://bucket/key, https://host/path, file:///path or oci://registry/name:tag"));
     }
     let content = std::fs::read(path).map_err(failed)?;
     let url = match content.len() <= MAX_PLAIN {
@@ -217,6 +224,7 @@ mod tests {
         assert_eq!(entry(&["s3://b/p.wasm"]).unwrap(), "main.wasm");
         assert_eq!(entry(&["https://h/p.wasm:/x.wasm"]).unwrap(), "/x.wasm");
         assert_eq!(entry(&["-i", "file:///m:/mods/a.wasm", "/mods/a.wasm"]).unwrap(), "/mods/a.wasm");
+        assert_eq!(entry(&["oci://r.example/p:1"]).unwrap(), "oci://r.example/p:1");
         assert!(entry(&["nowhere.wasm"]).unwrap_err().message.contains("no such file"));
         assert!(
             entry(&["s3://b/p", "-I", "s3://b/lib"])

@@ -109,6 +109,27 @@ async fn connect(domains: &DomainList, host: &Host, port: u16) -> Result<TcpStre
     Err(refusal)
 }
 
+/// The addresses a listed name leads to and may lead to, for a client that connects by itself.
+///
+/// # Errors
+/// See [`Refusal`].
+pub async fn addresses(domains: &DomainList, host: &str) -> Result<Vec<SocketAddr>, Refusal> {
+    let host = Host::parse(host).ok_or_else(|| Refusal::NotAHost(shortened(host)))?;
+    if !domains.allows_host(&host) {
+        return Err(Refusal::NotListed(host.to_string()));
+    }
+    let found = timeout(TIME, resolve(&host, 0)).await.map_err(|_| Refusal::Slow(host.to_string()))??;
+    let mut refusal = Refusal::Unreachable(format!("\"{host}\" has no address"));
+    let mut allowed = Vec::new();
+    for address in found.into_iter().take(MAX_ADDRESSES) {
+        match check(domains, &host, address.ip()) {
+            Ok(()) => allowed.push(address),
+            Err(denied) => refusal = denied,
+        }
+    }
+    if allowed.is_empty() { Err(refusal) } else { Ok(allowed) }
+}
+
 fn unreachable(host: &Host, address: SocketAddr, error: &io::Error) -> Refusal {
     Refusal::Unreachable(format!("cannot connect to \"{host}\" at {address}: {error}"))
 }

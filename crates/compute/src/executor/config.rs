@@ -86,6 +86,7 @@ impl ExecutorConfig {
     pub(super) fn wasm(&self) -> WasmConfig {
         WasmConfig {
             cache_folder: Some(self.data_folder.join("cache").join("wasm")),
+            modules_folder: Some(self.data_folder.join("cache").join("modules")),
             ..WasmConfig::default()
         }
     }

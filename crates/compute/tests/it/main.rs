@@ -1,6 +1,7 @@
 //! Runs executions through the real executor: real guests, real files, real HTTP on loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests
+#![allow(clippy::print_stderr)] // what is skipped is said aloud
 
 mod cgroups;
 mod docker;
@@ -18,3 +19,4 @@ mod support;
 #[path = "../../../images/tests/support/registry.rs"]
 #[allow(dead_code)] // shared with another crate
 mod test_registry;
+mod wasm;

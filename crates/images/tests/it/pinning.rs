@@ -36,6 +36,12 @@ async fn all_parts_of_a_job_run_the_image_of_the_submit() {
     assert_eq!(image.digest(), Some(first.as_str()));
     assert_eq!(client().describe(&image).await.unwrap().digest.to_string(), first);
 
+    // A module of the wasm engine is pinned as well.
+    let mut module = self::job("wasm", "");
+    module.tasks[0].engine = SpecConfig::new("wasm").with("EntryModule", format!("oci://{name}"));
+    pinner.pin(&mut module).await;
+    assert_eq!(module.meta.get(meta::IMAGE_DIGEST), Some(&second));
+
     let mut later = before.clone();
     pinner.pin(&mut later).await;
     assert_eq!(later.meta.get(meta::IMAGE_DIGEST), Some(&second));

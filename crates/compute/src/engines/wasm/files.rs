@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use wasmtime_wasi::FsPerms;
 
 /// Bytes of a module at most.
-const MAX_MODULE: u64 = 512 << 20;
+pub(super) const MAX_MODULE: u64 = 512 << 20;
 
 /// A folder to open for the guest.
 #[derive(Debug)]

@@ -1,6 +1,11 @@
 //! One guest: its WASI context, its limits, its store, and words for how it broke down.
+//!
+//! A guest is a module with WASI preview 1 or a component; both get the same arguments, streams, files and limits.
 
-use super::limits::Limits;
+use super::http::outgoing::Hooks;
+use super::http::{Http, Redirects, Tls};
+use super::limits::{self, Limits};
+use super::network::Access;
 use super::params::Params;
 use super::poll::Monotonic;
 use super::stdio::Output;
@@ -8,53 +13,143 @@ use super::{error, files};
 use crate::engines::EngineRequest;
 use crate::logs::LogStream;
 use bacalhau_model::Error;
+use std::sync::Arc;
 use std::time::Instant;
+use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, Trap, WasmBacktrace};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Functions named in the text about a trap.
 const SHOWN_FRAMES: usize = 5;
 
-/// What a store holds.
+/// What the store of a module holds.
 pub(super) struct Guest {
     pub(super) wasi: WasiP1Ctx,
     pub(super) limits: Limits,
     pub(super) clock: Monotonic,
+    pub(super) http: Http,
 }
 
-/// Sets up arguments, environment, streams and, if the module can use them, files.
-pub(super) fn prepare(
-    params: &Params,
-    request: &EngineRequest,
-    memory_limit: u64,
-    uses_files: bool,
-) -> Result<Guest, Error> {
-    let mut wasi = WasiCtxBuilder::new();
-    let clock = Monotonic(Instant::now());
-    wasi.monotonic_clock(clock);
-    // Each guest has a thread of its own, so its file operations may block it.
-    wasi.allow_blocking_current_thread(true);
-    wasi.arg("").args(&params.arguments).envs(&request.env);
-    wasi.stdout(Output { log: request.log.clone(), stream: LogStream::Stdout });
-    wasi.stderr(Output { log: request.log.clone(), stream: LogStream::Stderr });
-    if uses_files {
-        for folder in files::present(request)? {
-            wasi.preopened_dir(&folder.host_path, &folder.guest_path, folder.permissions).map_err(|e| {
-                error(format!("cannot present {} to the module: {e:#}", folder.guest_path)).retryable()
-            })?;
-        }
+/// What the store of a component holds.
+pub(super) struct ComponentGuest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    limits: Limits,
+}
+
+/// What both have.
+pub(super) trait Bounded {
+    fn limits(&mut self) -> &mut Limits;
+}
+
+impl Bounded for Guest {
+    fn limits(&mut self) -> &mut Limits {
+        &mut self.limits
     }
-    Ok(Guest { wasi: wasi.build_p1(), limits: Limits::new(memory_limit), clock })
+}
+
+impl Bounded for ComponentGuest {
+    fn limits(&mut self) -> &mut Limits {
+        &mut self.limits
+    }
+}
+
+impl WasiView for ComponentGuest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for ComponentGuest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// What a guest is made from.
+pub(super) struct Setup<'a> {
+    pub(super) params: &'a Params,
+    pub(super) request: &'a EngineRequest,
+    pub(super) access: Arc<Access>,
+    pub(super) tls: &'a Tls,
+    /// Bytes of all its memories together.
+    pub(super) memory_limit: u64,
+    /// It can ask for files: they are presented.
+    pub(super) uses_files: bool,
+}
+
+impl Setup<'_> {
+    pub(super) fn module(&self) -> Result<Guest, Error> {
+        let clock = Monotonic(Instant::now());
+        let mut wasi = self.wasi(clock)?.build_p1();
+        wasi.ctx().table.set_max_capacity(limits::max_resources());
+        Ok(Guest { wasi, limits: Limits::new(self.memory_limit), clock, http: self.http(Redirects::Client) })
+    }
+
+    pub(super) fn component(&self) -> Result<ComponentGuest, Error> {
+        let mut wasi = self.wasi(Monotonic(Instant::now()))?;
+        if self.access.allows_sockets() {
+            wasi.inherit_network().allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
+        } else {
+            wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::max_resources());
+        Ok(ComponentGuest {
+            wasi: wasi.build(),
+            table,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks { http: self.http(Redirects::Guest) },
+            limits: Limits::new(self.memory_limit),
+        })
+    }
+
+    fn http(&self, redirects: Redirects) -> Http {
+        Http::new(Arc::clone(&self.access), redirects, self.tls.clone())
+    }
+
+    /// Arguments, environment, streams and, if the guest can use them, files.
+    fn wasi(&self, clock: Monotonic) -> Result<WasiCtxBuilder, Error> {
+        let (params, request) = (self.params, self.request);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.monotonic_clock(clock);
+        // Each guest has a thread of its own, so its file operations may block it.
+        wasi.allow_blocking_current_thread(true);
+        wasi.arg("").args(&params.arguments).envs(&request.env);
+        wasi.stdout(Output { log: request.log.clone(), stream: LogStream::Stdout });
+        wasi.stderr(Output { log: request.log.clone(), stream: LogStream::Stderr });
+        if self.uses_files {
+            for folder in files::present(request)? {
+                wasi.preopened_dir(&folder.host_path, &folder.guest_path, folder.permissions).map_err(
+                    |e| {
+                        error(format!("cannot present {} to the module: {e:#}", folder.guest_path))
+                            .retryable()
+                    },
+                )?;
+            }
+        }
+        Ok(wasi)
+    }
 }
 
 /// A store that enforces the limits and yields with every tick.
-pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
+pub(super) fn store<T: Bounded + Send + 'static>(
+    engine: &Engine,
+    guest: T,
+    fuel: Option<u64>,
+) -> Result<Store<T>, Error> {
     let mut store = Store::new(engine, guest);
-    store.limiter(|guest| &mut guest.limits);
+    store.limiter(|guest| guest.limits());
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
-    store
+    if let Some(fuel) = fuel {
+        store.set_fuel(fuel).map_err(|e| error(format!("cannot give the module fuel: {e:#}")))?;
+    }
+    Ok(store)
 }
 
 /// A trap in words: what happened, and in which functions.

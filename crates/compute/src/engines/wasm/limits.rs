@@ -2,6 +2,7 @@
 
 use super::error;
 use bacalhau_model::Error;
+use rustix::process::{Resource, getrlimit};
 use wasmtime::ResourceLimiter;
 
 /// Memory grows by whole pages of 64 KiB.
@@ -15,6 +16,18 @@ const TABLE_ELEMENT: u64 = 8;
 
 /// Table elements every guest may have, however little memory it asked for: function tables of large programs.
 const FREE_TABLE_ELEMENTS: u64 = 1 << 20;
+
+/// Instances, memories and tables of one guest at most. Large components have tens of them.
+const MAX_INSTANCES: usize = 1000;
+const MAX_MEMORIES: usize = 100;
+const MAX_TABLES: usize = 1000;
+
+/// Open files, streams, sockets and requests of one guest at most: a quarter of what the process may open, as the node
+/// and other guests need files too, and between 256 and 4096.
+pub(super) fn max_resources() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(256, 4096)
+}
 
 /// Requested bytes rounded up to whole pages; 0 means the maximum.
 ///
@@ -79,6 +92,18 @@ impl ResourceLimiter for Limits {
         }
         self.table_elements = total;
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
     }
 }
 

@@ -1,14 +1,16 @@
 //! Finds the modules a guest is made of, links them and calls its entrypoint.
 //!
 //! A module that is imported from is looked for, in this order: among the ImportModules (by target path, by the
-//! name inside the module, by file name with or without `.wasm`), as WASI, and as a path among the inputs.
+//! name inside the module, by file name with or without `.wasm`, by the last part of a registry's reference), as a
+//! module of the node (WASI, HTTP requests), and as a path among the inputs.
 
 use super::error;
-use super::files::{self, ModuleSource};
 use super::guest::Guest;
-use super::modules::{ModuleCache, Prepared};
-use super::params::Params;
-use crate::sources::{Mount, normalise_guest_path};
+use super::http::host_module;
+use super::library::Library;
+use super::modules::Prepared;
+use super::params::{OCI, Params};
+use crate::sources::normalise_guest_path;
 use bacalhau_model::Error;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,8 +44,7 @@ pub(super) struct Plan {
 }
 
 struct Planner<'a> {
-    mounts: &'a [Mount],
-    modules: &'a ModuleCache,
+    library: &'a Library<'a>,
     listed: Vec<(String, Arc<Prepared>)>,
     steps: Vec<Step>,
     /// Import name to the position of its step.
@@ -54,21 +55,36 @@ struct Planner<'a> {
 
 impl Plan {
     /// Loads and orders all modules. Blocks while they are compiled.
-    pub(super) fn make(params: &Params, mounts: &[Mount], modules: &ModuleCache) -> Result<Plan, Error> {
-        let entry = load(&params.entry_module, mounts, modules)?.1;
+    pub(super) fn make(
+        entry: Arc<Prepared>,
+        params: &Params,
+        library: &Library<'_>,
+        has_network: bool,
+    ) -> Result<Plan, Error> {
+        let plan = Plan::resolve(entry, params, library)?;
+        let uses_network =
+            plan.entry.uses_network || plan.steps.iter().any(|step| step.prepared.uses_network);
+        if uses_network && !has_network {
+            // What 1.9 says of a job without network.
+            return Err(error(format!("unknown module \"{}\"", host_module::MODULE))
+                .hint("It gives HTTP requests, and the job has no network: set Network.Type to HTTP, with Domains, or Host"));
+        }
+        Ok(plan)
+    }
+
+    fn resolve(entry: Arc<Prepared>, params: &Params, library: &Library<'_>) -> Result<Plan, Error> {
         if entry.imports.is_empty() && params.import_modules.is_empty() {
             return Ok(Plan { steps: Vec::new(), entry });
         }
         let mut planner = Planner {
-            mounts,
-            modules,
+            library,
             listed: Vec::new(),
             steps: Vec::new(),
             known: HashMap::new(),
             open: Vec::new(),
         };
         for path in &params.import_modules {
-            planner.listed.push(load(path, mounts, modules)?);
+            planner.listed.push(library.load_module(path)?);
         }
         for (path, prepared) in planner.listed.clone() {
             planner.add(&path.clone(), path, prepared)?;
@@ -150,12 +166,6 @@ fn link_trouble(what: &str, cause: wasmtime::Error) -> Trouble {
     }
 }
 
-fn load(path: &str, mounts: &[Mount], modules: &ModuleCache) -> Result<(String, Arc<Prepared>), Error> {
-    let ModuleSource { path, bytes } = files::find_module(mounts, path)?;
-    let prepared = modules.get(&path, &bytes)?;
-    Ok((path, prepared))
-}
-
 impl Planner<'_> {
     /// Makes sure that imports from `name` can be satisfied.
     fn resolve(&mut self, name: &str) -> Result<(), Error> {
@@ -177,9 +187,9 @@ impl Planner<'_> {
             )
         };
         let path = normalise_guest_path(name).map_err(|_| unknown())?;
-        let source = files::find_module(self.mounts, &path).map_err(|_| unknown())?;
-        let prepared = self.modules.get(&source.path, &source.bytes)?;
-        Ok((source.path, prepared))
+        // A module that is there and broken is an error of its own.
+        self.library.find(&path).map_err(|_| unknown())?;
+        self.library.load_module(&path)
     }
 
     fn add(&mut self, name: &str, path: String, prepared: Arc<Prepared>) -> Result<(), Error> {
@@ -214,7 +224,10 @@ impl Planner<'_> {
 
 fn answers_to(path: &str, module: &Prepared, name: &str) -> bool {
     let file = path.rsplit('/').next().unwrap_or_default();
+    // Of a registry's reference, the name without tag and digest.
+    let reference = file.split([':', '@']).next().filter(|_| path.starts_with(OCI));
     path == name
+        || reference == Some(name)
         || path.trim_start_matches('/') == name
         || module.module.name() == Some(name)
         || file == name

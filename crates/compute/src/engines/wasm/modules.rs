@@ -1,35 +1,49 @@
-//! Compiled modules, kept by content: each is compiled once, however many executions start at the same time.
+//! Compiled modules and components, kept by content: each is compiled once, however many executions start together.
 //!
 //! In memory the least recently used go first when the machine code of all together grows too large. wasmtime's own
 //! cache on disk lies below this one.
 
+use super::component::{self, PreparedComponent};
 use super::error;
-use super::guest::Guest;
+use super::guest::{ComponentGuest, Guest};
+use super::http::host_module;
 use super::linking::WASI;
+use crate::engines::Progress;
 use bacalhau_model::Error;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::{InstancePre, Linker, Module};
 
+/// Modules of at least this many bytes take so long to compile that it is worth a line in the history.
+const LARGE: usize = 1 << 20;
+
 /// Modules kept in memory at most.
 const MAX_MODULES: usize = 1024;
-
-/// Magic number and layer of a component, which starts like a module.
-const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// A compiled module and what is known of it.
 pub(super) struct Prepared {
     pub(super) module: Module,
-    /// Names of the modules it imports from, except WASI.
+    /// Names of the modules it imports from, except those the node offers.
     pub(super) imports: BTreeSet<String>,
+    /// It imports the module for HTTP requests.
+    pub(super) uses_network: bool,
     /// It can ask for files; one that cannot needs none presented.
     pub(super) uses_files: bool,
-    /// Ready to instantiate, if it imports from WASI alone.
+    /// Ready to instantiate, if it imports nothing else than the node offers.
     pub(super) ready: Option<InstancePre<Guest>>,
 }
 
-type Slot = Arc<OnceLock<Result<Arc<Prepared>, Error>>>;
+/// What is in the cache.
+#[derive(Clone)]
+pub(super) enum Compiled {
+    /// A module, for WASI preview 1 or for other modules.
+    Module(Arc<Prepared>),
+    /// A component, for WASI 0.2.
+    Component(Arc<PreparedComponent>),
+}
+
+type Slot = Arc<OnceLock<Result<Compiled, Error>>>;
 
 struct Entry {
     slot: Slot,
@@ -48,30 +62,53 @@ struct Entries {
 pub(super) struct ModuleCache {
     engine: wasmtime::Engine,
     linker: Linker<Guest>,
+    component_linker: wasmtime::component::Linker<ComponentGuest>,
     max_bytes: usize,
     entries: Mutex<Entries>,
 }
 
 impl ModuleCache {
-    pub(super) fn new(engine: wasmtime::Engine, linker: Linker<Guest>, max_bytes: usize) -> ModuleCache {
-        ModuleCache { engine, linker, max_bytes, entries: Mutex::default() }
+    pub(super) fn new(
+        engine: wasmtime::Engine,
+        linker: Linker<Guest>,
+        component_linker: wasmtime::component::Linker<ComponentGuest>,
+        max_bytes: usize,
+    ) -> ModuleCache {
+        ModuleCache { engine, linker, component_linker, max_bytes, entries: Mutex::default() }
     }
 
-    /// The compiled form of a module. Blocks while it is compiled, here or by another caller. `name` is for errors.
+    /// The compiled form of a module that others import from; see [`ModuleCache::get`].
     ///
     /// # Errors
-    /// The bytes are no module this engine can run.
-    pub(super) fn get(&self, name: &str, bytes: &[u8]) -> Result<Arc<Prepared>, Error> {
+    /// It is a component as well.
+    pub(super) fn module(&self, name: &str, bytes: &[u8], tell: &Progress) -> Result<Arc<Prepared>, Error> {
+        match self.get(name, bytes, tell)? {
+            Compiled::Module(module) => Ok(module),
+            Compiled::Component(_) => {
+                Err(error(format!("\"{name}\" is a component; a module can import from modules only")))
+            }
+        }
+    }
+
+    /// The compiled form of a module or component. Blocks while it is compiled, here or by another caller. `name` is
+    /// for errors and for what is told.
+    ///
+    /// # Errors
+    /// The bytes are nothing this engine can run.
+    pub(super) fn get(&self, name: &str, bytes: &[u8], tell: &Progress) -> Result<Compiled, Error> {
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         let slot = self.slot(digest);
         let mut fresh = false;
         let result = slot.get_or_init(|| {
             fresh = true;
-            self.compile(bytes).map(Arc::new)
+            if bytes.len() >= LARGE {
+                tell.preparing(format!("Compiling \"{name}\" ({} MiB)", bytes.len() >> 20));
+            }
+            self.compile(bytes)
         });
         if fresh {
             match result {
-                Ok(prepared) => self.account(digest, prepared.code_bytes()),
+                Ok(compiled) => self.account(digest, compiled.code_bytes()),
                 Err(_) => self.forget(digest),
             }
         }
@@ -114,30 +151,35 @@ impl ModuleCache {
         entries.by_digest.remove(&digest);
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Prepared, Error> {
-        if bytes.starts_with(COMPONENT_HEADER) {
-            return Err(error(
-                "it is a WebAssembly component; this node runs core modules with WASI preview 1",
-            )
-            .hint("Build the program for the target wasm32-wasip1"));
+    fn compile(&self, bytes: &[u8]) -> Result<Compiled, Error> {
+        if component::is_component(bytes) {
+            let component = PreparedComponent::compile(&self.engine, &self.component_linker, bytes)?;
+            return Ok(Compiled::Component(Arc::new(component)));
         }
         let module = Module::from_binary(&self.engine, bytes).map_err(|e| error(format!("{e:#}")))?;
         let uses_files = module.imports().any(|i| i.module() == WASI && can_reach_files(i.name()));
-        let imports =
-            module.imports().map(|i| i.module().to_owned()).filter(|m| m != WASI).collect::<BTreeSet<_>>();
+        let uses_network = module.imports().any(|i| i.module() == host_module::MODULE);
+        let offered = [WASI, host_module::MODULE];
+        let others = module.imports().map(|i| i.module()).filter(|name| !offered.contains(name));
+        let imports: BTreeSet<String> = others.map(str::to_owned).collect();
         let ready = if imports.is_empty() {
             Some(self.linker.instantiate_pre(&module).map_err(|e| error(format!("{e:#}")))?)
         } else {
             None
         };
-        Ok(Prepared { module, imports, uses_files, ready })
+        Ok(Compiled::Module(Arc::new(Prepared { module, imports, uses_files, uses_network, ready })))
     }
 }
 
-impl Prepared {
+impl Compiled {
     fn code_bytes(&self) -> usize {
-        let image = self.module.image_range();
-        (image.end as usize).saturating_sub(image.start as usize)
+        match self {
+            Compiled::Module(prepared) => {
+                let image = prepared.module.image_range();
+                (image.end as usize).saturating_sub(image.start as usize)
+            }
+            Compiled::Component(component) => component.code_bytes(),
+        }
     }
 }
 
@@ -153,7 +195,12 @@ mod tests {
     fn cache(max_bytes: usize) -> ModuleCache {
         let engine = wasmtime::Engine::default();
         let linker = Linker::new(&engine);
-        ModuleCache::new(engine, linker, max_bytes)
+        let component_linker = wasmtime::component::Linker::new(&engine);
+        ModuleCache::new(engine, linker, component_linker, max_bytes)
+    }
+
+    fn get(cache: &ModuleCache, bytes: &[u8]) -> Result<Arc<Prepared>, Error> {
+        cache.module("/m.wasm", bytes, &Progress::new(|_| {}))
     }
 
     fn module(number: u32) -> Vec<u8> {
@@ -165,7 +212,7 @@ mod tests {
         let cache = cache(1 << 30);
         let bytes = module(1);
         let prepared: Vec<Arc<Prepared>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| cache.get("m", &bytes).unwrap())).collect();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| get(&cache, &bytes).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(prepared.iter().all(|p| Arc::ptr_eq(p, &prepared[0])));
@@ -173,12 +220,12 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_go_first() {
-        let one = cache(0).get("m", &module(0)).unwrap().code_bytes();
+        let one = Compiled::Module(get(&cache(0), &module(0)).unwrap()).code_bytes();
         let cache = cache(3 * one);
-        let kept = cache.get("m", &module(0)).unwrap();
+        let kept = get(&cache, &module(0)).unwrap();
         for number in 1..20 {
-            cache.get("m", &module(number)).unwrap();
-            assert!(Arc::ptr_eq(&kept, &cache.get("m", &module(0)).unwrap()));
+            get(&cache, &module(number)).unwrap();
+            assert!(Arc::ptr_eq(&kept, &get(&cache, &module(0)).unwrap()));
         }
         let entries = cache.entries.lock().unwrap();
         assert!(entries.bytes <= 3 * one && entries.by_digest.len() <= 3);
@@ -188,7 +235,7 @@ mod tests {
     #[test]
     fn what_cannot_be_compiled_is_not_kept() {
         let cache = cache(1 << 30);
-        let error = cache.get("/m.wasm", b"nonsense").err().unwrap();
+        let error = get(&cache, b"nonsense").err().unwrap();
         assert!(error.message.starts_with("failed to load module \"/m.wasm\": "), "{error}");
         assert!(cache.entries.lock().unwrap().by_digest.is_empty());
     }

@@ -5,8 +5,11 @@ use crate::sources::normalise_guest_path;
 use bacalhau_model::{Error, SpecConfig};
 use serde::Deserialize;
 
-/// Function that is called when the job names none.
-const DEFAULT_ENTRYPOINT: &str = "_start";
+/// Function that is called when the job names none. In a component it stands for `wasi:cli/run`.
+pub(super) const DEFAULT_ENTRYPOINT: &str = "_start";
+
+/// Start of a module's path that is a reference to a registry.
+pub(super) const OCI: &str = "oci://";
 
 /// Parameters as a job has them.
 #[derive(Debug, Default, Deserialize)]
@@ -16,19 +19,22 @@ struct Raw {
     entrypoint: String,
     parameters: Vec<String>,
     import_modules: Vec<String>,
+    fuel: Option<u64>,
 }
 
 /// Checked parameters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Params {
-    /// Normalised path of the module, or of a folder with one module in it.
+    /// Normalised path of the module, or of a folder with one module in it, or a reference that starts with [`OCI`].
     pub(super) entry_module: String,
     /// Exported function to call.
     pub(super) entrypoint: String,
     /// `argv[1..]`; `argv[0]` is empty.
     pub(super) arguments: Vec<String>,
-    /// Normalised paths of modules that others import from.
+    /// The same for modules that others import from.
     pub(super) import_modules: Vec<String>,
+    /// Instructions it may execute, roughly; `None` is without end.
+    pub(super) fuel: Option<u64>,
 }
 
 impl Params {
@@ -43,16 +49,17 @@ impl Params {
         }
         let entrypoint = raw.entrypoint.trim();
         Ok(Params {
-            entry_module: normalise_guest_path(&raw.entry_module)?,
+            entry_module: module_path(&raw.entry_module)?,
             entrypoint: if entrypoint.is_empty() { DEFAULT_ENTRYPOINT } else { entrypoint }.to_owned(),
             arguments: raw.parameters,
-            import_modules: raw
-                .import_modules
-                .iter()
-                .map(|p| normalise_guest_path(p))
-                .collect::<Result<_, _>>()?,
+            import_modules: raw.import_modules.iter().map(|p| module_path(p)).collect::<Result<_, _>>()?,
+            fuel: raw.fuel.filter(|fuel| *fuel > 0),
         })
     }
+}
+
+fn module_path(text: &str) -> Result<String, Error> {
+    if text.trim().starts_with(OCI) { Ok(text.trim().to_owned()) } else { normalise_guest_path(text) }
 }
 
 #[cfg(test)]
@@ -72,6 +79,12 @@ mod tests {
         assert_eq!(params.entry_module, "/main.wasm");
         assert_eq!(params.entrypoint, "_start");
         assert_eq!(params.arguments, ["a"]);
+        assert_eq!(params.fuel, None);
+        let pulled = json!({"EntryModule": "oci://r.example/m:1", "ImportModules": ["a.wasm", "oci://x/y"], "Fuel": 9});
+        let params = Params::read(&spec(pulled)).unwrap();
+        assert_eq!(params.entry_module, "oci://r.example/m:1");
+        assert_eq!(params.import_modules, ["/a.wasm", "oci://x/y"]);
+        assert_eq!(params.fuel, Some(9));
     }
 
     #[test]
