@@ -94,8 +94,9 @@ async fn refusals_and_silence() {
 async fn log_streams() {
     let (client, _server) = serve().await;
     let mut stream = client.logs("ok", &LogQuery::default()).await.unwrap();
-    let out = stream.next().await.unwrap().unwrap();
-    let err = stream.next().await.unwrap().unwrap();
+    let LogEvent::Line(out) = stream.next().await.unwrap().unwrap() else { panic!() };
+    let LogEvent::Line(err) = stream.next().await.unwrap().unwrap() else { panic!() };
+    assert!(!stream.has_details());
     assert_eq!((out.text.as_str(), out.is_stderr), ("out\n", false));
     assert_eq!((err.text.as_str(), err.is_stderr), ("err\n", true));
     assert!(stream.next().await.is_none());

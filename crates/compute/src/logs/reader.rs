@@ -263,6 +263,7 @@ fn read_batch(store: &LogStore, id: &str, mut position: Position, limit: u64) ->
         file.take(wanted).read_to_end(&mut bytes)?;
         let before = position;
         take(&Bytes::from(bytes), &mut position, &mut chunks);
+        date_remark(&mut chunks);
         if let Some(next) = next.filter(|next| position == before && *next < limit) {
             // Its end is torn, or was read already.
             position = Position { offset: next, ..position };
@@ -280,6 +281,16 @@ fn skip_what_is_gone(segments: &Segments, position: &mut Position, chunks: &mut 
         format!("[{gone} bytes of older output are not kept any more: the log has reached its limit]\n");
     chunks.push_back(LogChunk { stream: LogStream::Stderr, time: 0, bytes: remark.into() });
     *position = Position::at(oldest.start);
+}
+
+/// A remark about what is gone is as old as what comes after it.
+fn date_remark(chunks: &mut VecDeque<LogChunk>) {
+    let after = chunks.get(1).map(|chunk| chunk.time);
+    if let (Some(first), Some(after)) = (chunks.front_mut(), after)
+        && first.time == 0
+    {
+        first.time = after.saturating_sub(1);
+    }
 }
 
 /// Takes the whole frames off some bytes.
