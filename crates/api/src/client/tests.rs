@@ -1,7 +1,7 @@
 //! The client against a small server that says what the real one would, on loopback.
 
 use super::types::Alive;
-use super::{Client, Credential, Endpoint, Identity, JobQuery, LogQuery, NodesQuery};
+use super::{Client, Credential, Endpoint, Identity, JobQuery, LogEvent, LogQuery, NodesQuery};
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
 use axum::extract::{Path, RawQuery};
