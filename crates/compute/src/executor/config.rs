@@ -6,6 +6,7 @@ use crate::publishers::LocalPublisherConfig;
 use crate::sources::DownloadLimits;
 use crate::system;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of an [`super::Executor`].
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct ExecutorConfig {
     pub local_publisher: LocalPublisherConfig,
     /// How much disk logs may take.
     pub log_limits: LogLimits,
+    /// How long a log is kept after its execution's end.
+    pub log_age: Duration,
 }
 
 impl ExecutorConfig {
@@ -46,6 +49,7 @@ impl ExecutorConfig {
             downloads: DownloadLimits::default(),
             local_publisher: LocalPublisherConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
+            log_age: Duration::from_secs(24 * 3600),
         }
     }
 

@@ -16,7 +16,7 @@ impl LogSource for Counter {
             request.execution_id.parse::<u32>().map_err(|_| Error::plain("no such execution")).map(|n| {
                 stream::iter(
                     (0..n).map(|n| {
-                        Ok(vec![LogLine { stream: 1, time: n, text: format!("line {n}\n").into() }])
+                        Ok(vec![LogLine { stream: 1, time: i64::from(n), text: format!("line {n}\n").into() }])
                     }),
                 )
                 .boxed()
