@@ -33,6 +33,7 @@ pub(crate) struct Printer {
     /// There may be several executions.
     many: bool,
     executions: HashMap<String, Known>,
+    printed: bool,
 }
 
 /// An execution of which something was heard.
@@ -59,7 +60,12 @@ struct JsonLine<'a> {
 
 impl Printer {
     pub(crate) fn new(out: Out, format: Format) -> Printer {
-        Printer { out, format, many: false, executions: HashMap::new() }
+        Printer { out, format, many: false, executions: HashMap::new(), printed: false }
+    }
+
+    /// Output was printed.
+    pub(crate) fn has_printed(&self) -> bool {
+        self.printed
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -98,6 +104,7 @@ impl Printer {
 
     /// Output of an execution.
     pub(super) fn print(&mut self, line: &LogLine) -> Result<(), Failure> {
+        self.printed = true;
         let by_line = self.format.json || self.format.timestamps || (self.many && !self.format.no_prefix);
         if !by_line {
             return self.raw(line.is_stderr, line.text.as_bytes());

@@ -26,14 +26,11 @@ pub(super) async fn follow(client: &Client, out: &Out, id: &str) -> Result<Job, 
         Ok(Shown::All) => {}
         Ok(Shown::Unknown) => return one_by_one(client, out, id).await,
         Err(Failure::Exit(code)) => return Err(Failure::Exit(code)),
-        Err(Failure::Error(error)) => {
-            let job = persist(|| client.job(id, &current)).await?.job;
-            // A job that failed says itself why; there may have been nothing to follow.
-            return if job.is_terminal() { Ok(job) } else { Err(Failure::Error(error)) };
-        }
+        Err(Failure::Error(error)) if printer.has_printed() => out.warning(&error.to_string()),
+        // The executions say why, or there is nothing to follow: a job that failed says itself why.
+        Err(Failure::Error(_)) => return one_by_one(client, out, id).await,
     }
-    let job = persist(|| client.job(id, &current)).await?.job;
-    Ok(job)
+    Ok(persist(|| client.job(id, &current)).await?.job)
 }
 
 /// The same where the server does not do it.

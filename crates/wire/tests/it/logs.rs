@@ -14,11 +14,9 @@ impl LogSource for Counter {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogLines, Error>> {
         let lines =
             request.execution_id.parse::<u32>().map_err(|_| Error::plain("no such execution")).map(|n| {
-                stream::iter(
-                    (0..n).map(|n| {
-                        Ok(vec![LogLine { stream: 1, time: i64::from(n), text: format!("line {n}\n").into() }])
-                    }),
-                )
+                stream::iter((0..n).map(|n| {
+                    Ok(vec![LogLine { stream: 1, time: i64::from(n), text: format!("line {n}\n").into() }])
+                }))
                 .boxed()
             });
         Box::pin(std::future::ready(lines))
