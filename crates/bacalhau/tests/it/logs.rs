@@ -80,7 +80,7 @@ fn all_executions_at_once_each_with_its_name() {
     assert_eq!(cluster.wait_final("both"), "Completed");
     assert_eq!(cluster.ok(&["job", "logs", "both", "--no-prefix"]), "out\n".repeat(4));
     assert_eq!(cluster.ok(&["job", "logs", "both", "--tail=0"]), "");
-    assert_eq!(cluster.ok(&["job", "logs", "both", "--tail", "1", "--no-prefix"]), "out\n".repeat(4));
+    assert_eq!(cluster.ok(&["job", "logs", "both", "--tail", "2", "--no-prefix"]), "out\n".repeat(4));
     assert_eq!(cluster.ok(&["job", "logs", "both", "--since", "2999-01-01T00:00:00Z"]), "");
     assert_eq!(cluster.ok(&["job", "logs", "both", "--since", "1h", "--no-prefix"]), "out\n".repeat(4));
 
