@@ -15,6 +15,7 @@ mod endpoint;
 mod environment;
 mod failure;
 mod job_file;
+mod logs;
 mod output;
 mod profiles;
 mod progress;

@@ -184,6 +184,10 @@ pub static KEYS: &[Key] = &[
     key("Compute.AllocatedCapacity.Disk", Kind::Text, "80%", "Disk that jobs may use, as a percentage or an amount."),
     key("Compute.AllocatedCapacity.GPU", Kind::Text, "100%", "GPUs that jobs may use, as a percentage or a number."),
     key("Compute.AllowListedLocalPaths", Kind::List, "", "Local paths that jobs may read, as globs, each with :ro (default) or :rw."),
+    key("Compute.Logs.Retention", Kind::Duration, "24h0m0s", "How long the log of an execution is kept after its end."),
+    key("Compute.Logs.MaxExecutionSize", Kind::Text, "1Gi", "Most that is kept of the log of one execution: its newest part."),
+    key("Compute.Logs.MaxTotalSize", Kind::Text, "", "Most that all logs of the node take together; empty for 10Gi, or a quarter of a small disk."),
+    key("Compute.Logs.KeepDiskFree", Kind::Text, "", "Free space of the disk that logs leave; empty for 512Mi, or a tenth of a small disk."),
     key("Compute.Env.AllowList", Kind::List, "", "Environment variables of the node that jobs may read, as globs."),
     key("Labels", Kind::Map, "", "Labels of this node."),
     key("WebUI.Enabled", Kind::Bool, "false", "Serve the web UI."),
@@ -262,10 +266,14 @@ mod tests {
     use super::*;
 
     /// Keys that Bacalhau 1.9 does not have.
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 11] = [
         "Compute.Auth.Credentials",
         "Orchestrator.EventsKept",
         "Orchestrator.NodeManager.ReconnectGrace",
+        "Compute.Logs.Retention",
+        "Compute.Logs.MaxExecutionSize",
+        "Compute.Logs.MaxTotalSize",
+        "Compute.Logs.KeepDiskFree",
         "Orchestrator.Retention.MaxAge",
         "Orchestrator.Retention.MaxJobs",
         "Orchestrator.Retention.MaxExecutionsPerJob",

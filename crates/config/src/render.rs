@@ -109,6 +109,8 @@ mod tests {
         let mut document = document(&Config::load(&sources).unwrap());
         let ours = document["Orchestrator"].as_object_mut().unwrap().remove("Retention");
         assert_eq!(ours, Some(json!({"MaxExecutionsPerJob": 1000, "MaxHistoryPerJob": 10000})));
+        let ours = document["Compute"].as_object_mut().unwrap().remove("Logs");
+        assert_eq!(ours, Some(json!({"Retention": "24h0m0s", "MaxExecutionSize": "1Gi"})));
         assert_eq!(
             document,
             json!({

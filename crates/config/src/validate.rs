@@ -40,6 +40,7 @@ pub fn validate(config: &Config) -> Result<(), Error> {
         }
     }
     problems.extend(logging(config));
+    problems.extend(log_sizes(config));
     problems.extend(not_supported(config));
     problems.extend(methods(config));
     if problems.is_empty() {
@@ -72,6 +73,17 @@ fn logging(config: &Config) -> Vec<String> {
         let found = config.text(path);
         let known = names.iter().any(|name| name.eq_ignore_ascii_case(found));
         (!known).then(|| format!("{path}: {found:?} is not one of {}", names.join(", ")))
+    });
+    wrong.collect()
+}
+
+/// Sizes are amounts like 512Mi; where one may be empty that is the usual size.
+fn log_sizes(config: &Config) -> Vec<String> {
+    let paths = ["Compute.Logs.MaxExecutionSize", "Compute.Logs.MaxTotalSize", "Compute.Logs.KeepDiskFree"];
+    let wrong = paths.into_iter().filter_map(|path| {
+        let text = config.text(path).trim();
+        let known = text.is_empty() || quantity::parse_bytes(text).is_some();
+        (!known).then(|| format!("{path}: {text:?} is no size; write it like 512Mi or 10Gi"))
     });
     wrong.collect()
 }

@@ -20,5 +20,5 @@ pub mod types;
 pub use events::{EventFeed, EventStream, EventsQuery, Signal};
 pub use http::{Client, Credential, Endpoint, Identity};
 pub use jobs::{ExecutionsQuery, HistoryQuery, JobQuery, JobsQuery};
-pub use logs::{LogLine, LogQuery, LogStream};
+pub use logs::{LogEvent, LogExecution, LogLine, LogNote, LogQuery, LogStream};
 pub use nodes::NodesQuery;

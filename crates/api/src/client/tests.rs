@@ -1,7 +1,7 @@
 //! The client against a small server that says what the real one would, on loopback.
 
 use super::types::Alive;
-use super::{Client, Credential, Endpoint, Identity, JobQuery, LogQuery, NodesQuery};
+use super::{Client, Credential, Endpoint, Identity, JobQuery, LogEvent, LogQuery, NodesQuery};
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
 use axum::extract::{Path, RawQuery};
@@ -94,8 +94,9 @@ async fn refusals_and_silence() {
 async fn log_streams() {
     let (client, _server) = serve().await;
     let mut stream = client.logs("ok", &LogQuery::default()).await.unwrap();
-    let out = stream.next().await.unwrap().unwrap();
-    let err = stream.next().await.unwrap().unwrap();
+    let LogEvent::Line(out) = stream.next().await.unwrap().unwrap() else { panic!() };
+    let LogEvent::Line(err) = stream.next().await.unwrap().unwrap() else { panic!() };
+    assert!(!stream.has_details());
     assert_eq!((out.text.as_str(), out.is_stderr), ("out\n", false));
     assert_eq!((err.text.as_str(), err.is_stderr), ("err\n", true));
     assert!(stream.next().await.is_none());

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 /// An answer that takes a while.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
-/// Lines of a log as they come; the end of the channel is the end of the log.
-pub type Lines = mpsc::Receiver<Result<LogLine, Error>>;
+/// Output as it comes, as much at once as is at hand; the end of the channel is the end of the log.
+pub type Lines = mpsc::Receiver<Result<Vec<LogLine>, Error>>;
 
 /// An orchestrator.
 pub trait Backend: Send + Sync + 'static {
@@ -63,6 +63,8 @@ pub trait Records: Send + Sync {
     fn versions(&self, id: &str) -> Result<Vec<Job>, Error>;
     /// Executions of a job by its full ID, each with the job in its version.
     fn executions(&self, job_id: &str, versions: Versions, paging: Paging) -> Result<Page<Execution>, Error>;
+    /// An execution by its full ID, without its job.
+    fn execution(&self, id: &str) -> Result<Option<Execution>, Error>;
     /// Lines of a job's history, oldest first.
     fn history(&self, query: &HistoryQuery<'_>) -> Result<Page<JobHistory>, Error>;
     /// What the completed executions of a job's latest version published.

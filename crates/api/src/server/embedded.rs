@@ -109,6 +109,10 @@ impl Records for Reader {
         Reader::executions(self, job_id, versions, paging).map_err(to_user)
     }
 
+    fn execution(&self, id: &str) -> Result<Option<Execution>, Error> {
+        Reader::execution(self, id).map_err(to_user)
+    }
+
     fn history(&self, query: &HistoryQuery<'_>) -> Result<Page<JobHistory>, Error> {
         Reader::history(self, query).map_err(to_user)
     }

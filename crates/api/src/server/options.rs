@@ -47,7 +47,7 @@ impl Default for Limits {
             stalled_write: Duration::from_secs(45),
             drain: Duration::from_secs(3),
             connections: 4096,
-            log_streams: 1024,
+            log_streams: 3072,
             body: 10_000_000,
             all_bodies: 64 << 20,
             reads: 8,

@@ -42,7 +42,7 @@ pub struct World {
 pub struct Fake {
     world: Mutex<World>,
     /// Senders of logs that go on.
-    open_logs: Mutex<Vec<mpsc::Sender<Result<LogLine, Error>>>>,
+    open_logs: Mutex<Vec<mpsc::Sender<Result<Vec<LogLine>, Error>>>>,
     live: Live,
 }
 
@@ -167,7 +167,7 @@ impl Backend for Fake {
         let (sender, receiver) = mpsc::channel(64);
         let opened = self.call(format!("logs {node_id} {request:?}"), |world| {
             for line in &world.log {
-                sender.try_send(Ok(line.clone())).unwrap();
+                sender.try_send(Ok(vec![line.clone()])).unwrap();
             }
             if let Some(error) = &world.log_error {
                 sender.try_send(Err(error.clone())).unwrap();
@@ -244,6 +244,10 @@ impl Records for Fake {
             items.sort_by_key(|e| e.modify_time);
         }
         Ok(part(items, paging))
+    }
+
+    fn execution(&self, id: &str) -> Result<Option<Execution>, Error> {
+        Ok(self.world().executions.iter().find(|e| e.id == id).cloned())
     }
 
     fn history(&self, query: &HistoryQuery<'_>) -> Result<Page<JobHistory>, Error> {

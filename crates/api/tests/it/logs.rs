@@ -16,7 +16,7 @@ const LOGS: &str = "/api/v1/orchestrator/jobs/j-1/logs";
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 fn line(stream: u8, text: &str) -> LogLine {
-    LogLine { stream, line: text.to_owned() }
+    LogLine { stream, time: 0, text: text.to_owned().into() }
 }
 
 fn world(state: ComputeState) -> World {
@@ -79,7 +79,9 @@ async fn lines_are_frames() {
     );
     assert_eq!(
         fake.world().seen,
-        ["logs n-1 LogRequest { execution_id: \"e-1\", follow: true, tail: false }"]
+        [
+            "logs n-1 LogRequest { execution_id: \"e-1\", follow: true, tail: false, last_lines: None, since: 0 }"
+        ]
     );
 }
 

@@ -15,6 +15,7 @@ mod golden;
 mod history;
 mod jobs;
 mod logs;
+mod logs_all;
 mod recording;
 mod support;
 mod surface;

@@ -1,10 +1,14 @@
 //! Shows the output of a job's executions while they run (`--follow`), from before they are placed until the job ends.
+//!
+//! The server does that in one log stream. One of Bacalhau 1.9 knows only streams of one execution: there every execution
+//! has its own, opened as they start.
 
 use super::changes::{Change, Changes, is_end};
 use super::patience::persist;
 use crate::failure::{Failure, fail};
+use crate::logs::{Format, Printer, Shown, show};
 use crate::output::Out;
-use bacalhau_api::client::{Client, ExecutionsQuery, JobQuery, LogQuery};
+use bacalhau_api::client::{Client, ExecutionsQuery, JobQuery, LogEvent, LogQuery};
 use bacalhau_model::{ClusterEvent, ComputeState, Error, EventKind, Job};
 use std::collections::{HashSet, VecDeque};
 use tokio::task::JoinSet;
@@ -14,6 +18,23 @@ const MAX_STREAMS: usize = 16;
 
 /// Follows a job to its end and returns it.
 pub(super) async fn follow(client: &Client, out: &Out, id: &str) -> Result<Job, Failure> {
+    let query = LogQuery { follow: true, all_executions: true, all_attempts: true, ..LogQuery::default() };
+    let mut printer = Printer::new(*out, Format::default());
+    let shown = show(client, id, &query, &mut printer, false).await;
+    let current = JobQuery::default();
+    match shown {
+        Ok(Shown::All) => {}
+        Ok(Shown::Unknown) => return one_by_one(client, out, id).await,
+        Err(Failure::Exit(code)) => return Err(Failure::Exit(code)),
+        Err(Failure::Error(error)) if printer.has_printed() => out.warning(&error.to_string()),
+        // The executions say why, or there is nothing to follow: a job that failed says itself why.
+        Err(Failure::Error(_)) => return one_by_one(client, out, id).await,
+    }
+    Ok(persist(|| client.job(id, &current)).await?.job)
+}
+
+/// The same where the server does not do it.
+async fn one_by_one(client: &Client, out: &Out, id: &str) -> Result<Job, Failure> {
     let mut follower = Follower::new(client, out, id);
     let mut changes = Changes::of(client, id, &[EventKind::Job, EventKind::Execution]).await?;
     let mut over = follower.look(&mut changes).await?;
@@ -146,10 +167,11 @@ async fn one(client: Client, out: Out, id: String, execution: String, version: u
     let problem: Error = match client.logs(&id, &query).await {
         Ok(mut stream) => loop {
             match stream.next().await {
-                Some(Ok(line)) => {
+                Some(Ok(LogEvent::Line(line))) => {
                     shown = true;
                     print(&out, line.is_stderr, &line.text)?;
                 }
+                Some(Ok(_)) => {}
                 Some(Err(error)) => break error,
                 None => return Ok(()),
             }
@@ -183,7 +205,7 @@ async fn recorded(
 }
 
 /// Output of the job's standard output goes to ours, its standard error to ours.
-pub(crate) fn print(out: &Out, is_stderr: bool, text: &str) -> Result<(), Failure> {
+fn print(out: &Out, is_stderr: bool, text: &str) -> Result<(), Failure> {
     if is_stderr {
         out.raw_error(text.as_bytes());
         return Ok(());

@@ -11,6 +11,6 @@ mod spinner;
 mod watch;
 
 pub(crate) use ending::{End, end};
-pub(crate) use follow::print as print_log;
 pub(crate) use hints::{RunArgs, after_submission};
 pub(crate) use lines::Lines;
+pub(crate) use patience::persist;

@@ -7,6 +7,7 @@ use bacalhau_compute::core::BidPolicy;
 use bacalhau_compute::engines::docker::{DockerConfig, ManifestCacheConfig};
 use bacalhau_compute::engines::exec::ExecConfig;
 use bacalhau_compute::executor::ExecutorConfig;
+use bacalhau_compute::logs::LogLimits;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
 use bacalhau_compute::system;
@@ -154,6 +155,7 @@ pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error>
 /// What the executor may do.
 pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]) -> ExecutorConfig {
     let list = |key: &str| config.list(key).to_vec();
+    let usual = ExecutorConfig::new(dir.compute());
     ExecutorConfig {
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
@@ -168,7 +170,23 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
         },
         local_publisher: local_publisher(config, orchestrators),
         docker: docker(config),
-        ..ExecutorConfig::new(dir.compute())
+        log_limits: log_limits(config, usual.log_limits),
+        log_age: config.duration("Compute.Logs.Retention"),
+        ..usual
+    }
+}
+
+/// `Compute.Logs.*`; validation has checked that they are sizes. A single execution gets no more than all together.
+fn log_limits(config: &Config, usual: LogLimits) -> LogLimits {
+    let size = |key: &str, usual: u64| {
+        let text = config.text(&format!("Compute.Logs.{key}")).trim();
+        quantity::parse_bytes(text).filter(|_| !text.is_empty()).unwrap_or(usual)
+    };
+    let together = size("MaxTotalSize", usual.together);
+    LogLimits {
+        execution: size("MaxExecutionSize", usual.execution).min(together),
+        together,
+        keep_free: size("KeepDiskFree", usual.keep_free),
     }
 }
 

@@ -200,6 +200,14 @@ impl Cluster {
         })
     }
 
+    /// Starts a client command that goes on meanwhile. What it prints must fit into a pipe.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = bacalhau(&self.root.path().join("client"));
+        command.args(args).args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
     /// Runs a client command that must succeed and gives its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.cli(args);

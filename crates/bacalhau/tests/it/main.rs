@@ -22,6 +22,7 @@ mod expectations;
 mod fake;
 mod heal;
 mod lifecycles;
+mod logs;
 mod main_job;
 mod offline;
 mod restarts;

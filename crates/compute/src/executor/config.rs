@@ -10,6 +10,7 @@ use crate::publishers::LocalPublisherConfig;
 use crate::sources::DownloadLimits;
 use crate::system;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of an [`super::Executor`].
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct ExecutorConfig {
     pub docker: DockerConfig,
     /// How much disk logs may take.
     pub log_limits: LogLimits,
+    /// How long a log is kept after its execution's end.
+    pub log_age: Duration,
 }
 
 impl ExecutorConfig {
@@ -64,6 +67,7 @@ impl ExecutorConfig {
             local_publisher: LocalPublisherConfig::default(),
             docker: DockerConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
+            log_age: Duration::from_secs(24 * 3600),
             data_folder,
         }
     }

@@ -252,14 +252,18 @@ impl Executor {
         engines.map(|engine| engine.name().to_owned()).collect()
     }
 
-    /// Removes logs untouched for longer than `log_age`, the oldest logs beyond their limit, and results of
-    /// the `local` publisher older than `result_age`. Blocks; gives how many files were removed.
+    /// How long the log of an execution is kept after its end.
+    pub fn log_age(&self) -> Duration {
+        self.inner.config.log_age
+    }
+
+    /// Removes logs that are too old, the oldest logs beyond their limit, and results of the `local` publisher older than `result_age`. Blocks; gives how many files were removed.
     ///
     /// # Errors
     /// A folder cannot be listed.
-    pub fn tidy(&self, log_age: Duration, result_age: Duration) -> io::Result<usize> {
+    pub fn tidy(&self, result_age: Duration) -> io::Result<usize> {
         // Both are tried: trouble with the one must not let the other grow.
-        let logs = self.inner.logs.prune(log_age, self.inner.config.log_limits.together);
+        let logs = self.inner.logs.prune(self.inner.config.log_age, self.inner.config.log_limits.together);
         let results = remove_older(&self.inner.config.published_folder(), result_age);
         Ok(logs? + results?)
     }

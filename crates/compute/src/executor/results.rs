@@ -81,7 +81,7 @@ pub(super) async fn complete(
     let (work, output) = (Arc::clone(work), output.clone());
     let written = tokio::task::spawn_blocking(move || {
         let folder = work.create(FOLDER)?;
-        split_log(captured.file.as_deref(), &folder)?;
+        split_log(&captured.files, captured.dropped, &folder)?;
         std::fs::write(folder.join("exitCode"), output.exit_code.to_string())?;
         completion::write(work.path(), &output)
     });
@@ -93,12 +93,16 @@ pub(super) async fn complete(
     })
 }
 
-/// Writes `stdout` and `stderr` from the frames of a log; both exist even when nothing was printed.
-fn split_log(log: Option<&Path>, folder: &Path) -> io::Result<()> {
+/// Writes `stdout` and `stderr` from the files of a log; both exist even when nothing was printed. What the log dropped
+/// is told at the beginning of `stderr`.
+fn split_log(files: &[PathBuf], dropped: u64, folder: &Path) -> io::Result<()> {
     let mut stdout = BufWriter::new(File::create(folder.join("stdout"))?);
     let mut stderr = BufWriter::new(File::create(folder.join("stderr"))?);
-    if let Some(log) = log {
-        let mut reader = BufReader::with_capacity(frame::MAX_PAYLOAD, File::open(log)?);
+    if dropped > 0 {
+        writeln!(stderr, "[{dropped} bytes of older output were not kept: the log had reached its limit]")?;
+    }
+    for file in files {
+        let mut reader = BufReader::with_capacity(frame::MAX_PAYLOAD, File::open(file)?);
         let mut header = [0u8; frame::HEADER];
         while reader.read_exact(&mut header).is_ok() {
             let Some(found) = frame::decode_header(&header) else { break };

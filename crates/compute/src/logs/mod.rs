@@ -1,52 +1,35 @@
-//! Output of executions: one append-only file each, written while it is printed and followed without polling.
+//! Output of executions: append-only files, written while it is printed and followed without polling.
 //!
-//! A file appears with the first byte printed; an execution that prints nothing leaves nothing. The store knows which
-//! executions are expected or running, so that a reader can wait for one that has not started and ends when it ends.
+//! A log appears with the first byte printed; an execution that prints nothing leaves nothing. It keeps the newest part
+//! of the output within its limit, in segments that go one by one. The store knows which executions are expected or
+//! running, so that a reader can wait for one that has not started and ends when it ends.
 
 pub mod frame;
 mod head;
+mod limits;
+mod live;
+mod locate;
+mod prune;
 mod reader;
+mod scan;
+mod segments;
 mod writer;
 
 pub use frame::LogStream;
+pub use limits::LogLimits;
 pub use reader::{LogChunk, LogReader, LogStart, ReadOptions};
 pub use writer::{Captured, LogWriter};
 
 use bacalhau_model::{Error, error::code};
+use live::Live;
+use segments::{Segment, Segments};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Ends the name of a log file.
-const SUFFIX: &str = ".log";
-
-/// How much disk logs may take, bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogLimits {
-    /// Most for one execution.
-    pub execution: u64,
-    /// Most for all that have ended; the oldest go first.
-    pub together: u64,
-    /// All logs together leave so much of the disk free: the node's own records must always have room.
-    pub keep_free: u64,
-}
-
-impl LogLimits {
-    /// For a disk of this size: 1 GiB for one execution; together 10 GiB, or a quarter of a small disk; 512 MiB stay
-    /// free, or a tenth of a small disk. Bacalhau 1.9 has no configuration keys for this.
-    pub fn for_disk(total: u64) -> LogLimits {
-        LogLimits {
-            execution: 1 << 30,
-            together: (total / 4).min(10 << 30),
-            keep_free: (total / 10).min(512 << 20),
-        }
-    }
-}
-
-/// All log files of a node. Clones share the same store.
+/// All logs of a node. Clones share the same store.
 #[derive(Clone, Debug)]
 pub struct LogStore {
     inner: Arc<Inner>,
@@ -57,28 +40,16 @@ struct Inner {
     folder: PathBuf,
     limits: LogLimits,
     live: Mutex<HashMap<String, Arc<Live>>>,
-}
-
-/// An execution that is expected or running.
-#[derive(Debug)]
-struct Live {
-    progress: watch::Sender<Progress>,
-}
-
-/// How far a log has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Progress {
-    /// Bytes of whole frames in the file.
-    length: u64,
-    /// Nothing more will follow.
-    ended: bool,
+    /// Segments of the logs that have more than their first; the others need no memory.
+    many: Mutex<HashMap<String, Segments>>,
 }
 
 impl LogStore {
-    /// A store over a folder, which is created with the first log.
+    /// A store over a folder, which is created with the first log. Lists the folder.
     pub fn new(folder: impl Into<PathBuf>, limits: LogLimits) -> LogStore {
-        let inner = Inner { folder: folder.into(), limits, live: Mutex::new(HashMap::new()) };
-        LogStore { inner: Arc::new(inner) }
+        let folder = folder.into();
+        let many = Mutex::new(found(&folder));
+        LogStore { inner: Arc::new(Inner { folder, limits, live: Mutex::default(), many }) }
     }
 
     /// Says that an execution will run, so that readers may wait for it. Harmless when it runs already.
@@ -89,19 +60,19 @@ impl LogStore {
     /// Says that an execution will not print (any more): ends its readers. Called for executions that never started;
     /// a running one ends with its [`LogWriter`].
     pub fn end(&self, execution_id: &str) {
-        let entry = self.lock().remove(execution_id);
+        let entry = self.live().remove(execution_id);
         if let Some(live) = entry {
-            live.progress.send_modify(|progress| progress.ended = true);
+            live.end();
         }
     }
 
-    /// Opens the log of an execution that starts. Its file, if one is there from before a restart, is continued.
+    /// Opens the log of an execution that starts. If it has one from before a restart, that is continued.
     ///
     /// # Errors
     /// An ID that cannot be a file name.
     pub fn open(&self, execution_id: &str) -> Result<LogWriter, Error> {
-        let path = self.path(execution_id)?;
-        Ok(LogWriter::new(self.clone(), execution_id, path, self.live_entry(execution_id)))
+        check_id(execution_id)?;
+        Ok(LogWriter::new(self.clone(), execution_id, self.live_entry(execution_id)))
     }
 
     /// Reads the log of an execution; `None` when nothing is known of it: it never printed, or its log was removed.
@@ -109,78 +80,80 @@ impl LogStore {
     /// # Errors
     /// An ID that cannot be a file name.
     pub fn read(&self, execution_id: &str, options: ReadOptions) -> Result<Option<LogReader>, Error> {
-        let path = self.path(execution_id)?;
-        let progress = self.lock().get(execution_id).map(|live| live.progress.subscribe());
-        if progress.is_none() && !path.exists() {
+        check_id(execution_id)?;
+        let live = self.live().get(execution_id).cloned();
+        let known = || {
+            self.many().contains_key(execution_id)
+                || Segment::default().path(self.folder(), execution_id).exists()
+        };
+        if live.is_none() && !known() {
             return Ok(None);
         }
-        Ok(Some(LogReader::new(path, progress, options)))
+        Ok(Some(LogReader::new(self.clone(), execution_id, live.as_ref(), options)))
     }
 
     /// Removes the log of an execution that has ended.
     ///
     /// # Errors
-    /// The file is there and cannot be removed.
+    /// A file is there and cannot be removed.
     pub fn remove(&self, execution_id: &str) -> Result<(), Error> {
-        let path = self.path(execution_id)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::new(
-                code::INTERNAL_ERROR,
-                format!("cannot remove log {}: {error}", path.display()),
-            )),
-            _ => Ok(()),
-        }
+        check_id(execution_id)?;
+        self.remove_files(execution_id)
+            .map_err(|error| Error::new(code::INTERNAL_ERROR, format!("cannot remove a log: {error}")))
     }
 
-    /// Removes logs of ended executions: those untouched for longer than `max_age`, then the oldest until all that
-    /// are left together have at most `max_bytes`. Blocks; returns how many were removed.
-    ///
-    /// # Errors
-    /// The folder cannot be listed.
-    pub fn prune(&self, max_age: Duration, max_bytes: u64) -> io::Result<usize> {
-        let entries = match std::fs::read_dir(&self.inner.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            entries => entries?,
-        };
-        let now = SystemTime::now();
-        let mut logs = Vec::new();
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(id) = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)) else { continue };
-            if self.lock().contains_key(id) {
-                continue;
-            }
-            if let Ok(metadata) = entry.metadata() {
-                logs.push((metadata.modified().unwrap_or(now), metadata.len(), entry.path()));
-            }
-        }
-        logs.sort();
-        let mut total: u64 = logs.iter().map(|(_, length, _)| length).sum();
-        let mut removed = 0;
-        for (modified, length, path) in logs {
-            let too_old = now.duration_since(modified).is_ok_and(|age| age > max_age);
-            if (too_old || total > max_bytes) && std::fs::remove_file(path).is_ok() {
-                total = total.saturating_sub(length);
-                removed += 1;
-            }
-        }
-        Ok(removed)
+    fn remove_files(&self, execution_id: &str) -> io::Result<()> {
+        let segments = self.segments(execution_id);
+        self.many().remove(execution_id);
+        segments.iter().try_for_each(|segment| remove(&segment.path(self.folder(), execution_id)))
     }
 
     fn live_entry(&self, execution_id: &str) -> Arc<Live> {
-        let mut live = self.lock();
-        let entry = live.entry(execution_id.to_owned());
-        let fresh = || Arc::new(Live { progress: watch::Sender::new(Progress::default()) });
-        Arc::clone(entry.or_insert_with(fresh))
+        Arc::clone(self.live().entry(execution_id.to_owned()).or_default())
     }
 
-    fn path(&self, execution_id: &str) -> Result<PathBuf, Error> {
-        if !is_safe_name(execution_id) {
-            let message =
-                format!("'{execution_id}' is no execution ID: only letters, digits, '-', '_' and '.' are");
-            return Err(Error::new(code::BAD_REQUEST, message));
+    /// The segments of a log, oldest first; at least one, whose file need not be there.
+    fn segments(&self, execution_id: &str) -> Segments {
+        self.many().get(execution_id).cloned().unwrap_or_else(|| Segments::from([Segment::default()]))
+    }
+
+    /// A log goes on in a new segment: the oldest go, so that this one can be filled within the limit.
+    fn begun(&self, execution_id: &str, segment: Segment) {
+        let room = self.limits().execution.saturating_sub(self.limits().segment());
+        let mut gone = Vec::new();
+        {
+            let mut many = self.many();
+            let segments = many.entry(execution_id.to_owned()).or_insert_with(|| [Segment::default()].into());
+            segments.push_back(segment);
+            while segments.len() > 1
+                && let Some(oldest) = segments.front().copied()
+                && segment.start.saturating_sub(oldest.start) > room
+            {
+                segments.pop_front();
+                gone.push(oldest);
+            }
         }
-        Ok(self.inner.folder.join(format!("{execution_id}{SUFFIX}")))
+        self.drop_segments(execution_id, &gone);
+    }
+
+    /// Drops the oldest segment of a log that has several. Gives the bytes that went.
+    fn drop_oldest(&self, execution_id: &str) -> Option<u64> {
+        let (oldest, next) = {
+            let mut many = self.many();
+            let segments = many.get_mut(execution_id).filter(|segments| segments.len() > 1)?;
+            (segments.pop_front()?, segments.front()?.start)
+        };
+        self.drop_segments(execution_id, &[oldest]);
+        Some(next.saturating_sub(oldest.start))
+    }
+
+    fn drop_segments(&self, execution_id: &str, segments: &[Segment]) {
+        for segment in segments {
+            let path = segment.path(self.folder(), execution_id);
+            if let Err(error) = remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "an old part of a log cannot be removed");
+            }
+        }
     }
 
     fn folder(&self) -> &Path {
@@ -191,9 +164,51 @@ impl LogStore {
         self.inner.limits
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
+    fn live(&self) -> MutexGuard<'_, HashMap<String, Arc<Live>>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn many(&self) -> MutexGuard<'_, HashMap<String, Segments>> {
+        self.inner.many.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The logs of a folder that have more than their first segment.
+fn found(folder: &Path) -> HashMap<String, Segments> {
+    let mut many: HashMap<String, Segments> = HashMap::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return many };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    for later in [true, false] {
+        for name in &names {
+            let Some((id, segment)) = name.to_str().and_then(Segment::parse) else { continue };
+            match many.entry(id.to_owned()) {
+                Entry::Occupied(mut entry) if later == (segment.start > 0) => {
+                    entry.get_mut().push_back(segment);
+                }
+                Entry::Vacant(entry) if later && segment.start > 0 => {
+                    entry.insert([segment].into());
+                }
+                _ => {}
+            }
+        }
+    }
+    many.values_mut().for_each(|segments| segments.make_contiguous().sort_unstable());
+    many
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn check_id(execution_id: &str) -> Result<(), Error> {
+    if is_safe_name(execution_id) {
+        return Ok(());
+    }
+    let message = format!("'{execution_id}' is no execution ID: only letters, digits, '-', '_' and '.' are");
+    Err(Error::new(code::BAD_REQUEST, message))
 }
 
 /// True for text that is one harmless file name: an ID that came over the network never leads out of a folder.

@@ -1,21 +1,24 @@
-//! Reads the log of one execution from its file, live or afterwards, without polling.
+//! Reads the log of one execution, live or afterwards, without polling.
+//!
+//! Followers of a running execution get what is new from memory, however many they are; only what is older is read from
+//! files. A reader that is slower than the log is long loses what its limit drops, and is told how much.
 
-use super::Progress;
+use super::LogStore;
 use super::frame::{self, LogStream};
+use super::live::{Live, Progress};
+use super::locate::{self, Position};
+use super::scan;
+use super::segments::{Segments, holding};
 use bacalhau_model::{Error, error::code};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
 /// Bytes taken from the file at once; several of the largest frames.
 const BATCH: u64 = 4 * (frame::MAX_PAYLOAD as u64 + frame::HEADER as u64);
-
-/// Most lines that [`LogStart::LastLines`] remembers; more count as all.
-const MAX_LAST_LINES: usize = 100_000;
 
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,25 +46,21 @@ pub struct ReadOptions {
 pub struct LogChunk {
     /// Where they were printed: standard output or standard error.
     pub stream: LogStream,
-    /// When, nanoseconds since 1970.
+    /// When, nanoseconds since 1970. Strictly growing within a log.
     pub time: i64,
     /// What.
     pub bytes: Bytes,
 }
 
-/// Position in a file: a frame and how much of its payload to leave out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Position {
-    offset: u64,
-    skip: usize,
-}
-
 /// Reads one log. Drop it to stop.
 #[derive(Debug)]
 pub struct LogReader {
-    path: PathBuf,
+    store: LogStore,
+    id: Arc<str>,
     progress: Option<watch::Receiver<Progress>>,
+    live: Weak<Live>,
     options: ReadOptions,
+    since: i64,
     position: Option<Position>,
     ready: VecDeque<LogChunk>,
     /// Bytes of a character whose rest has not been read yet, held back per stream.
@@ -70,21 +69,37 @@ pub struct LogReader {
     stop_at: Option<u64>,
 }
 
+/// What a look into the files gave.
+struct Batch {
+    position: Position,
+    chunks: VecDeque<LogChunk>,
+}
+
 impl LogReader {
     pub(super) fn new(
-        path: PathBuf,
-        progress: Option<watch::Receiver<Progress>>,
+        store: LogStore,
+        id: &str,
+        live: Option<&Arc<Live>>,
         options: ReadOptions,
     ) -> LogReader {
         LogReader {
-            path,
-            progress,
+            store,
+            id: id.into(),
+            progress: live.map(|live| live.progress.subscribe()),
+            live: live.map(Arc::downgrade).unwrap_or_default(),
             options,
+            since: 0,
             position: None,
             ready: VecDeque::new(),
             held: Vec::new(),
             stop_at: None,
         }
+    }
+
+    /// Leaves out what was printed before a time, nanoseconds since 1970. Before the first read.
+    #[must_use]
+    pub fn since(self, time: i64) -> LogReader {
+        LogReader { since: time, ..self }
     }
 
     /// The next bytes; `None` at the end. Safe to cancel: nothing is lost. A character that was printed in one piece
@@ -114,12 +129,33 @@ impl LogReader {
         }
     }
 
+    /// The next chunks, as many as are at hand; `None` at the end. Safe to cancel.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`].
+    pub async fn next_batch(&mut self) -> Result<Option<Vec<LogChunk>>, Error> {
+        let Some(first) = self.next().await? else { return Ok(None) };
+        let mut batch = Vec::with_capacity(self.ready.len() + 1);
+        batch.push(first);
+        while let Some(chunk) = self.ready.pop_front() {
+            batch.extend(self.whole_characters(chunk));
+        }
+        Ok(Some(batch))
+    }
+
     /// The same as a stream, which ends after the first error.
     pub fn into_stream(self) -> impl Stream<Item = Result<LogChunk, Error>> + Send {
         stream::try_unfold(
             self,
             |mut reader| async move { Ok(reader.next().await?.map(|chunk| (chunk, reader))) },
         )
+    }
+
+    /// Batches as a stream, which ends after the first error.
+    pub fn into_batches(self) -> impl Stream<Item = Result<Vec<LogChunk>, Error>> + Send {
+        stream::try_unfold(self, |mut reader| async move {
+            Ok(reader.next_batch().await?.map(|batch| (batch, reader)))
+        })
     }
 
     /// Puts what was held back in front of a chunk and holds back what is incomplete at its end.
@@ -140,14 +176,14 @@ impl LogReader {
             Some(receiver) => {
                 let progress = *receiver.borrow_and_update();
                 // A log is opened with its first byte; what an earlier run left counts from the start.
-                let on_disk = if progress.length == 0 { file_length(&self.path) } else { 0 };
+                let on_disk = if progress.length == 0 { on_disk(&self.store, &self.id) } else { 0 };
                 Progress { length: progress.length.max(on_disk), ended: progress.ended }
             }
-            None => Progress { length: file_length(&self.path), ended: true },
+            None => Progress { length: on_disk(&self.store, &self.id), ended: true },
         }
     }
 
-    /// Reads a batch of frames that end before `limit`; false when there is nothing to read.
+    /// Takes frames that end before `limit`; false when there is nothing to read.
     async fn read_up_to(&mut self, limit: u64) -> Result<bool, Error> {
         if !self.options.follow && self.stop_at.is_none() {
             self.stop_at = Some(limit);
@@ -155,93 +191,123 @@ impl LogReader {
         if self.position.is_some_and(|p| p.offset >= limit) {
             return Ok(false);
         }
-        let (path, start, position) = (self.path.clone(), self.options.start, self.position);
-        let read = move || -> io::Result<(Position, VecDeque<LogChunk>)> {
-            let position = match position {
-                Some(position) => position,
-                None => start_position(&path, start, limit)?,
-            };
-            read_batch(&path, position, limit)
+        let batch = match self.from_memory(limit) {
+            Some(batch) => batch,
+            None => self.from_files(limit).await?,
+        };
+        let advanced = self.position != Some(batch.position);
+        self.position = Some(batch.position);
+        self.ready = batch.chunks;
+        Ok(advanced && !(self.ready.is_empty() && batch.position.offset >= limit))
+    }
+
+    fn from_memory(&self, limit: u64) -> Option<Batch> {
+        let mut position = self.position.filter(|position| position.skip == 0)?;
+        let frames = self.live.upgrade()?.recent(position.offset, limit)?;
+        let mut chunks = VecDeque::with_capacity(frames.len());
+        for frame in frames {
+            take(&frame, &mut position, &mut chunks);
+        }
+        Some(Batch { position, chunks })
+    }
+
+    async fn from_files(&self, limit: u64) -> Result<Batch, Error> {
+        let (store, id) = (self.store.clone(), Arc::clone(&self.id));
+        let (start, since, position) = (self.options.start, self.since, self.position);
+        let read = move || match position {
+            Some(position) => read_batch(&store, &id, position, limit),
+            None => read_batch(&store, &id, begin(&store, &id, start, since, limit)?, limit),
         };
         let result = tokio::task::spawn_blocking(read).await.map_err(|e| io::Error::other(e.to_string()));
-        let (position, chunks) = result.flatten().map_err(|error| {
-            Error::new(code::INTERNAL_ERROR, format!("cannot read log {}: {error}", self.path.display()))
-        })?;
-        let advanced = self.position != Some(position);
-        self.position = Some(position);
-        self.ready = chunks;
-        Ok(advanced && !(self.ready.is_empty() && position.offset >= limit))
+        result.flatten().map_err(|error| {
+            Error::new(code::INTERNAL_ERROR, format!("cannot read the log of {}: {error}", self.id))
+        })
     }
 }
 
-fn file_length(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |m| m.len())
+/// Bytes of a log up to the end of its newest file.
+fn on_disk(store: &LogStore, id: &str) -> u64 {
+    let newest = store.segments(id).back().copied().unwrap_or_default();
+    let length = std::fs::metadata(newest.path(store.folder(), id)).map_or(0, |m| m.len());
+    if length == 0 { newest.start } else { newest.start.saturating_add(length) }
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
-    }
+fn begin(store: &LogStore, id: &str, start: LogStart, since: i64, limit: u64) -> io::Result<Position> {
+    let lines = match start {
+        LogStart::Beginning => None,
+        LogStart::Now => Some(Position::at(limit)),
+        LogStart::LastLines(lines) => locate::last_lines(store, id, lines as u64, limit)?,
+    };
+    let time = if since > 0 { locate::since(store, id, since, limit)? } else { None };
+    let later = [lines, time].into_iter().flatten().max_by_key(|position| (position.offset, position.skip));
+    Ok(later.unwrap_or_default())
 }
 
-fn read_batch(path: &Path, from: Position, limit: u64) -> io::Result<(Position, VecDeque<LogChunk>)> {
+fn read_batch(store: &LogStore, id: &str, mut position: Position, limit: u64) -> io::Result<Batch> {
     let mut chunks = VecDeque::new();
-    let wanted = limit.saturating_sub(from.offset).min(BATCH);
-    let Some(mut file) = open(path)?.filter(|_| wanted > 0) else { return Ok((from, chunks)) };
-    file.seek(SeekFrom::Start(from.offset))?;
-    let mut bytes = Vec::new();
-    file.take(wanted).read_to_end(&mut bytes)?;
-    let bytes = Bytes::from(bytes);
-    let (mut position, mut rest) = (from, bytes.clone());
-    while let Some((header, payload, tail)) = frame::split_frame(&rest) {
-        let payload = bytes.slice_ref(payload.get(position.skip..).unwrap_or_default());
+    loop {
+        let segments = store.segments(id);
+        skip_what_is_gone(&segments, &mut position, &mut chunks);
+        let (segment, next) = holding(&segments, position.offset);
+        let end = next.map_or(limit, |next| next.min(limit));
+        let Some(mut file) = locate::open(&segment.path(store.folder(), id))? else {
+            if store.segments(id) != segments {
+                continue;
+            }
+            // Removed altogether.
+            return Ok(Batch { position: Position::at(limit), chunks });
+        };
+        let wanted = end.saturating_sub(position.offset).min(BATCH);
+        file.seek(SeekFrom::Start(position.offset.saturating_sub(segment.start)))?;
+        let mut bytes = Vec::new();
+        file.take(wanted).read_to_end(&mut bytes)?;
+        let before = position;
+        take(&Bytes::from(bytes), &mut position, &mut chunks);
+        date_remark(&mut chunks);
+        if let Some(next) = next.filter(|next| position == before && *next < limit) {
+            // Its end is torn, or was read already.
+            position = Position { offset: next, ..position };
+            continue;
+        }
+        return Ok(Batch { position, chunks });
+    }
+}
+
+/// Says how much is not there any more between a position and the oldest segment, and goes there.
+fn skip_what_is_gone(segments: &Segments, position: &mut Position, chunks: &mut VecDeque<LogChunk>) {
+    let Some(oldest) = segments.front().filter(|oldest| oldest.start > position.offset) else { return };
+    let gone = oldest.start - position.offset;
+    let remark =
+        format!("[{gone} bytes of older output are not kept any more: the log has reached its limit]\n");
+    chunks.push_back(LogChunk { stream: LogStream::Stderr, time: 0, bytes: remark.into() });
+    *position = Position::at(oldest.start);
+}
+
+/// A remark about what is gone is as old as what comes after it.
+fn date_remark(chunks: &mut VecDeque<LogChunk>) {
+    let after = chunks.get(1).map(|chunk| chunk.time);
+    if let (Some(first), Some(after)) = (chunks.front_mut(), after)
+        && first.time == 0
+    {
+        first.time = after.saturating_sub(1);
+    }
+}
+
+/// Takes the whole frames off some bytes.
+fn take(bytes: &Bytes, position: &mut Position, chunks: &mut VecDeque<LogChunk>) {
+    let mut rest: &[u8] = bytes;
+    while let Some((header, payload, tail)) = frame::split_frame(rest) {
+        let payload = payload.get(position.skip..).unwrap_or_default();
+        let payload = scan::after_line_end(&mut position.open, header.stream, payload);
         if !payload.is_empty() {
             let stream = match header.stream {
                 LogStream::Stdout => LogStream::Stdout,
                 LogStream::Stderr | LogStream::System => LogStream::Stderr,
             };
-            chunks.push_back(LogChunk { stream, time: header.time, bytes: payload });
+            chunks.push_back(LogChunk { stream, time: header.time, bytes: bytes.slice_ref(payload) });
         }
-        position =
-            Position { offset: position.offset.saturating_add((rest.len() - tail.len()) as u64), skip: 0 };
-        rest = bytes.slice_ref(tail);
+        position.offset = position.offset.saturating_add((rest.len() - tail.len()) as u64);
+        position.skip = 0;
+        rest = tail;
     }
-    Ok((position, chunks))
-}
-
-fn start_position(path: &Path, start: LogStart, limit: u64) -> io::Result<Position> {
-    match start {
-        LogStart::Beginning => Ok(Position::default()),
-        LogStart::Now => Ok(Position { offset: limit, skip: 0 }),
-        LogStart::LastLines(0) => Ok(Position { offset: limit, skip: 0 }),
-        LogStart::LastLines(lines) => last_lines(path, lines.min(MAX_LAST_LINES), limit),
-    }
-}
-
-/// Where the last `lines` lines start: remembers the starts of that many lines while walking over the file.
-fn last_lines(path: &Path, lines: usize, limit: u64) -> io::Result<Position> {
-    let Some(file) = open(path)? else { return Ok(Position::default()) };
-    let mut reader = BufReader::with_capacity(frame::MAX_PAYLOAD, file.take(limit));
-    let mut starts: VecDeque<Position> = VecDeque::with_capacity(lines.min(1024));
-    let (mut offset, mut at_line_start) = (0u64, true);
-    let (mut header, mut payload) = ([0u8; frame::HEADER], Vec::new());
-    while reader.read_exact(&mut header).is_ok() {
-        let Some(found) = frame::decode_header(&header) else { break };
-        payload.resize(found.length, 0);
-        if reader.read_exact(&mut payload).is_err() {
-            break;
-        }
-        for (skip, byte) in payload.iter().enumerate() {
-            if at_line_start {
-                if starts.len() == lines {
-                    starts.pop_front();
-                }
-                starts.push_back(Position { offset, skip });
-            }
-            at_line_start = *byte == b'\n';
-        }
-        offset = offset.saturating_add((header.len() + found.length) as u64);
-    }
-    Ok(starts.front().copied().unwrap_or(Position { offset, skip: 0 }))
 }

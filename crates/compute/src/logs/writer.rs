@@ -1,13 +1,16 @@
-//! Writes the output of one execution to its log file and keeps the first bytes for the record.
+//! Writes the output of one execution to its log and keeps the first bytes for the record.
 //!
-//! Never fails the program that prints: a full disk or a reached limit drops further output and is told at the end.
+//! Never fails the program that prints, and never makes it wait for readers: where there is no room output is dropped,
+//! and the log says how much. Times of a log grow strictly, so that a reader can go on where it stopped.
 
 use super::frame::{self, LogStream};
 use super::head::Head;
-use super::{Live, LogLimits, LogReader, LogStore, ReadOptions};
+use super::live::Live;
+use super::segments::{Open, Segment};
+use super::{LogReader, LogStore, ReadOptions, scan};
 use crate::system;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +29,11 @@ pub struct Captured {
     pub stderr: String,
     /// There was more.
     pub stderr_truncated: bool,
-    /// The log file, if anything was printed.
-    pub file: Option<PathBuf>,
-    /// Why the log file is incomplete, if writing it failed.
+    /// The files of the log, oldest first; none when nothing was printed.
+    pub files: Vec<PathBuf>,
+    /// Bytes of the log that were older than what its limit lets it keep.
+    pub dropped: u64,
+    /// Why the log is incomplete, if writing it failed.
     pub error: Option<String>,
 }
 
@@ -43,7 +48,6 @@ pub struct LogWriter {
 struct Shared {
     store: LogStore,
     execution_id: String,
-    path: PathBuf,
     live: Arc<Live>,
     state: Mutex<State>,
 }
@@ -51,23 +55,31 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     file: Option<File>,
+    /// Where the present segment starts.
+    segment: Segment,
+    /// Bytes of the log so far.
     length: u64,
-    /// Bytes written since the free space of the disk was looked at.
+    /// Streams in the middle of a line.
+    open: Open,
+    /// Time of the last frame.
+    time: i64,
+    /// Bytes written or dropped since the free space of the disk was looked at.
     unchecked: u64,
+    /// Free bytes of the disk when it was looked at, if they were too few.
+    free: Option<u64>,
+    /// Bytes dropped because the disk has no room.
+    dropped: u64,
     stdout: Head,
     stderr: Head,
-    /// A limit was reached; nothing more is written.
-    full: bool,
+    finished: bool,
     error: Option<String>,
     buffer: Vec<u8>,
 }
 
 impl LogWriter {
-    pub(super) fn new(store: LogStore, execution_id: &str, path: PathBuf, live: Arc<Live>) -> LogWriter {
+    pub(super) fn new(store: LogStore, execution_id: &str, live: Arc<Live>) -> LogWriter {
         let state = Mutex::new(State::default());
-        LogWriter {
-            shared: Arc::new(Shared { store, execution_id: execution_id.to_owned(), path, live, state }),
-        }
+        LogWriter { shared: Arc::new(Shared { store, execution_id: execution_id.to_owned(), live, state }) }
     }
 
     /// Appends what was printed. Blocks for the time of a file write.
@@ -83,19 +95,22 @@ impl LogWriter {
             LogStream::System => {}
         }
         let before = state.length;
-        for part in bytes.chunks(frame::MAX_PAYLOAD) {
-            if state.full || state.error.is_some() {
+        // A frame never exceeds a segment, and a log of several segments never its limit.
+        let most = usize::try_from(shared.store.limits().segment()).unwrap_or(usize::MAX);
+        for part in bytes.chunks(frame::MAX_PAYLOAD.min(most)) {
+            if state.finished || state.error.is_some() {
                 break;
             }
             if let Err(error) = state.append(shared, stream, part) {
-                tracing::warn!(execution = %shared.execution_id, path = %shared.path.display(), %error, "cannot write log");
-                state.error = Some(format!("cannot write log {}: {error}", shared.path.display()));
+                let folder = shared.store.folder().display();
+                tracing::warn!(execution = %shared.execution_id, %folder, %error, "cannot write log");
+                state.error = Some(format!("cannot write the log in {folder}: {error}"));
             }
         }
         let length = state.length;
         drop(state);
         if length != before {
-            shared.live.progress.send_modify(|progress| progress.length = length);
+            shared.live.tell(length);
         }
     }
 
@@ -110,20 +125,23 @@ impl LogWriter {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (stdout, stdout_truncated) = state.stdout.text();
         let (stderr, stderr_truncated) = state.stderr.text();
-        let file = (state.length > 0).then(|| shared.path.clone());
+        let segments = shared.store.segments(&shared.execution_id);
+        let path = |segment: &Segment| segment.path(shared.store.folder(), &shared.execution_id);
+        let files = if state.length > 0 { segments.iter().map(path).collect() } else { Vec::new() };
+        let dropped = segments.front().map_or(0, |segment| segment.start);
         let error = state.error.clone();
         state.file = None;
-        state.full = true;
+        state.finished = true;
         drop(state);
         shared.end();
-        Captured { stdout, stdout_truncated, stderr, stderr_truncated, file, error }
+        Captured { stdout, stdout_truncated, stderr, stderr_truncated, files, dropped, error }
     }
 }
 
 impl Shared {
     fn end(&self) {
-        self.live.progress.send_modify(|progress| progress.ended = true);
-        let mut live = self.store.lock();
+        self.live.end();
+        let mut live = self.store.live();
         if live.get(&self.execution_id).is_some_and(|entry| Arc::ptr_eq(entry, &self.live)) {
             live.remove(&self.execution_id);
         }
@@ -139,85 +157,112 @@ impl Drop for Shared {
 impl State {
     fn append(&mut self, shared: &Shared, stream: LogStream, part: &[u8]) -> io::Result<()> {
         if self.file.is_none() {
-            let (file, length) = open_log(shared.store.folder(), &shared.path)?;
-            self.length = length;
-            self.file = Some(file);
-            self.unchecked = CHECK_DISK_EVERY;
+            self.reopen(shared)?;
         }
-        self.buffer.clear();
         let frame_length = (frame::HEADER + part.len()) as u64;
-        if let Some(why) = self.no_room(shared, frame_length) {
-            let remark = format!("\n[log cut here: {why}]\n");
-            frame::encode(&mut self.buffer, LogStream::System, frame::now_nanos(), remark.as_bytes());
-            self.full = true;
-        } else {
-            frame::encode(&mut self.buffer, stream, frame::now_nanos(), part);
+        if let Some(free) = self.too_full(shared, frame_length) {
+            if self.dropped == 0 {
+                let keep = shared.store.limits().keep_free;
+                self.remark(shared, &format!("output from here on is lost: the node's disk has {free} bytes left, and logs must leave {keep} bytes free"))?;
+            }
+            self.dropped = self.dropped.saturating_add(part.len() as u64);
+            return Ok(());
+        }
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            self.remark(
+                shared,
+                &format!("{dropped} bytes of output were lost here; the disk has room again"),
+            )?;
+        }
+        self.put(shared, stream, part)
+    }
+
+    /// Says something in the name of the node, on a line of its own.
+    fn remark(&mut self, shared: &Shared, text: &str) -> io::Result<()> {
+        let line_end = if self.open.is(LogStream::Stderr) { "\n" } else { "" };
+        self.put(shared, LogStream::System, format!("{line_end}[{text}]\n").as_bytes())
+    }
+
+    fn put(&mut self, shared: &Shared, stream: LogStream, part: &[u8]) -> io::Result<()> {
+        self.time = frame::now_nanos().max(self.time.saturating_add(1));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        frame::encode(&mut buffer, stream, self.time, part);
+        let result = self.put_frame(shared, &buffer);
+        if result.is_ok() {
+            self.open.printed(stream, part);
+            shared.live.grew(self.length, &buffer);
+        }
+        self.buffer = buffer;
+        result
+    }
+
+    fn put_frame(&mut self, shared: &Shared, frame: &[u8]) -> io::Result<()> {
+        let in_segment = self.length.saturating_sub(self.segment.start);
+        let size = shared.store.limits().segment();
+        if in_segment > 0 && in_segment.saturating_add(frame.len() as u64) > size {
+            let next = Segment { start: self.length, open: self.open };
+            let path = next.path(shared.store.folder(), &shared.execution_id);
+            self.file = Some(open(shared.store.folder(), &path)?);
+            self.segment = next;
+            shared.store.begun(&shared.execution_id, next);
         }
         if let Some(file) = &mut self.file {
-            file.write_all(&self.buffer)?;
-            self.length = self.length.saturating_add(self.buffer.len() as u64);
+            file.write_all(frame)?;
+            self.length = self.length.saturating_add(frame.len() as u64);
         }
+        Ok(())
+    }
+
+    /// The free bytes of the disk, if a frame may not be written. Looked up from time to time, also while that is so.
+    fn too_full(&mut self, shared: &Shared, frame_length: u64) -> Option<u64> {
+        self.unchecked = self.unchecked.saturating_add(frame_length);
+        if self.unchecked >= CHECK_DISK_EVERY {
+            self.unchecked = 0;
+            // A file system that does not tell its free space will say itself when it is full.
+            let free = system::disk(shared.store.folder()).map_or(u64::MAX, |disk| disk.free);
+            self.free = (free < shared.store.limits().keep_free).then_some(free);
+        }
+        self.free
+    }
+
+    /// Opens the newest segment for appending, after the last whole frame of an earlier run.
+    fn reopen(&mut self, shared: &Shared) -> io::Result<()> {
+        let folder = shared.store.folder();
+        let segment = shared.store.segments(&shared.execution_id).back().copied().unwrap_or_default();
+        let mut file = open(folder, &segment.path(folder, &shared.execution_id))?;
+        let length = file.metadata()?.len();
+        let mut whole = 0;
+        self.open = segment.open;
+        if length > 0 {
+            let mut frames = scan::Frames::new(&file, length);
+            while let Some((header, payload)) = frames.next()? {
+                self.open.printed(header.stream, payload);
+                self.time = self.time.max(header.time);
+            }
+            whole = frames.offset();
+            if whole < length {
+                file.set_len(whole)?;
+            }
+            file.seek(SeekFrom::Start(whole))?;
+        }
+        self.segment = segment;
+        self.length = segment.start.saturating_add(whole);
+        self.file = Some(file);
+        self.unchecked = CHECK_DISK_EVERY;
         Ok(())
     }
 }
 
-impl State {
-    /// Why a frame of this length may not be written, if so.
-    fn no_room(&mut self, shared: &Shared, frame_length: u64) -> Option<String> {
-        let LogLimits { execution, keep_free, .. } = shared.store.limits();
-        if self.length.saturating_add(frame_length) > execution {
-            return Some(format!("the limit of {execution} bytes for one execution was reached"));
-        }
-        self.unchecked = self.unchecked.saturating_add(frame_length);
-        if self.unchecked < CHECK_DISK_EVERY {
-            return None;
-        }
-        self.unchecked = 0;
-        // A file system that does not tell its free space will say itself when it is full.
-        let free = system::disk(shared.store.folder()).ok()?.free;
-        (free < keep_free).then(|| {
-            format!("the node's disk has {free} bytes left, and logs must leave {keep_free} bytes free")
-        })
-    }
-}
-
-/// Opens the file for appending, after the last whole frame of an earlier run.
-fn open_log(folder: &Path, path: &Path) -> io::Result<(File, u64)> {
+fn open(folder: &Path, path: &Path) -> io::Result<File> {
     let open =
         || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = match open() {
+    match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            open()?
+            open()
         }
-        result => result?,
-    };
-    let length = file.metadata()?.len();
-    if length == 0 {
-        return Ok((file, 0));
+        result => result,
     }
-    let whole = whole_frames(&mut file, length)?;
-    if whole < length {
-        file.set_len(whole)?;
-    }
-    file.seek(SeekFrom::Start(whole))?;
-    Ok((file, whole))
-}
-
-/// Bytes of whole frames at the start of a file.
-fn whole_frames(file: &mut File, length: u64) -> io::Result<u64> {
-    let mut reader = io::BufReader::new(file);
-    let mut offset = 0u64;
-    let mut header = [0u8; frame::HEADER];
-    while offset.saturating_add(header.len() as u64) <= length {
-        reader.read_exact(&mut header)?;
-        let Some(found) = frame::decode_header(&header) else { break };
-        let end = offset.saturating_add((header.len() + found.length) as u64);
-        if end > length {
-            break;
-        }
-        reader.seek_relative(i64::try_from(found.length).unwrap_or(0))?;
-        offset = end;
-    }
-    Ok(offset)
 }

@@ -4,20 +4,18 @@ use crate::executor::Executor;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Between two looks.
+/// Longest time between two looks. Shorter where logs are kept for less than ten times that.
 const INTERVAL: Duration = Duration::from_secs(600);
-// Bacalhau 1.9 has no configuration keys for these limits.
-
-/// Logs are kept this long after their last line.
-const LOG_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Results of the local publisher are kept this long.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// Results of the local publisher are kept this long. Bacalhau 1.9 has no configuration key for it.
 const RESULT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Tidies at once and from time to time, until the node stops.
 pub(super) async fn run(executor: Executor, mut stopping: watch::Receiver<bool>) {
+    let interval = (executor.log_age() / 10).clamp(SHORTEST, INTERVAL);
     loop {
         let tidied = executor.clone();
-        let work = move || tidied.tidy(LOG_AGE, RESULT_AGE);
+        let work = move || tidied.tidy(RESULT_AGE);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "removed old logs and results"),
@@ -25,7 +23,7 @@ pub(super) async fn run(executor: Executor, mut stopping: watch::Receiver<bool>)
             Err(error) => tracing::error!(%error, "removing old logs and results ended abnormally"),
         }
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
             stopped = stopping.wait_for(|stop| *stop) => {
                 // An error means that the node is gone, which is a stop as well.
                 drop(stopped);

@@ -2,7 +2,7 @@
 
 use super::driver::Command;
 use crate::executor::Executor;
-use crate::logs::{LogStart, ReadOptions};
+use crate::logs::{LogChunk, LogStart, ReadOptions};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use bacalhau_wire::bus::BoxFuture;
@@ -28,7 +28,11 @@ impl Logs {
     }
 
     async fn lines(&self, request: LogRequest) -> Result<LogLines, Error> {
-        let start = if request.tail { LogStart::Now } else { LogStart::Beginning };
+        let start = match (request.tail, request.last_lines) {
+            (true, _) => LogStart::Now,
+            (false, Some(lines)) => LogStart::LastLines(usize::try_from(lines).unwrap_or(usize::MAX)),
+            (false, None) => LogStart::Beginning,
+        };
         let options = ReadOptions { start, follow: request.follow };
         let logs = self.executor.logs();
         let mut reader = logs.read(&request.execution_id, options)?;
@@ -48,15 +52,17 @@ impl Logs {
             // Over, and it printed nothing: an empty stream says just that.
             return Ok(futures_util::stream::empty().boxed());
         };
-        let lines = reader.into_stream().map(|chunk| {
-            let chunk = chunk
+        let batches = reader.since(request.since).into_batches().map(|batch| {
+            let batch = batch
                 .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("the log cannot be read: {e}")))?;
-            Ok(LogLine {
+            let line = |chunk: LogChunk| LogLine {
                 stream: chunk.stream.number(),
-                line: String::from_utf8_lossy(&chunk.bytes).into_owned(),
-            })
+                time: chunk.time,
+                text: chunk.bytes,
+            };
+            Ok(batch.into_iter().map(line).collect())
         });
-        Ok(lines.boxed())
+        Ok(batches.boxed())
     }
 }
 

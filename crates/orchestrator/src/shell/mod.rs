@@ -266,7 +266,7 @@ impl Orchestrator {
         &self,
         node_id: &str,
         request: LogRequest,
-    ) -> Result<mpsc::Receiver<Result<LogLine, Error>>, Error> {
+    ) -> Result<mpsc::Receiver<Result<Vec<LogLine>, Error>>, Error> {
         self.inner.logs.open(node_id, request).await
     }
 
@@ -280,6 +280,7 @@ impl Orchestrator {
 
     /// The bus lost the connection of a node.
     pub fn connection_lost(&self, node_id: &str) {
+        self.inner.logs.node_lost(node_id);
         // With a full queue the loss is found by the missing heartbeat.
         let _ = self.inner.commands.try_send(Command::ConnectionLost { node_id: node_id.to_owned() });
     }

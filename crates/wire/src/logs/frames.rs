@@ -1,10 +1,11 @@
 //! Log streams as JSON. No envelopes here: this part of the protocol is older than they are.
 
-use super::{LogLine, LogRequest};
+use super::{LogLine, LogRequest, packed};
 use crate::subjects;
 use bacalhau_model::{json, lenient};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,6 +38,21 @@ struct OpenFrame {
     /// Not known to Bacalhau 1.9, which ignores it: see [`Opening::flow_control`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     flow_control: bool,
+    /// Additions as well: see [`Opening::packed`] and [`Opening::window`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    packed: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    window: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde passes references.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde passes references.
+fn is_no_time(time: &i64) -> bool {
+    *time == 0
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +64,12 @@ struct OpenBody {
     node_id: String,
     tail: bool,
     follow: bool,
+    /// Additions to Bacalhau 1.9, which ignores them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail_lines: Option<u64>,
+    /// Nanoseconds since 1970.
+    #[serde(skip_serializing_if = "is_no_time")]
+    since: i64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,13 +131,17 @@ pub(super) struct Opening {
     /// The consumer answers frames that have a reply subject once they were read, so that a node never sends much
     /// more than is read. Without it a node sends as fast as it can.
     pub(super) flow_control: bool,
+    /// The consumer takes packed messages.
+    pub(super) packed: bool,
+    /// Bytes that may be on their way to the consumer, as it wishes; 0 for no wish.
+    pub(super) window: u64,
     consumer_id: String,
 }
 
 /// One frame of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    Line(LogLine),
+    Lines(Vec<LogLine>),
     /// Something went wrong on the node; a close follows.
     Error(String),
     Close {
@@ -142,7 +168,13 @@ fn from_base64<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> 
 
 impl Opening {
     /// A request of the orchestrator whose inbox has this name.
-    pub(super) fn new(nuid: &str, stream_id: &str, node_id: &str, request: LogRequest) -> Opening {
+    pub(super) fn new(
+        nuid: &str,
+        stream_id: &str,
+        node_id: &str,
+        request: LogRequest,
+        window: u64,
+    ) -> Opening {
         Opening {
             consumer_id: format!("_SINBOX.{nuid}."),
             stream_id: stream_id.to_owned(),
@@ -150,6 +182,8 @@ impl Opening {
             node_id: node_id.to_owned(),
             request,
             flow_control: true,
+            packed: true,
+            window,
         }
     }
 
@@ -159,6 +193,8 @@ impl Opening {
             node_id: self.node_id.clone(),
             tail: self.request.tail,
             follow: self.request.follow,
+            tail_lines: self.request.last_lines,
+            since: self.request.since,
         };
         to_json(&OpenFrame {
             consumer_id: self.consumer_id.clone(),
@@ -166,6 +202,8 @@ impl Opening {
             heart_beat_request_sub: self.keep_alive.clone(),
             body: STANDARD.encode(to_json(&body)),
             flow_control: self.flow_control,
+            packed: self.packed,
+            window: self.window,
         })
     }
 
@@ -180,8 +218,16 @@ impl Opening {
             stream_id: frame.stream_id,
             keep_alive: frame.heart_beat_request_sub,
             node_id: body.node_id,
-            request: LogRequest { execution_id: body.execution_id, follow: body.follow, tail: body.tail },
+            request: LogRequest {
+                execution_id: body.execution_id,
+                follow: body.follow,
+                tail: body.tail,
+                last_lines: body.tail_lines,
+                since: body.since,
+            },
             flow_control: frame.flow_control,
+            packed: frame.packed,
+            window: frame.window,
         })
     }
 }
@@ -205,13 +251,19 @@ pub(super) fn close(code: i64, text: &str) -> Vec<u8> {
     to_json(&StreamFrame { r#type: CLOSE, data: String::new(), close_error })
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Frame, String> {
+pub(super) fn decode(bytes: &Bytes) -> Result<Frame, String> {
+    if packed::is_packed(bytes) {
+        return packed::take(bytes).map(Frame::Lines);
+    }
     let frame: StreamFrame = from_json(bytes)?;
     match frame.r#type {
         DATA => {
             let data: Data = from_base64(&frame.data).map_err(|e| format!("data: {e}"))?;
             Ok(match data.error.is_empty() {
-                true => Frame::Line(LogLine { stream: data.value.r#type, line: data.value.line }),
+                true => {
+                    let text = data.value.line.into();
+                    Frame::Lines(vec![LogLine { stream: data.value.r#type, time: 0, text }])
+                }
                 false => Frame::Error(data.error),
             })
         }
@@ -261,8 +313,8 @@ mod tests {
                 seen += 1;
             } else if subject.starts_with("_SINBOX.") {
                 let recorded = compact(text.unwrap());
-                let again = match decode(recorded.as_bytes()).unwrap() {
-                    Frame::Line(l) => super::line(l.stream, &l.line),
+                let again = match decode(&recorded.clone().into()).unwrap() {
+                    Frame::Lines(l) => super::line(l[0].stream, str::from_utf8(&l[0].text).unwrap()),
                     Frame::Close { code, text } => close(code, &text),
                     Frame::Error(text) => error(&text),
                 };
@@ -276,7 +328,7 @@ mod tests {
     #[test]
     fn errors_travel_in_the_known_shape() {
         let bytes = error("boom");
-        assert_eq!(decode(&bytes).unwrap(), Frame::Error("boom".into()));
+        assert_eq!(decode(&bytes.clone().into()).unwrap(), Frame::Error("boom".into()));
         let frame: StreamFrame = from_json(&bytes).unwrap();
         let inner = STANDARD.decode(frame.data).unwrap();
         assert_eq!(inner, br#"{"error":"boom","value":{"Type":0,"Line":""}}"#);
@@ -287,13 +339,16 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         for bytes in [&b""[..], b"{}", b"[]", br#"{"type":1,"data":"%"}"#, br#"{"type":9}"#] {
-            assert!(decode(bytes).is_err());
+            assert!(decode(&Bytes::from_static(bytes)).is_err());
         }
-        assert!(decode(&vec![b' '; MOST + 1]).is_err());
+        assert!(decode(&vec![b' '; MOST + 1].into()).is_err());
         for bytes in [&b""[..], b"{}", br#"{"streamId":"x","body":"e30="}"#] {
             assert!(Opening::decode(bytes).is_err());
         }
-        assert_eq!(decode(br#"{"type":2}"#).unwrap(), Frame::Close { code: NORMAL, text: String::new() });
+        assert_eq!(
+            decode(&br#"{"type":2}"#[..].into()).unwrap(),
+            Frame::Close { code: NORMAL, text: String::new() }
+        );
     }
 
     #[test]
@@ -312,7 +367,7 @@ mod tests {
 
         #[test]
         fn no_bytes_crash_the_readers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (decode(&bytes), Opening::decode(&bytes));
+            let _ = (Opening::decode(&bytes), decode(&bytes.into()));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the queue is full the stream ends with an error that says so. Output is never dropped in silence.
 
 use super::LogLine;
-use super::frames::{Frame, NORMAL};
+use super::frames::{Frame, GOING_AWAY, NORMAL};
 use crate::bus::Bus;
 use crate::data::ACK;
 use crate::headers::Headers;
@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 const MOST_FRAMES: usize = 16_384;
 /// Bytes that may wait for a reader.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// Lines handed over ahead of the reader.
-pub(super) const AHEAD: usize = 64;
+/// Batches handed over ahead of the reader.
+pub(super) const AHEAD: usize = 2;
 /// How long a node may take to show that it serves the stream. Nodes of Bacalhau 1.9 wait up to 65 s for the output
 /// to begin.
 const FIRST_SIGN: Duration = Duration::from_secs(90);
@@ -98,7 +98,7 @@ impl Feed {
 
 fn size_of(frame: &Frame) -> usize {
     match frame {
-        Frame::Line(line) => line.line.len(),
+        Frame::Lines(lines) => lines.iter().map(|line| line.text.len()).sum(),
         Frame::Error(text) | Frame::Close { text, .. } => text.len(),
     }
 }
@@ -106,7 +106,7 @@ fn size_of(frame: &Frame) -> usize {
 impl Reader {
     /// Reads until the stream closes, fails, falls silent or nobody wants it. `give` takes the lines; `bus` carries
     /// the answers to frames that want one.
-    pub(super) async fn run(mut self, give: mpsc::Sender<Result<LogLine, Error>>, bus: &dyn Bus) {
+    pub(super) async fn run(mut self, give: mpsc::Sender<Result<Vec<LogLine>, Error>>, bus: &dyn Bus) {
         let mut patience = FIRST_SIGN;
         loop {
             let sign = tokio::select! {
@@ -119,8 +119,8 @@ impl Reader {
                 Ok(Some(Sign::Frame(frame, reply))) => {
                     self.shared.bytes.fetch_sub(size_of(&frame), Ordering::Relaxed);
                     match frame {
-                        Frame::Line(line) => {
-                            if give.send(Ok(line)).await.is_err() {
+                        Frame::Lines(lines) => {
+                            if give.send(Ok(lines)).await.is_err() {
                                 return;
                             }
                             if let Some(reply) = reply {
@@ -146,7 +146,9 @@ impl Reader {
 
     fn closed(&self, code: i64, text: &str) -> Error {
         let text = if text.is_empty() { "no reason given" } else { text };
-        Error::plain(format!("node {} closed the log stream: {text} (code {code})", self.node_id))
+        let error =
+            Error::plain(format!("node {} closed the log stream: {text} (code {code})", self.node_id));
+        if code == GOING_AWAY { error.retryable() } else { error }
     }
 
     fn silent(&self) -> Error {
@@ -172,7 +174,7 @@ mod tests {
     use crate::testing::MemoryBus;
 
     fn line(text: &str) -> Frame {
-        Frame::Line(LogLine { stream: 1, line: text.to_owned() })
+        Frame::Lines(vec![LogLine { stream: 1, time: 0, text: text.to_owned().into() }])
     }
 
     async fn read_all(reader: Reader) -> (usize, Option<Error>) {

@@ -2,7 +2,7 @@
 
 use super::frames::{self, AliveResponse, Opening};
 use super::keep_alive::{Book, StreamKey};
-use super::{LogLine, LogRequest};
+use super::{LogLine, LogRequest, packed};
 use crate::bus::{BoxFuture, Bus, BusError, BusMessage, NO_RESPONDERS, Subscription};
 use crate::headers::Headers;
 use crate::subjects;
@@ -17,18 +17,20 @@ use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 /// Streams that a node serves at the same time.
-const MOST_STREAMS: usize = 256;
+const MOST_STREAMS: usize = 8192;
 /// Between keep-alives, as Bacalhau 1.9 has it.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a consumer may take to answer one.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Bytes of frames between two marks. Twice as much may be on its way to the reader.
-const BETWEEN_MARKS: usize = 512 * 1024;
+/// Bytes that may be on their way to a reader that has no wish: those between three marks.
+const WINDOW: u64 = 1024 * 1024;
+/// Bytes at which a packed message is sent without waiting for more. Servers allow 1 MiB unless told otherwise.
+const FULL: usize = 64 * 1024;
 /// Pause before a frame is offered again to a bus that was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Output of an execution as it comes. An error ends it.
-pub type LogLines = BoxStream<'static, Result<LogLine, Error>>;
+/// Output of an execution as it comes, as much at once as is at hand. An error ends it.
+pub type LogLines = BoxStream<'static, Result<Vec<LogLine>, Error>>;
 
 /// Where a node's log lines come from.
 pub trait LogSource: Send + Sync + 'static {
@@ -186,7 +188,7 @@ impl Serving {
 
 /// Serves one stream to its end.
 async fn serve(bus: Arc<dyn Bus>, source: Arc<dyn LogSource>, opening: Opening, reply: String) {
-    let mut outlet = Outlet { bus: &*bus, reply: &reply, sent: 0, marks: None };
+    let mut outlet = Outlet { bus: &*bus, reply: &reply, sent: 0, between_marks: 0, marks: None };
     if let Err(error) = outlet.run(&*source, opening).await {
         outlet.send(None, frames::error(&error.message)).await;
     }
@@ -198,7 +200,9 @@ struct Outlet<'a> {
     bus: &'a dyn Bus,
     reply: &'a str,
     /// Bytes since the last mark.
-    sent: usize,
+    sent: u64,
+    /// Bytes between two marks. Twice as much may be on its way to the reader.
+    between_marks: u64,
     marks: Option<Marks>,
 }
 
@@ -216,17 +220,43 @@ impl Outlet<'_> {
             let answers = self.bus.subscribe(&inbox).await;
             let answers = answers.map_err(|e| Error::plain(format!("log stream: {e}")))?;
             self.marks = Some(Marks { inbox, answers, unanswered: false });
+            let window = if opening.window == 0 { WINDOW } else { opening.window.min(4 * WINDOW) };
+            self.between_marks = window / 2;
         }
-        let mut lines = source.open(opening.request).await?;
-        while let Some(line) = lines.next().await {
-            let line = line?;
-            for piece in frames::pieces(&line.line) {
-                let frame = frames::line(line.stream, piece);
-                self.sent += frame.len();
-                let mark = if self.sent > BETWEEN_MARKS { self.mark().await? } else { None };
-                self.send(mark.as_deref(), frame).await;
+        let mut batches = source.open(opening.request).await?;
+        while let Some(batch) = batches.next().await {
+            match opening.packed {
+                true => self.packed(batch?).await?,
+                false => self.one_by_one(batch?).await?,
             }
         }
+        Ok(())
+    }
+
+    async fn packed(&mut self, lines: Vec<LogLine>) -> Result<(), Error> {
+        let mut message = Vec::new();
+        for line in lines {
+            packed::put(&mut message, &line);
+            if message.len() >= FULL {
+                self.frame(std::mem::take(&mut message)).await?;
+            }
+        }
+        if message.is_empty() { Ok(()) } else { self.frame(message).await }
+    }
+
+    async fn one_by_one(&mut self, lines: Vec<LogLine>) -> Result<(), Error> {
+        for line in lines {
+            for piece in frames::pieces(&String::from_utf8_lossy(&line.text)) {
+                self.frame(frames::line(line.stream, piece)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn frame(&mut self, frame: Vec<u8>) -> Result<(), Error> {
+        self.sent += frame.len() as u64;
+        let mark = if self.sent > self.between_marks { self.mark().await? } else { None };
+        self.send(mark.as_deref(), frame).await;
         Ok(())
     }
 

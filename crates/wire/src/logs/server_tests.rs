@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 struct Printer {
     printed: Arc<AtomicUsize>,
-    following: Mutex<Vec<mpsc::Sender<Result<LogLine, Error>>>>,
+    following: Mutex<Vec<mpsc::Sender<Result<Vec<LogLine>, Error>>>>,
 }
 
 impl Printer {
@@ -26,30 +26,30 @@ impl Printer {
 }
 
 fn line(text: &str) -> LogLine {
-    LogLine { stream: 2, line: text.to_owned() }
+    LogLine { stream: 2, time: 7, text: text.to_owned().into() }
 }
 
 impl LogSource for Printer {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogLines, Error>> {
         let lines = match request.execution_id.as_str() {
             "fails" => Err(Error::plain("no such execution")),
-            "breaks" => Ok(stream::iter([Ok(line("a")), Err(Error::plain("disk"))]).boxed()),
-            "long" => Ok(stream::iter([Ok(line(&"é".repeat(100_000)))]).boxed()),
+            "breaks" => Ok(stream::iter([Ok(vec![line("a")]), Err(Error::plain("disk"))]).boxed()),
+            "long" => Ok(stream::iter([Ok(vec![line(&"é".repeat(100_000))])]).boxed()),
             "endless" => {
                 let printed = Arc::clone(&self.printed);
                 let line = move |()| {
                     printed.fetch_add(1, Ordering::Relaxed);
-                    line(&"x".repeat(10_000))
+                    vec![line(&"x".repeat(10_000))]
                 };
                 Ok(stream::repeat(()).map(line).map(Ok).boxed())
             }
             "follows" => {
                 let (sender, mut lines) = mpsc::channel(8);
-                sender.try_send(Ok(line("first"))).unwrap();
+                sender.try_send(Ok(vec![line("first")])).unwrap();
                 self.following.lock().unwrap().push(sender);
                 Ok(stream::poll_fn(move |cx| lines.poll_recv(cx)).boxed())
             }
-            _ => Ok(stream::iter((0..3).map(|n| Ok(line(&format!("{n}\n"))))).boxed()),
+            _ => Ok(stream::iter((0..3).map(|n| Ok(vec![line(&format!("{n}\n"))]))).boxed()),
         };
         Box::pin(std::future::ready(lines))
     }
@@ -72,8 +72,9 @@ async fn world() -> World {
 }
 
 impl World {
-    async fn open(&self, execution: &str) -> mpsc::Receiver<Result<LogLine, Error>> {
-        let request = LogRequest { execution_id: execution.to_owned(), follow: true, tail: false };
+    async fn open(&self, execution: &str) -> mpsc::Receiver<Result<Vec<LogLine>, Error>> {
+        let request =
+            LogRequest { execution_id: execution.to_owned(), follow: true, ..LogRequest::default() };
         self.streams.open("n-1", request).await.unwrap()
     }
 
@@ -82,7 +83,7 @@ impl World {
         let (mut text, mut error) = (String::new(), None);
         while let Some(item) = lines.recv().await {
             match item {
-                Ok(line) => text.push_str(&line.line),
+                Ok(lines) => lines.iter().for_each(|line| text.push_str(str::from_utf8(&line.text).unwrap())),
                 Err(e) => error = Some(e.message),
             }
         }
@@ -104,7 +105,7 @@ async fn streams_run_side_by_side_and_stay_open_while_wanted() {
     let world = world().await;
     let (mut first, mut second) = (world.open("follows").await, world.open("follows").await);
     for lines in [&mut first, &mut second] {
-        assert_eq!(lines.recv().await.unwrap().unwrap().line, "first");
+        assert_eq!(lines.recv().await.unwrap().unwrap()[0], line("first"));
     }
     tokio::time::sleep(LONG).await;
     assert_eq!((world.streams.open_streams(), world.printer.following()), (2, 2));

@@ -14,7 +14,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Streams that may be open at the same time.
-const MOST_STREAMS: usize = 1024;
+const MOST_STREAMS: usize = 16_384;
+/// Bytes that may be on their way to readers, all streams together.
+const IN_FLIGHT: u64 = 256 << 20;
+/// Of these one stream gets at least so much, and at most [`WIDEST`].
+const NARROWEST: u64 = 32 << 10;
+const WIDEST: u64 = 1 << 20;
 
 /// Opens log streams. One per orchestrator; dropping it ends them all.
 pub struct LogStreams {
@@ -57,7 +62,7 @@ impl LogStreams {
         &self,
         node_id: &str,
         request: LogRequest,
-    ) -> Result<mpsc::Receiver<Result<LogLine, Error>>, Error> {
+    ) -> Result<mpsc::Receiver<Result<Vec<LogLine>, Error>>, Error> {
         subjects::check_node_id(node_id).map_err(|e| Error::new(code::BAD_REQUEST, e))?;
         let stream_id = inbox::token8();
         let (feed, reader) = reader::stream(node_id);
@@ -65,7 +70,8 @@ impl LogStreams {
         self.inner.insert(&stream_id, Open { node_id: node_id.to_owned(), feed })?;
         let guard = Registered { inner: Arc::clone(&self.inner), stream_id: stream_id.clone() };
         let reply = subjects::stream(node_id, &self.inner.nuid, &stream_id);
-        let body = Opening::new(&self.inner.nuid, &stream_id, node_id, request).encode();
+        let window = (IN_FLIGHT / self.open_streams().max(1) as u64).clamp(NARROWEST, WIDEST);
+        let body = Opening::new(&self.inner.nuid, &stream_id, node_id, request, window).encode();
         let subject = subjects::logs(node_id);
         self.inner.bus.publish(&subject, Some(&reply), &Headers::NONE, body.into()).await.map_err(|e| {
             Error::new(code::SERVICE_UNAVAILABLE, format!("asking node {node_id} for logs: {e}")).retryable()
@@ -76,6 +82,17 @@ impl LogStreams {
             drop(guard);
         });
         Ok(take)
+    }
+
+    /// The connection to a node is lost: its streams end with an error that says so.
+    pub fn node_lost(&self, node_id: &str) {
+        self.inner.lock().retain(|_, open| {
+            let is_lost = open.node_id == node_id;
+            if is_lost {
+                open.feed.end(offline(node_id));
+            }
+            !is_lost
+        });
     }
 
     /// Streams that are open now.
@@ -129,7 +146,7 @@ impl Inner {
             return;
         };
         let goes_on = if message.status == Some(NO_RESPONDERS) {
-            feed.end(offline());
+            feed.end(offline(sender.unwrap_or_default()));
             false
         } else {
             match frames::decode(&message.payload) {
@@ -179,10 +196,10 @@ impl Inner {
     }
 }
 
-fn offline() -> Error {
+fn offline(node_id: &str) -> Error {
     Error::new(
         code::SERVICE_UNAVAILABLE,
-        "the node of this execution is not connected, so its logs cannot be read now",
+        format!("node {node_id} is not connected, so the logs of this execution cannot be read now"),
     )
     .hint("Try again when the node is back (bacalhau node list), or read the job's results: bacalhau job get")
     .retryable()

@@ -14,18 +14,21 @@ impl LogSource for Counter {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogLines, Error>> {
         let lines =
             request.execution_id.parse::<u32>().map_err(|_| Error::plain("no such execution")).map(|n| {
-                stream::iter((0..n).map(|n| Ok(LogLine { stream: 1, line: format!("line {n}\n") }))).boxed()
+                stream::iter((0..n).map(|n| {
+                    Ok(vec![LogLine { stream: 1, time: i64::from(n), text: format!("line {n}\n").into() }])
+                }))
+                .boxed()
             });
         Box::pin(std::future::ready(lines))
     }
 }
 
 async fn read(streams: &LogStreams, execution: &str) -> Result<Vec<String>, Error> {
-    let request = LogRequest { execution_id: execution.to_owned(), follow: true, tail: false };
+    let request = LogRequest { execution_id: execution.to_owned(), follow: true, ..LogRequest::default() };
     let mut lines = streams.open("n-1", request).await?;
     let mut all = Vec::new();
     while let Some(item) = within(lines.recv()).await {
-        all.push(item?.line);
+        all.extend(item?.into_iter().map(|line| String::from_utf8(line.text.to_vec()).unwrap()));
     }
     Ok(all)
 }
