@@ -63,7 +63,7 @@ impl Site {
     pub(crate) fn image(&self, name: &str) -> Case {
         let engine = SpecConfig::new("oci").with("Image", self.registry.name(name));
         Case { task: Task { name: "main".into(), engine, ..Task::default() }, memory: 0, job_type: "batch" }
-            .network("None")
+            .network_type("None")
     }
 
     /// A job that runs this script in busybox.
@@ -73,7 +73,7 @@ impl Site {
 }
 
 impl Case {
-    pub(crate) fn network(mut self, kind: &str) -> Case {
+    pub(crate) fn network_type(mut self, kind: &str) -> Case {
         self.task.network = Some(serde_json::from_value(json!({"Type": kind})).unwrap());
         self
     }

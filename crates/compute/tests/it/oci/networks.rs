@@ -49,9 +49,9 @@ async fn none_and_host() {
     let server = web_server("127.0.0.1").await;
     let ask = get(&server.ip().to_string(), &server.port().to_string());
     let script = format!("ip -o link | wc -l; ip addr show lo | grep -c 127.0.0.1; {ask}");
-    let output = node.run(site.script(&script).network("None").execution()).await.unwrap().run_output;
+    let output = node.run(site.script(&script).network_type("None").execution()).await.unwrap().run_output;
     assert!(output.stdout.starts_with("1\n1\n") && output.exit_code != 0, "{output:?}");
-    let output = node.run(site.script(&script).network("Host").execution()).await.unwrap().run_output;
+    let output = node.run(site.script(&script).network_type("Host").execution()).await.unwrap().run_output;
     assert!(output.stdout.ends_with("served"), "{output:?}");
     nothing_left(&node);
 }
@@ -66,7 +66,7 @@ async fn bridge_and_default_reach_the_host_and_more() {
             "host=$(grep host.docker.internal /etc/hosts | cut -f 1); {}; ip route | head -1; ip -o -4 addr show eth0",
             get("$host", &server.port().to_string())
         );
-        let output = node.run(site.script(&script).network(kind).execution()).await.unwrap().run_output;
+        let output = node.run(site.script(&script).network_type(kind).execution()).await.unwrap().run_output;
         assert!(output.stdout.contains("serveddefault via 10.201."), "{output:?}");
     }
     let rules = std::process::Command::new("iptables-save").output().unwrap().stdout;
@@ -78,7 +78,7 @@ async fn bridge_and_default_reach_the_host_and_more() {
 async fn ports_lead_in() {
     let Some(site) = site().filter(|_| has(&["ip", "iptables"])) else { return };
     let node = node().await;
-    let execution = Arc::new(site.script("echo hello | nc -l -p 80").network("Bridge").execution());
+    let execution = Arc::new(site.script("echo hello | nc -l -p 80").network_type("Bridge").execution());
     let host = crate::test_registry::free_port();
     let port = Port { name: "web".into(), host, target: 80, host_address: "127.0.0.1".into() };
     let engine = super::next_life(&node);

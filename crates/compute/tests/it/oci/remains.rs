@@ -48,7 +48,7 @@ async fn what_a_killed_node_left_is_removed() {
     next_life(&node).clean_up(&BTreeSet::new()).await;
     assert!(!is_running("5813"));
     assert!(!life.exists());
-    node.executor.sweep().unwrap();
+    node.executor.sweep(&BTreeSet::new()).unwrap();
     nothing_left(&node);
 }
 
