@@ -335,7 +335,7 @@ impl NodeHost {
             inputs.push(Input::Gone { execution_id });
         }
         for (execution_id, run) in &mut self.runs {
-            if !run.starts.is_some_and(|at| at <= now.min(run.ends)) {
+            if run.starts.is_none_or(|at| at > now.min(run.ends)) {
                 continue;
             }
             if world.random.u32(0..4) == 0 {
