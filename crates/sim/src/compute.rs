@@ -272,6 +272,12 @@ impl NodeHost {
         Ok(())
     }
 
+    /// What the next life of the node can go on with.
+    pub(crate) fn going_on(&self) -> Vec<String> {
+        let goes_on = |id: &&String| self.outlives || self.complete.contains(*id);
+        self.runs.keys().filter(goes_on).cloned().collect()
+    }
+
     /// A packet of the orchestrator arrived.
     pub(crate) fn push(&mut self, packet: Packet) {
         if self.core.is_some() {

@@ -1,10 +1,6 @@
 //! Runs that are left alone when the node stops, and adopted or published by its next life.
 
 use super::*;
-use crate::engines::Engines;
-use crate::executor::{EnvAllowList, ExecutorConfig};
-use crate::publishers::Noop;
-use crate::sources::Inline;
 use bacalhau_model::{Job, ResultPath};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -83,17 +79,7 @@ impl Engine for External {
 }
 
 async fn node(dir: &std::path::Path, outside: &Outside, outlives: bool) -> Executor {
-    let engine = External { outside: outside.clone(), outlives };
-    let engines = Engines::new(vec![Arc::new(engine)], &[]);
-    let config = ExecutorConfig::new(dir);
-    Executor::with_engines(
-        config,
-        engines,
-        vec![Arc::new(Inline)],
-        vec![Arc::new(Noop)],
-        EnvAllowList::default(),
-    )
-    .await
+    Executor::with_engine(dir, Arc::new(External { outside: outside.clone(), outlives })).await
 }
 
 fn execution(id: &str, publisher: &str) -> Arc<Execution> {
