@@ -272,6 +272,12 @@ impl NodeHost {
         Ok(())
     }
 
+    /// What the next life of the node can go on with.
+    pub(crate) fn going_on(&self) -> Vec<String> {
+        let goes_on = |id: &&String| self.outlives || self.complete.contains(*id);
+        self.runs.keys().filter(goes_on).cloned().collect()
+    }
+
     /// A packet of the orchestrator arrived.
     pub(crate) fn push(&mut self, packet: Packet) {
         if self.core.is_some() {
@@ -335,7 +341,7 @@ impl NodeHost {
             inputs.push(Input::Gone { execution_id });
         }
         for (execution_id, run) in &mut self.runs {
-            if !run.starts.is_some_and(|at| at <= now.min(run.ends)) {
+            if run.starts.is_none_or(|at| at > now.min(run.ends)) {
                 continue;
             }
             if world.random.u32(0..4) == 0 {

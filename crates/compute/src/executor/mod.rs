@@ -126,6 +126,17 @@ impl Executor {
         Ok(Executor::with_engines(config, engines, sources, publishers, env_allowed).await)
     }
 
+    /// One with no engine but this, the `noop` publisher and the `inline` source.
+    #[cfg(test)]
+    pub(crate) async fn with_engine(
+        folder: &std::path::Path,
+        engine: Arc<dyn crate::engines::Engine>,
+    ) -> Executor {
+        let (config, engines) = (ExecutorConfig::new(folder), Engines::new(vec![engine], &[]));
+        let env = EnvAllowList::default();
+        Executor::with_engines(config, engines, vec![Arc::new(Inline)], vec![Arc::new(Noop)], env).await
+    }
+
     async fn with_engines(
         config: ExecutorConfig,
         engines: Engines,

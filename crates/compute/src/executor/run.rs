@@ -127,15 +127,19 @@ impl Run<'_> {
         let inner = &self.executor.inner;
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
         let task = task_of(self.execution).map_err(preparing)?;
-        let publisher = inner.publishers.get(&task.publisher).map_err(preparing)?;
+        let adopt = self.resume.start == Start::Adopt;
+        let publisher = inner.publishers.get(&task.publisher).map_err(preparing);
+        // What is adopted runs already: whatever is wrong with the rest is told when it has ended.
+        let publisher = if adopt { publisher } else { Ok(publisher?) };
         let finished = match self.resume.start {
             Start::Publish => self.complete_results().await.map_err(preparing)?,
             Start::Afresh | Start::Adopt => {
                 let engine = inner.engines.get(task).map_err(preparing)?;
-                self.work_out(task, engine.as_ref(), publisher.is_some(), log).await?
+                let publishes = publisher.as_ref().is_ok_and(Option::is_some);
+                self.work_out(task, engine.as_ref(), publishes, log).await?
             }
         };
-        match publisher {
+        match publisher? {
             Some(publisher) => self.publish(task, publisher.as_ref(), finished).await,
             None => Ok(finished),
         }
@@ -161,11 +165,24 @@ impl Run<'_> {
         log: &LogWriter,
     ) -> Result<Finished, Ending> {
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
-        let env = self.executor.inner.env_allowed.resolve(self.execution, task).map_err(preparing)?;
         let adopt = self.resume.start == Start::Adopt;
-        // What is adopted has its inputs already.
-        let mounts = if adopt { Vec::new() } else { self.fetch(task).await? };
-        let results = results::create(&task.result_paths, self.work).map_err(preparing)?;
+        // What is adopted has its inputs and its environment already.
+        let (env, mounts) = if adopt {
+            (Vec::new(), Vec::new())
+        } else {
+            let env = self.executor.inner.env_allowed.resolve(self.execution, task);
+            (env.map_err(preparing)?, self.fetch(task).await?)
+        };
+        let results = results::create(&task.result_paths, self.work).map_err(preparing);
+        let (results, trouble) = match results {
+            Ok(results) => (results, None),
+            // Its task runs: the engine has to end it.
+            Err(failure) if adopt => {
+                self.context.cancel.cancel();
+                (Vec::new(), Some(failure))
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         let timeout = time_limit(self.execution, task);
         let request = EngineRequest {
             execution: Arc::clone(self.execution),
@@ -186,6 +203,9 @@ impl Run<'_> {
         let outcome = self.engine(engine, request).await?;
         let captured = log.finish();
         self.work.remove_inputs().await;
+        if let Some(failure) = trouble {
+            return Err(failure.into());
+        }
         let exit_code = match outcome {
             Ok(exit_code) => exit_code,
             Err(EngineError::Gone) => return Err(Ending::Gone),

@@ -279,3 +279,7 @@ async fn stop(stopping: &mut watch::Receiver<bool>) {
     // The guard inside the result must not live across other awaits, so it ends here.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
