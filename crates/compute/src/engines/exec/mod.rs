@@ -23,6 +23,7 @@ pub use supervisor::{ARGUMENT as SUPERVISOR_ARGUMENT, supervise};
 
 use super::{Engine, EngineError, EngineRequest};
 use crate::cgroup::Cgroups;
+use crate::egress::DomainList;
 use crate::sources::normalise_guest_path;
 use abilities::Abilities;
 use bacalhau_model::exec::{ENGINE, ExecParams};
@@ -131,6 +132,7 @@ impl Engine for ExecEngine {
 
     fn validate(&self, task: &Task) -> Result<(), Error> {
         ExecParams::read(&task.engine).map_err(error)?;
+        DomainList::new(&task.network().domains)?;
         if task.network().r#type == NetworkType::Bridge {
             return prepare::network(NetworkType::Bridge, &Abilities::default()).map(|_| ());
         }

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a task with a view of its own starts, and keeps temporary files.
@@ -154,9 +155,36 @@ fn give_all(path: &Path, user: User) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens folders that the task closed to its own user, who is the node's: they have to be read and removed. Root needs
+/// no such thing. Links are not followed.
+pub(super) fn reopen(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // What cannot be changed cannot be removed either, and that is told.
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o755));
+            reopen(&path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn closed_folders_can_be_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("a"), dir.path().join("a/b"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("f"), "").unwrap();
+        for folder in [&inner, &outer] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o0)).unwrap();
+        }
+        reopen(dir.path());
+        assert_eq!(fs::metadata(&outer).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o755);
+    }
 
     #[test]
     fn the_environment_is_the_tasks_own() {

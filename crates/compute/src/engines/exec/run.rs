@@ -51,7 +51,13 @@ pub(super) async fn run(house: Arc<House>, request: EngineRequest) -> Result<i64
         settle(note).await;
         return Err(EngineError::Cancelled);
     }
+    let is_own_user = plan.user_namespace;
     let outcome = supervised(&house, &request, plan, domains).await;
+    if is_own_user {
+        let work = Arc::clone(&request.work);
+        // A panic in there has been logged; what cannot be removed is told.
+        let _ = tokio::task::spawn_blocking(move || prepare::reopen(work.path())).await;
+    }
     let oom_kills = note.cgroup.as_ref().map_or(0, |cgroup| cgroup.usage().oom_kills);
     settle(note).await;
     match outcome? {
