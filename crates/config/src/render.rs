@@ -109,6 +109,8 @@ mod tests {
         let mut document = document(&Config::load(&sources).unwrap());
         let ours = document["Orchestrator"].as_object_mut().unwrap().remove("Retention");
         assert_eq!(ours, Some(json!({"MaxExecutionsPerJob": 1000, "MaxHistoryPerJob": 10000})));
+        let ours = document["Engines"]["Types"].as_object_mut().unwrap().remove("Exec");
+        assert_eq!(ours, Some(json!({})));
         assert_eq!(
             document,
             json!({

@@ -144,7 +144,8 @@ impl Engine for ExecEngine {
             match self.house.abilities().await {
                 Ok(_) => true,
                 Err(error) => {
-                    tracing::warn!(%error, "engine exec is not available");
+                    // Asked again and again; whoever starts a node sees in its description what it offers.
+                    tracing::debug!(%error, "engine exec is not available");
                     false
                 }
             }
