@@ -17,6 +17,7 @@ mod programs;
 mod run;
 mod supervisor;
 mod user;
+mod watch;
 
 pub use config::ExecConfig;
 pub use supervisor::{ARGUMENT as SUPERVISOR_ARGUMENT, supervise};
