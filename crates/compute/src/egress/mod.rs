@@ -15,7 +15,7 @@ mod listen;
 mod proxy;
 mod tunnel;
 
-pub use dial::{Refusal, dial};
+pub use dial::{Refusal, addresses, dial};
 pub use domains::DomainList;
 pub use listen::listen_inside;
 pub use proxy::{Counts, Names, Proxy, variables};

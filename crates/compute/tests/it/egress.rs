@@ -1,7 +1,7 @@
 //! The egress proxy between real sockets: who is let through, what a server sees, and the end.
 
 use crate::support::in_time;
-use bacalhau_compute::egress::{Counts, DomainList, Names, Proxy, listen_inside};
+use bacalhau_compute::egress::{Counts, DomainList, Names, Proxy, Refusal, addresses, listen_inside};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -108,6 +108,13 @@ async fn a_name_does_not_lead_back_into_the_node() {
     assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("a loopback address"), "{answer}");
     let by_address = proxy(&["localhost", "127.0.0.1"]).await;
     assert!(get(&by_address, &url).await.starts_with("HTTP/1.1 200"));
+    let list = |domains: &[&str]| {
+        DomainList::new(&domains.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>()).unwrap()
+    };
+    assert!(matches!(addresses(&list(&["localhost"]), "localhost").await, Err(Refusal::Forbidden { .. })));
+    assert!(matches!(addresses(&list(&[".example.com"]), "localhost").await, Err(Refusal::NotListed(_))));
+    let found = addresses(&list(&["localhost", "127.0.0.1"]), "localhost").await.unwrap();
+    assert_eq!(found, [SocketAddr::new(LOCALHOST, 0)]);
     // Another spelling of the address is no way around the list.
     let answer = get(&by_name, &format!("http://2130706433:{}/", server.port())).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
