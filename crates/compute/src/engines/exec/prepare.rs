@@ -7,7 +7,7 @@ use super::{abilities::Abilities, error, places};
 use crate::engines::EngineRequest;
 use crate::sources::{Mount, MountData};
 use bacalhau_model::exec::ExecParams;
-use bacalhau_model::{Error, NetworkType, error::code};
+use bacalhau_model::{Error, Gpu, NetworkType, error::code};
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,7 +63,7 @@ pub(super) fn plan(house: &House<'_>, request: &EngineRequest) -> Result<Plan, E
         program,
         name: params.command,
         arguments: params.arguments,
-        env: environment(&request.env, &home),
+        env: environment(&request.env, gpu_variables(&request.resources.gpus), &home),
         folder: home.join(&params.working_directory),
         user: house.user.map(|user| (user.uid, user.gid)),
         cgroup: None,
@@ -90,15 +90,28 @@ pub(super) fn network(wanted: NetworkType, abilities: &Abilities) -> Result<Netw
 }
 
 /// Never the node's own environment: what it has, tokens among it, is none of a task's business.
-fn environment(task: &[(String, String)], home: &Path) -> Vec<(String, String)> {
+fn environment(task: &[(String, String)], gpus: Vec<(String, String)>, home: &Path) -> Vec<(String, String)> {
     let home = home.to_string_lossy().into_owned();
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
         ("HOME".to_owned(), home.clone()),
         ("TMPDIR".to_owned(), home),
     ]);
+    env.extend(gpus);
     env.extend(task.iter().cloned());
     env.into_iter().collect()
+}
+
+/// Tells the task's libraries which GPUs are its own. That is a request, not a wall.
+fn gpu_variables(gpus: &[Gpu]) -> Vec<(String, String)> {
+    let names =
+        [("nvidia", "CUDA_VISIBLE_DEVICES"), ("amd", "ROCR_VISIBLE_DEVICES"), ("intel", "ZE_AFFINITY_MASK")];
+    let of = |vendor: &str| {
+        let own = gpus.iter().filter(|gpu| gpu.vendor.to_ascii_lowercase().starts_with(vendor));
+        own.map(|gpu| gpu.index.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let all = names.into_iter().map(|(vendor, name)| (name.to_owned(), of(vendor)));
+    all.filter(|(_, indices)| !indices.is_empty()).collect()
 }
 
 fn binds(request: &EngineRequest, user: Option<User>) -> io::Result<Vec<Bind>> {
@@ -187,9 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn gpus_are_told_by_their_vendors_variables() {
+        let gpu = |index, vendor: &str| Gpu { index, vendor: vendor.into(), ..Gpu::default() };
+        assert!(gpu_variables(&[]).is_empty());
+        let told = gpu_variables(&[gpu(0, "NVIDIA"), gpu(3, "NVIDIA"), gpu(1, "AMD/ATI")]);
+        let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+        assert_eq!(told, [pair("CUDA_VISIBLE_DEVICES", "0,3"), pair("ROCR_VISIBLE_DEVICES", "1")]);
+    }
+
+    #[test]
     fn the_environment_is_the_tasks_own() {
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
-        let env = environment(&[pair("HOME", "/mine"), pair("X", "1")], Path::new("/tmp"));
+        let env = environment(&[pair("HOME", "/mine"), pair("X", "1")], Vec::new(), Path::new("/tmp"));
         assert_eq!(
             env,
             [pair("HOME", "/mine"), pair("PATH", DEFAULT_PATH), pair("TMPDIR", "/tmp"), pair("X", "1")]
