@@ -266,8 +266,12 @@ mod tests {
     use super::*;
 
     /// Keys that Bacalhau 1.9 does not have.
-    const OURS: [&str; 11] = [
+    const OURS: &[&str] = &[
         "Compute.Auth.Credentials",
+        "Engines.Types.Exec.Enabled",
+        "Engines.Types.Exec.AllowListedPrograms",
+        "Engines.Types.Exec.User",
+        "Engines.Types.Exec.Group",
         "Orchestrator.EventsKept",
         "Orchestrator.NodeManager.ReconnectGrace",
         "Compute.Logs.Retention",

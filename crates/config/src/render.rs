@@ -111,6 +111,8 @@ mod tests {
         assert_eq!(ours, Some(json!({"MaxExecutionsPerJob": 1000, "MaxHistoryPerJob": 10000})));
         let ours = document["Compute"].as_object_mut().unwrap().remove("Logs");
         assert_eq!(ours, Some(json!({"Retention": "24h0m0s", "MaxExecutionSize": "1Gi"})));
+        let ours = document["Engines"]["Types"].as_object_mut().unwrap().remove("Exec");
+        assert_eq!(ours, Some(json!({})));
         assert_eq!(
             document,
             json!({

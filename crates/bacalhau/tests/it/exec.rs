@@ -1,6 +1,7 @@
 //! Plain processes through the whole system: allowed by the operator, checked at submit, and gone with their node.
 
 use crate::cluster::{Cluster, eventually};
+use std::path::{Path, PathBuf};
 
 /// A job that runs a shell script.
 fn job(name: &str, script: &str, more: &str) -> String {
@@ -35,6 +36,17 @@ fn processes(marker: &str) -> Vec<String> {
         Some(String::from_utf8_lossy(&line).replace('\0', " "))
     });
     lines.filter(|line| line.contains(marker)).collect()
+}
+
+/// Folders of cgroups with this name.
+fn groups(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    let found = folders.flat_map(|e| {
+        let own = (e.file_name() == name).then(|| e.path());
+        own.into_iter().chain(groups(&e.path(), name)).collect::<Vec<_>>()
+    });
+    found.collect()
 }
 
 #[test]
@@ -98,6 +110,10 @@ fn nothing_survives_a_node_that_is_killed() {
     cluster.nodes[0].kill();
     // Without any further life of the node.
     eventually("all processes are gone", || processes(&marker).is_empty().then_some(()));
+    let execution = cluster.json(&["job", "executions", "long"])[0]["ID"].as_str().unwrap().to_owned();
+    eventually("its cgroups are gone", || {
+        groups(Path::new("/sys/fs/cgroup"), &execution).is_empty().then_some(())
+    });
     cluster.nodes[0].start();
     cluster.wait_connected(1);
     up(&cluster);

@@ -1,7 +1,7 @@
 //! The egress proxy between real sockets: who is let through, what a server sees, and the end.
 
 use crate::support::in_time;
-use bacalhau_compute::egress::{Counts, DomainList, Names, Proxy};
+use bacalhau_compute::egress::{Counts, DomainList, Names, Proxy, Refusal, addresses, listen_inside};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -108,6 +108,13 @@ async fn a_name_does_not_lead_back_into_the_node() {
     assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("a loopback address"), "{answer}");
     let by_address = proxy(&["localhost", "127.0.0.1"]).await;
     assert!(get(&by_address, &url).await.starts_with("HTTP/1.1 200"));
+    let list = |domains: &[&str]| {
+        DomainList::new(&domains.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>()).unwrap()
+    };
+    assert!(matches!(addresses(&list(&["localhost"]), "localhost").await, Err(Refusal::Forbidden { .. })));
+    assert!(matches!(addresses(&list(&[".example.com"]), "localhost").await, Err(Refusal::NotListed(_))));
+    let found = addresses(&list(&["localhost", "127.0.0.1"]), "localhost").await.unwrap();
+    assert_eq!(found, [SocketAddr::new(LOCALHOST, 0)]);
     // Another spelling of the address is no way around the list.
     let answer = get(&by_name, &format!("http://2130706433:{}/", server.port())).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
@@ -294,4 +301,30 @@ async fn a_task_that_goes_away_frees_its_server() {
     .await;
     drop(stream);
     assert!(in_time(serving).await.unwrap().starts_with("GET /slow"));
+}
+
+#[tokio::test]
+async fn a_socket_can_be_inside_another_network() {
+    if !crate::exec::is_root("entering a network namespace") {
+        return;
+    }
+    let mut other = tokio::process::Command::new("unshare")
+        .args(["--net", "sh", "-c", "echo; exec sleep 3600"])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    in_time(other.stdout.as_mut().unwrap().read_u8()).await.unwrap();
+    let namespace = format!("/proc/{}/ns/net", other.id().unwrap());
+    // Its loopback is down, so there is no narrower address to listen on.
+    let listener = listen_inside(namespace.as_ref(), Ipv4Addr::UNSPECIFIED.into()).await.unwrap();
+    let proxy = Proxy::serve(listener, DomainList::default(), Names::default()).unwrap();
+    let port = proxy.address().port();
+    let there = std::fs::read_to_string(format!("/proc/{}/net/tcp", other.id().unwrap())).unwrap();
+    assert!(there.contains(&format!("00000000:{port:04X}")), "{there}");
+    let here = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    assert!(!here.contains(&format!("00000000:{port:04X}")), "{here}");
+    // This process stayed where it was.
+    TcpStream::connect(echo().await).await.unwrap();
+    other.kill().await.unwrap();
 }

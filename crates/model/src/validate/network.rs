@@ -68,9 +68,9 @@ fn port_problem(port: &PortMapping, network: NetworkType) -> Option<String> {
     wrong.then(|| format!("invalid host network IP address: {address}"))
 }
 
-/// A DNS name or an IP address; a leading dot stands for all names below.
+/// A DNS name or an IP address; a leading dot stands for the name and all names below, `*.` for those below alone.
 fn is_domain(text: &str) -> bool {
-    let name = text.strip_prefix('.').unwrap_or(text);
+    let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
     let label = |l: &str| {
         !l.is_empty()
             && l.len() <= 63

@@ -43,6 +43,11 @@ fn jobs() {
 fn tasks() {
     assert_eq!(of_task(|t| t.engine = SpecConfig::default()), "invalid engine: nil spec config");
     assert_eq!(
+        of_task(|t| t.engine = SpecConfig::new("Exec").with("Command", "")),
+        "invalid exec engine params: Command cannot be empty: name a program such as \"/usr/bin/sort\" or \"sort\""
+    );
+    assert_eq!(of_task(|t| t.engine = SpecConfig::new("exec").with("Command", "sort")), "");
+    assert_eq!(
         of_task(|t| t.engine = SpecConfig::new(" ").with("a", 1)),
         "invalid engine: missing spec type"
     );
@@ -136,7 +141,8 @@ fn networks() {
     ] {
         assert_eq!(of(r#type, &domains, ports), wrong(why));
     }
-    assert_eq!(of(Http, &[".a.com", "10.0.0.1", "_dmarc.a-b.com", "::1"], vec![]), "");
+    assert_eq!(of(Http, &["*.*.com"], vec![]), wrong("invalid domain \"*.*.com\""));
+    assert_eq!(of(Http, &[".a.com", "*.b.com", "10.0.0.1", "_dmarc.a-b.com", "::1"], vec![]), "");
     assert_eq!(of(Bridge, &[], vec![port("a", 1024, 80), port("_b", 0, 0)]), "");
     let address = |text: &str| PortMapping { host_network: text.into(), ..port("a", 0, 0) };
     assert_eq!(of(Host, &[], vec![address("here")]), wrong("invalid host network IP address: here"));

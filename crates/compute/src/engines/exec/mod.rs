@@ -17,12 +17,14 @@ mod programs;
 mod run;
 mod supervisor;
 mod user;
+mod watch;
 
 pub use config::ExecConfig;
 pub use supervisor::{ARGUMENT as SUPERVISOR_ARGUMENT, supervise};
 
 use super::{Engine, EngineError, EngineRequest};
 use crate::cgroup::Cgroups;
+use crate::egress::DomainList;
 use crate::sources::normalise_guest_path;
 use abilities::Abilities;
 use bacalhau_model::exec::{ENGINE, ExecParams};
@@ -131,6 +133,7 @@ impl Engine for ExecEngine {
 
     fn validate(&self, task: &Task) -> Result<(), Error> {
         ExecParams::read(&task.engine).map_err(error)?;
+        DomainList::new(&task.network().domains)?;
         if task.network().r#type == NetworkType::Bridge {
             return prepare::network(NetworkType::Bridge, &Abilities::default()).map(|_| ());
         }
@@ -142,7 +145,8 @@ impl Engine for ExecEngine {
             match self.house.abilities().await {
                 Ok(_) => true,
                 Err(error) => {
-                    tracing::warn!(%error, "engine exec is not available");
+                    // Asked again and again; whoever starts a node sees in its description what it offers.
+                    tracing::debug!(%error, "engine exec is not available");
                     false
                 }
             }

@@ -7,11 +7,12 @@ use super::{abilities::Abilities, error, places};
 use crate::engines::EngineRequest;
 use crate::sources::{Mount, MountData};
 use bacalhau_model::exec::ExecParams;
-use bacalhau_model::{Error, NetworkType, error::code};
+use bacalhau_model::{Error, Gpu, NetworkType, error::code};
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a task with a view of its own starts, and keeps temporary files.
@@ -62,7 +63,7 @@ pub(super) fn plan(house: &House<'_>, request: &EngineRequest) -> Result<Plan, E
         program,
         name: params.command,
         arguments: params.arguments,
-        env: environment(&request.env, &home),
+        env: environment(&request.env, gpu_variables(&request.resources.gpus), &home),
         folder: home.join(&params.working_directory),
         user: house.user.map(|user| (user.uid, user.gid)),
         cgroup: None,
@@ -89,15 +90,28 @@ pub(super) fn network(wanted: NetworkType, abilities: &Abilities) -> Result<Netw
 }
 
 /// Never the node's own environment: what it has, tokens among it, is none of a task's business.
-fn environment(task: &[(String, String)], home: &Path) -> Vec<(String, String)> {
+fn environment(task: &[(String, String)], gpus: Vec<(String, String)>, home: &Path) -> Vec<(String, String)> {
     let home = home.to_string_lossy().into_owned();
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
         ("HOME".to_owned(), home.clone()),
         ("TMPDIR".to_owned(), home),
     ]);
+    env.extend(gpus);
     env.extend(task.iter().cloned());
     env.into_iter().collect()
+}
+
+/// Tells the task's libraries which GPUs are its own. That is a request, not a wall.
+fn gpu_variables(gpus: &[Gpu]) -> Vec<(String, String)> {
+    let names =
+        [("nvidia", "CUDA_VISIBLE_DEVICES"), ("amd", "ROCR_VISIBLE_DEVICES"), ("intel", "ZE_AFFINITY_MASK")];
+    let of = |vendor: &str| {
+        let own = gpus.iter().filter(|gpu| gpu.vendor.to_ascii_lowercase().starts_with(vendor));
+        own.map(|gpu| gpu.index.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let all = names.into_iter().map(|(vendor, name)| (name.to_owned(), of(vendor)));
+    all.filter(|(_, indices)| !indices.is_empty()).collect()
 }
 
 fn binds(request: &EngineRequest, user: Option<User>) -> io::Result<Vec<Bind>> {
@@ -154,14 +168,50 @@ fn give_all(path: &Path, user: User) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens folders that the task closed to its own user, who is the node's: they have to be read and removed. Root needs
+/// no such thing. Links are not followed.
+pub(super) fn reopen(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // What cannot be changed cannot be removed either, and that is told.
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o755));
+            reopen(&path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn closed_folders_can_be_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("a"), dir.path().join("a/b"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("f"), "").unwrap();
+        for folder in [&inner, &outer] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o0)).unwrap();
+        }
+        reopen(dir.path());
+        assert_eq!(fs::metadata(&outer).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn gpus_are_told_by_their_vendors_variables() {
+        let gpu = |index, vendor: &str| Gpu { index, vendor: vendor.into(), ..Gpu::default() };
+        assert!(gpu_variables(&[]).is_empty());
+        let told = gpu_variables(&[gpu(0, "NVIDIA"), gpu(3, "NVIDIA"), gpu(1, "AMD/ATI")]);
+        let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+        assert_eq!(told, [pair("CUDA_VISIBLE_DEVICES", "0,3"), pair("ROCR_VISIBLE_DEVICES", "1")]);
+    }
+
+    #[test]
     fn the_environment_is_the_tasks_own() {
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
-        let env = environment(&[pair("HOME", "/mine"), pair("X", "1")], Path::new("/tmp"));
+        let env = environment(&[pair("HOME", "/mine"), pair("X", "1")], Vec::new(), Path::new("/tmp"));
         assert_eq!(
             env,
             [pair("HOME", "/mine"), pair("PATH", DEFAULT_PATH), pair("TMPDIR", "/tmp"), pair("X", "1")]

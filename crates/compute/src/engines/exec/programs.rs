@@ -1,6 +1,7 @@
 //! Which programs may run, and where the one that a task names is.
 
 use super::error;
+use crate::sources::normalise_guest_path;
 use bacalhau_model::exec::ExecParams;
 use bacalhau_model::{Error, error::code};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -37,8 +38,9 @@ impl Programs {
         Ok(Programs { allowed: set.build().map_err(|e| e.to_string())?, all })
     }
 
-    /// Finds the program and checks that it may run. `own` are places where the task's data lies: a program there is
-    /// not on the host yet, and its path is taken as it is. Blocks briefly.
+    /// Finds the program and checks that it may run; gives its real path, for a link may lead elsewhere a moment later.
+    /// `own` are places where the task's data lies: a program there is not on the host yet, and its path is taken as it
+    /// is. Blocks briefly.
     pub(super) fn find(
         &self,
         params: &ExecParams,
@@ -47,23 +49,22 @@ impl Programs {
     ) -> Result<PathBuf, Error> {
         let command = params.command.as_str();
         let is_own = |file: &Path| own.iter().any(|place| file.starts_with(place));
-        let (found, real) = if command.starts_with('/') && is_own(Path::new(command)) {
-            (PathBuf::from(command), PathBuf::from(command))
+        let plain = PathBuf::from(normalise_guest_path(command)?);
+        let real = if command.starts_with('/') && is_own(&plain) {
+            plain
         } else if command.starts_with('/') {
-            let real =
-                executable(Path::new(command)).map_err(|why| missing(&format!("program {command} {why}")))?;
-            (PathBuf::from(command), real)
+            executable(Path::new(command)).map_err(|why| missing(&format!("program {command} {why}")))?
         } else {
             let path = path.unwrap_or(DEFAULT_PATH);
             let folders = path.split(':').filter(|folder| folder.starts_with('/'));
             folders
                 .map(|folder| Path::new(folder).join(command))
                 .filter(|file| !is_own(file))
-                .find_map(|file| executable(&file).ok().map(|real| (file, real)))
+                .find_map(|file| executable(&file).ok())
                 .ok_or_else(|| missing(&format!("program {command:?} is in none of the folders {path}")))?
         };
         if self.all || self.allowed.is_match(&real) {
-            return Ok(found);
+            return Ok(real);
         }
         let message = format!("program {} is not in the allowed programs of this node", real.display());
         Err(Error::new(code::FORBIDDEN, message)
@@ -136,7 +137,7 @@ mod tests {
         assert!(
             run(&by_link, &base.join("tool2")).unwrap_err().message.contains("not in the allowed programs")
         );
-        assert_eq!(run(&list, &base.join("other")).unwrap(), base.join("other"));
+        assert_eq!(run(&list, &base.join("other")).unwrap(), tool);
         assert!(run(&list, &base).unwrap_err().message.contains("is no file"));
         assert!(run(&list, &base.join("none")).unwrap_err().message.contains("cannot be found"));
     }
@@ -145,7 +146,7 @@ mod tests {
     fn names_are_looked_for_in_path() {
         let list = programs(&["/**"]);
         let found = list.find(&command("sh"), None, &[]).unwrap();
-        assert!(found.ends_with("bin/sh"), "{found:?}");
+        assert_eq!(found, Path::new("/bin/sh").canonicalize().unwrap());
         assert!(list.find(&command("sh"), Some("relative:/nonexistent"), &[]).is_err());
         assert!(programs(&[]).find(&command("sh"), None, &[]).is_err());
         assert!(Programs::new(&["bin/x".into()]).is_err() && Programs::new(&["/[".into()]).is_err());
@@ -156,6 +157,9 @@ mod tests {
         let own = ["/inputs"];
         assert!(programs(&["/inputs/**"]).find(&command("/inputs/run.sh"), None, &own).is_ok());
         assert!(programs(&["/usr/bin/*"]).find(&command("/inputs/run.sh"), None, &own).is_err());
+        // No detour through them makes a host's program one of the task's.
+        let odd = programs(&["/inputs/**"]).find(&command("/inputs/../usr/bin/true"), None, &own);
+        assert!(odd.unwrap_err().message.contains("cannot be found"));
     }
 
     #[test]

@@ -2,21 +2,18 @@
 
 use super::channel::Channel;
 use super::notes::Note;
-use super::plan::{Network, Order, Plan, Report, Request};
+use super::plan::{Network, Plan, Request};
+use super::watch::{BURIAL, Ended, Watch};
 use super::{COMPONENT, House, blocking, error, output, prepare};
 use crate::cgroup::Limits;
-use crate::egress::{DomainList, Names, Proxy};
+use crate::egress::DomainList;
 use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogStream;
 use bacalhau_model::{Error, error::code};
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
-
-/// Time a supervisor has to bury what it killed. Only what hangs in the kernel takes longer.
-const BURIAL: Duration = Duration::from_secs(15);
+use tokio::time::timeout;
 
 /// Time for what the task printed last, once nobody can print any more. A process elsewhere may have been given a pipe.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -51,7 +48,13 @@ pub(super) async fn run(house: Arc<House>, request: EngineRequest) -> Result<i64
         settle(note).await;
         return Err(EngineError::Cancelled);
     }
+    let is_own_user = plan.user_namespace;
     let outcome = supervised(&house, &request, plan, domains).await;
+    if is_own_user {
+        let work = Arc::clone(&request.work);
+        // A panic in there has been logged; what cannot be removed is told.
+        let _ = tokio::task::spawn_blocking(move || prepare::reopen(work.path())).await;
+    }
     let oom_kills = note.cgroup.as_ref().map_or(0, |cgroup| cgroup.usage().oom_kills);
     settle(note).await;
     match outcome? {
@@ -67,12 +70,6 @@ pub(super) async fn run(house: Arc<House>, request: EngineRequest) -> Result<i64
             error: error("how the process ended is not known").fails_execution(),
         }),
     }
-}
-
-/// How a task ended.
-struct Ended {
-    code: Option<i32>,
-    signal: Option<i32>,
 }
 
 fn out_of_memory(request: &EngineRequest) -> EngineError {
@@ -142,116 +139,4 @@ async fn supervised(
         }
     }
     outcome
-}
-
-/// Follows one supervisor's reports, and gives it orders when it is time.
-struct Watch<'a> {
-    house: &'a House,
-    request: &'a EngineRequest,
-    deadline: Option<Instant>,
-    /// Why the task is to stop, and when it is killed.
-    stopping: Option<(EngineError, Instant)>,
-    killed: bool,
-    proxy: Option<Proxy>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(house: &'a House, request: &'a EngineRequest) -> Watch<'a> {
-        Watch { house, request, deadline: None, stopping: None, killed: false, proxy: None }
-    }
-
-    async fn follow(
-        mut self,
-        channel: &mut Channel,
-        mut domains: Option<DomainList>,
-    ) -> Result<Ended, EngineError> {
-        loop {
-            let next = tokio::select! {
-                biased;
-                report = channel.report() => Next::Report(report),
-                () = self.request.cancel.cancelled(), if self.stopping.is_none() => Next::Stop(EngineError::Cancelled),
-                () = reached(self.deadline), if self.stopping.is_none() => Next::Stop(EngineError::TimedOut),
-                () = reached(self.kill_time()), if !self.killed => Next::Kill,
-                () = reached(self.kill_time().and_then(|at| at.checked_add(BURIAL))), if self.killed => Next::GiveUp,
-            };
-            match next {
-                Next::Stop(reason) => {
-                    channel.order(Order::Terminate).await;
-                    self.stopping = Some((reason, later(self.house.config.grace)));
-                }
-                Next::Kill => {
-                    self.killed = true;
-                    channel.order(Order::Kill).await;
-                }
-                Next::GiveUp => {
-                    channel.kill().await;
-                    return self.end(Err(broken_off("does not end")));
-                }
-                Next::Report(Ok(Report::Listening)) => {
-                    let (Some(domains), Ok(listener)) = (domains.take(), channel.take_listener()) else {
-                        continue;
-                    };
-                    let names = Names {
-                        job_id: self.request.execution.job_id.clone(),
-                        execution_id: self.request.execution.id.clone(),
-                    };
-                    match Proxy::serve(listener, domains, names) {
-                        Ok(proxy) => self.proxy = Some(proxy),
-                        Err(e) => return self.end(Err(broken_off(&format!("cannot be given a proxy: {e}")))),
-                    }
-                }
-                Next::Report(Ok(Report::Started)) => {
-                    self.deadline = self.request.timeout.map(later);
-                    self.request.progress.started();
-                }
-                Next::Report(Ok(Report::NotStarted(why))) => {
-                    return self.end(Err(EngineError::not_started(error(why))));
-                }
-                Next::Report(Ok(Report::Ended { code, signal })) => {
-                    return self.end(Ok(Ended { code, signal }));
-                }
-                Next::Report(Ok(Report::Able { .. })) => {}
-                Next::Report(Err(e)) => {
-                    return self.end(Err(broken_off(&format!("lost its supervisor: {e}"))));
-                }
-            }
-        }
-    }
-
-    fn kill_time(&self) -> Option<Instant> {
-        self.stopping.as_ref().map(|(_, at)| *at)
-    }
-
-    /// What was asked for comes first: a task that is stopped ends one way or another.
-    fn end(self, outcome: Result<Ended, EngineError>) -> Result<Ended, EngineError> {
-        self.stopping.map_or(outcome, |(reason, _)| Err(reason))
-    }
-}
-
-/// What comes next for a task.
-enum Next {
-    Report(io::Result<Report>),
-    Stop(EngineError),
-    Kill,
-    GiveUp,
-}
-
-fn broken_off(why: &str) -> EngineError {
-    EngineError::Failed {
-        exit_code: None,
-        error: error(format!("the process {why}")).fails_execution().retryable(),
-    }
-}
-
-/// A time from now; one that no clock can hold never comes.
-fn later(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)))
-}
-
-async fn reached(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
-    }
 }
