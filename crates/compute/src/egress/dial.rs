@@ -91,11 +91,7 @@ pub(super) async fn dial_host(domains: &DomainList, host: &Host, port: u16) -> R
 
 async fn connect(domains: &DomainList, host: &Host, port: u16) -> Result<TcpStream, Refusal> {
     let mut refusal = Refusal::Unreachable(format!("\"{host}\" has no address"));
-    for address in resolve(host, port).await?.into_iter().take(MAX_ADDRESSES) {
-        if let Err(denied) = check(domains, host, address.ip()) {
-            refusal = denied;
-            continue;
-        }
+    for address in allowed(domains, host, port).await? {
         match timeout(TIME_PER_ADDRESS, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Delays small messages otherwise; a proxy must add none. Fails only on a dead connection.
@@ -107,6 +103,32 @@ async fn connect(domains: &DomainList, host: &Host, port: u16) -> Result<TcpStre
         }
     }
     Err(refusal)
+}
+
+/// The addresses a listed host leads to and may lead to, for a client that connects by itself, and only to these. Their
+/// port is 0.
+///
+/// # Errors
+/// See [`Refusal`].
+pub async fn addresses(domains: &DomainList, host: &str) -> Result<Vec<SocketAddr>, Refusal> {
+    let host = Host::parse(host).ok_or_else(|| Refusal::NotAHost(shortened(host)))?;
+    if !domains.allows_host(&host) {
+        return Err(Refusal::NotListed(host.to_string()));
+    }
+    timeout(TIME, allowed(domains, &host, 0)).await.unwrap_or_else(|_| Err(Refusal::Slow(host.to_string())))
+}
+
+/// Resolves a listed host and leaves out where it must not lead. Never empty.
+async fn allowed(domains: &DomainList, host: &Host, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+    let mut refusal = Refusal::Unreachable(format!("\"{host}\" has no address"));
+    let mut allowed = Vec::new();
+    for address in resolve(host, port).await?.into_iter().take(MAX_ADDRESSES) {
+        match check(domains, host, address.ip()) {
+            Ok(()) => allowed.push(address),
+            Err(denied) => refusal = denied,
+        }
+    }
+    if allowed.is_empty() { Err(refusal) } else { Ok(allowed) }
 }
 
 fn unreachable(host: &Host, address: SocketAddr, error: &io::Error) -> Refusal {

@@ -114,6 +114,7 @@ async fn exchange(
 
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .handshake(TokioIo::new(stream))
         .await?;

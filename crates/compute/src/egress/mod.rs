@@ -15,10 +15,10 @@ mod listen;
 mod proxy;
 mod tunnel;
 
-pub use dial::{Refusal, dial};
+pub use dial::{Refusal, addresses, dial};
 pub use domains::DomainList;
 pub use listen::listen_inside;
-pub use proxy::{Counts, Names, Proxy};
+pub use proxy::{Counts, Names, Proxy, variables};
 
 /// Component named in errors.
 const COMPONENT: &str = "Network";

@@ -97,19 +97,24 @@ impl Proxy {
         self.address
     }
 
-    /// The variables that lead programs here. Bacalhau 1.9 sets the two in lower case; some programs know only the
-    /// other spelling. (curl reads `http_proxy` in lower case only: a web server could set the other.)
+    /// See [`variables`].
     pub fn variables(&self) -> Vec<(String, String)> {
-        let url = format!("http://{}", self.address);
-        ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"]
-            .map(|name| (name.to_owned(), url.clone()))
-            .into()
+        variables(self.address)
     }
 
     /// What it did until now.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
     }
+}
+
+/// The variables that lead programs to a proxy. Bacalhau 1.9 sets the two in lower case; some programs know only the
+/// other spelling.
+pub fn variables(address: SocketAddr) -> Vec<(String, String)> {
+    let url = format!("http://{address}");
+    ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"]
+        .map(|name| (name.to_owned(), url.clone()))
+        .into()
 }
 
 impl Drop for Proxy {
@@ -186,6 +191,7 @@ async fn connection(stream: TcpStream, activity: &Activity, shared: &Arc<Shared>
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(io, service)
         .with_upgrades()
