@@ -95,20 +95,41 @@ impl Manifests {
             {
                 return Ok(Arc::clone(&answer.platforms));
             }
-            Arc::clone(state.asking.entry(image.clone()).or_default())
+            let cell = Arc::clone(state.asking.entry(image.clone()).or_default());
+            Question { manifests: self, image, cell }
         };
         // Whoever goes away while asking leaves the question to the next. An error is told to all who wait, and not kept.
-        let answer = question.get_or_init(|| ask(daemon, config, image)).await.clone();
+        let answer = question.cell.get_or_init(|| ask(daemon, config, image)).await.clone();
         let mut state = self.lock();
         state.asking.remove(image);
         if let Ok(platforms) = &answer {
             state.keep(image, platforms, &self.config);
         }
+        drop(state);
         answer
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question and who waits for its answer. The last who goes away without one takes it along.
+struct Question<'a> {
+    manifests: &'a Manifests,
+    image: &'a Reference,
+    cell: Arc<OnceCell<Result<Platforms, Error>>>,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let mut state = self.manifests.lock();
+        // One is here, one in the map.
+        if Arc::strong_count(&self.cell) <= 2
+            && state.asking.get(self.image).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell))
+        {
+            state.asking.remove(self.image);
+        }
     }
 }
 

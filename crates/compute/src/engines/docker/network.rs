@@ -6,11 +6,18 @@ use super::names::Names;
 use crate::engines::Port;
 use bacalhau_model::{Error, Execution, NetworkConfig, NetworkType};
 use bollard::models::{NetworkCreateRequest, PortBinding};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// The name by which a container reaches the host's own services, and Docker's word for the host.
 const HOST_ENTRY: &str = "host.docker.internal:host-gateway";
+
+/// Docker's option for the name of a bridge.
+const INTERFACE_OPTION: &str = "com.docker.network.bridge.name";
+
+/// How the names of private bridges begin, so that an operator can write rules for all of them.
+const INTERFACE_PREFIX: &str = "bac-";
 
 /// A network in the words of Docker's "create".
 #[derive(Debug, Default, PartialEq)]
@@ -72,6 +79,7 @@ pub(super) async fn create_private(
         name: names.object(execution, "network"),
         driver: Some("bridge".to_owned()),
         internal: Some(true),
+        options: Some(HashMap::from([(INTERFACE_OPTION.to_owned(), interface(&execution.id))])),
         labels: Some(names.labels(execution)),
         ..NetworkCreateRequest::default()
     };
@@ -87,6 +95,13 @@ pub(super) async fn create_private(
     })?;
     let gateway = gateway(daemon, &created.id).await?;
     Ok(Private { id: created.id, gateway })
+}
+
+/// Name of the bridge of an execution: 15 characters, as many as Linux allows.
+fn interface(execution_id: &str) -> String {
+    let digest = Sha256::digest(execution_id.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{INTERFACE_PREFIX}{}", hex.get(..11).unwrap_or_default())
 }
 
 /// The host's address in a network.
@@ -134,5 +149,12 @@ mod tests {
         assert_eq!(text, ["0.0.0.0:20000", "127.0.0.1:20001"]);
         assert_eq!(bridge.exposed.unwrap(), ["80/tcp"]);
         assert_eq!(bridge.extra_hosts.unwrap(), [HOST_ENTRY]);
+    }
+
+    #[test]
+    fn bridges_have_names_that_linux_allows() {
+        let name = interface("e-0c9f6d3e-6e3c-4a55-8f52-1a6f6d2f9d11");
+        assert!(name.starts_with("bac-") && name.len() == 15, "{name}");
+        assert_ne!(name, interface("e-1"));
     }
 }

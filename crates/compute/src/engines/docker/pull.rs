@@ -70,37 +70,68 @@ impl Pulls {
         image: &Reference,
     ) -> watch::Receiver<Pull> {
         let key = image.exact();
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.lock();
         if let Some(pull) = running.get(&key) {
             return pull.subscribe();
         }
         let (tell, pull) = watch::channel(Pull::Running { percent: 0 });
         let tell = Arc::new(tell);
         running.insert(key.clone(), Arc::clone(&tell));
-        let (pulls, daemon, config, image) =
-            (self.clone(), Arc::clone(daemon), Arc::clone(config), image.clone());
+        let (daemon, config, image) = (Arc::clone(daemon), Arc::clone(config), image.clone());
+        let entry = Entry { pulls: self.clone(), key, tell };
         tokio::spawn(async move {
-            let work = fetch(&daemon, &config, &image, &tell);
+            let work = fetch(&daemon, &config, &image, &entry.tell);
             tokio::pin!(work);
             let result = loop {
                 tokio::select! {
-                    result = &mut work => break Some(result),
-                    () = tell.closed() => {
-                        // Somebody may have joined in between; who joins does so under the lock.
-                        let mut running = pulls.running.lock().unwrap_or_else(PoisonError::into_inner);
-                        if tell.receiver_count() == 0 {
-                            running.remove(&key);
-                            break None;
+                    result = &mut work => break result,
+                    () = entry.tell.closed() => {
+                        if entry.give_up() {
+                            return;
                         }
                     }
                 }
             };
-            if let Some(result) = result {
-                pulls.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                tell.send_replace(Pull::Done(result));
-            }
+            entry.finish(result);
         });
         pull
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<watch::Sender<Pull>>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pull's place among those under way. However its task ends, those who wait are told.
+struct Entry {
+    pulls: Pulls,
+    key: String,
+    tell: Arc<watch::Sender<Pull>>,
+}
+
+impl Entry {
+    /// Leaves, unless somebody has joined meanwhile; who joins does so under the lock.
+    fn give_up(&self) -> bool {
+        let mut running = self.pulls.lock();
+        let unwanted = self.tell.receiver_count() == 0;
+        if unwanted {
+            running.remove(&self.key);
+        }
+        unwanted
+    }
+
+    fn finish(&self, result: Result<(), Error>) {
+        self.pulls.lock().remove(&self.key);
+        self.tell.send_replace(Pull::Done(result));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut running = self.pulls.lock();
+        if running.get(&self.key).is_some_and(|tell| Arc::ptr_eq(tell, &self.tell)) {
+            running.remove(&self.key);
+        }
     }
 }
 

@@ -26,6 +26,11 @@ dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" -H 
     --cgroup-parent "/$group" --bridge "$bridge" "$@" >>"$dir/log" 2>&1 </dev/null &
 daemon=$!
 cat >/dev/null
+contained() {
+    cat /sys/fs/cgroup/*/"$group"/*/cgroup.procs /sys/fs/cgroup/"$group"/*/cgroup.procs 2>/dev/null | sort -u
+}
+# The daemon would wait for those that do not listen.
+kill -9 $(contained) 2>/dev/null
 kill -s CONT $daemon 2>/dev/null
 kill $daemon 2>/dev/null
 wait $daemon
@@ -36,7 +41,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
         id=${process#/proc/}
         [ "$id" != $$ ] && tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF "$dir/" && left="$left $id"
     done
-    left="$left $(cat /sys/fs/cgroup/*/"$group"/*/cgroup.procs /sys/fs/cgroup/"$group"/*/cgroup.procs 2>/dev/null | sort -u)"
+    left="$left $(contained)"
     [ -z "${left# }" ] && break
     kill -9 $left 2>/dev/null
     sleep 0.2

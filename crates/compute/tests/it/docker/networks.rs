@@ -8,7 +8,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::get;
 use bacalhau_compute::engines::docker::{DockerConfig, DockerEngine};
-use bacalhau_compute::engines::{Engine, EngineRequest, Port};
+use bacalhau_compute::engines::{Engine, EngineError, EngineRequest, Port};
 use bacalhau_model::{NetworkConfig, NetworkType};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -129,6 +129,25 @@ async fn ports_of_a_bridge_are_reachable_on_the_host() {
     };
     let (answer, _) = in_time(async { tokio::join!(asked, engine.run(request)) }).await;
     assert!(answer.ends_with("served"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error_worth_another_try() {
+    let Some(daemon) = shared().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = DockerConfig { host: daemon.host.clone(), ..DockerConfig::default() };
+    let host = taken.local_addr().unwrap().port();
+    let execution = Arc::new(on(sh("true"), NetworkType::Bridge, &[]).execution());
+    let request = EngineRequest {
+        ports: vec![Port { name: "web".into(), host, target: 80, host_address: "127.0.0.1".into() }],
+        ..super::request(&execution, dir.path(), &super::logs(dir.path()))
+    };
+    let node_id = format!("n-taken-{host}");
+    let ended = in_time(DockerEngine::new(config, &node_id).run(request)).await;
+    let Err(EngineError::Failed { error, exit_code: None }) = ended else { panic!("{ended:?}") };
+    assert!(error.retryable && error.message.contains("address already in use"), "{error:?}");
+    assert_eq!(daemon.leftovers(&node_id).await, Vec::<String>::new());
 }
 
 /// A port that was free a moment ago.
