@@ -208,6 +208,16 @@ pub static KEYS: &[Key] = &[
     key("Engines.Types.Docker.ManifestCache.Size", Kind::Uint, "1000", "Image descriptions kept."),
     key("Engines.Types.Docker.ManifestCache.TTL", Kind::Duration, "1h0m0s", "How long an image description is kept."),
     key("Engines.Types.Docker.ManifestCache.Refresh", Kind::Duration, "1h0m0s", "Time between clean-ups of image descriptions."),
+    key("Engines.Types.Docker.Backend", Kind::Text, "auto", "What serves jobs of type docker: auto takes a Docker Engine if one answers and this node itself if not; docker; oci."),
+    key("Engines.Types.OCI.Runtime", Kind::Text, "", "Program that makes containers of engine oci; empty takes crun or runc, whichever works."),
+    key("Engines.Types.OCI.PidsLimit", Kind::Uint, "4096", "Most processes and threads of one container of engine oci; 0 is no limit."),
+    key("Engines.Types.OCI.StopTimeout", Kind::Duration, "1s", "Time a container of engine oci has to end by itself when it is stopped."),
+    key("Engines.Types.OCI.Subnet", Kind::Text, "10.201.0.0/16", "Addresses for containers of engine oci with a network of their own; four for each."),
+    key("Images.MaxSize", Kind::Text, "50GiB", "Disk that unpacked images may take; those used least recently go first."),
+    key("Images.MaxImageSize", Kind::Text, "100GiB", "Largest image that is fetched."),
+    key("Images.InsecureRegistries", Kind::List, "", "Registries that may be used without a valid certificate or without encryption; those on the loopback always may."),
+    key("Orchestrator.PinImages.Disabled", Kind::Bool, "false", "Do not ask registries at submit which digest a tag stands for."),
+    key("Orchestrator.PinImages.Timeout", Kind::Duration, "3s", "Longest time that a submission waits for a registry."),
     key("ResultDownloaders.Disabled", Kind::List, "", "Downloaders that are switched off."),
     key("ResultDownloaders.Timeout", Kind::Duration, "", "Longest time of a download."),
     key("ResultDownloaders.Types.IPFS.Endpoint", Kind::Text, "", "IPFS node for downloads, a multiaddr."),
@@ -256,8 +266,18 @@ mod tests {
     use super::*;
 
     /// Keys that Bacalhau 1.9 does not have.
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 17] = [
         "Compute.Auth.Credentials",
+        "Engines.Types.Docker.Backend",
+        "Engines.Types.OCI.Runtime",
+        "Engines.Types.OCI.PidsLimit",
+        "Engines.Types.OCI.StopTimeout",
+        "Engines.Types.OCI.Subnet",
+        "Images.MaxSize",
+        "Images.MaxImageSize",
+        "Images.InsecureRegistries",
+        "Orchestrator.PinImages.Disabled",
+        "Orchestrator.PinImages.Timeout",
         "Orchestrator.EventsKept",
         "Orchestrator.NodeManager.ReconnectGrace",
         "Orchestrator.Retention.MaxAge",

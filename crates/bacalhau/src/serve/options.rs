@@ -4,11 +4,14 @@ use super::addresses;
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::engines::container::Backend;
+use bacalhau_compute::engines::oci::OciConfig;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
 use bacalhau_compute::system;
 use bacalhau_config::{Config, DataDir};
+use bacalhau_images::{Pinner, PinnerConfig, Registry, RegistryConfig, StoreConfig};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
 use bacalhau_nats_server::HandshakeFirst;
@@ -149,10 +152,68 @@ pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error>
     })
 }
 
+/// How registries are used.
+fn registry(config: &Config) -> RegistryConfig {
+    RegistryConfig {
+        insecure: config.list("Images.InsecureRegistries").to_vec(),
+        ..RegistryConfig::default()
+    }
+}
+
+/// Asks registries at submit which image a tag stands for, unless that is switched off.
+pub(super) fn pinner(config: &Config) -> Result<Option<Pinner>, Error> {
+    if config.bool("Orchestrator.PinImages.Disabled") {
+        return Ok(None);
+    }
+    let patience = config.duration("Orchestrator.PinImages.Timeout");
+    let pinner = PinnerConfig { patience, ..PinnerConfig::default() };
+    Ok(Some(Pinner::new(Registry::new(registry(config))?, pinner)))
+}
+
+/// `Engines.Types.OCI.*` and `Images.*`.
+fn oci(config: &Config, dir: &DataDir) -> Result<OciConfig, Error> {
+    let usual = OciConfig::new(&dir.compute());
+    let bytes = |key: &str| {
+        let text = config.text(key);
+        quantity::parse_bytes(text)
+            .ok_or_else(|| fail(format!("{key}: {text:?} is no size")).hint("Write an amount like 50GiB"))
+    };
+    Ok(OciConfig {
+        runtime: Some(config.text("Engines.Types.OCI.Runtime"))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        pids_limit: config.int("Engines.Types.OCI.PidsLimit"),
+        grace: config.duration("Engines.Types.OCI.StopTimeout"),
+        subnet: config.text("Engines.Types.OCI.Subnet").to_owned(),
+        registry: registry(config),
+        store: StoreConfig {
+            max_bytes: bytes("Images.MaxSize")?,
+            max_image_bytes: bytes("Images.MaxImageSize")?,
+            tag_validity: config.duration("Engines.Types.Docker.ManifestCache.TTL"),
+        },
+        ..usual
+    })
+}
+
+/// `Engines.Types.Docker.Backend`.
+fn docker_backend(config: &Config) -> Result<Backend, Error> {
+    let key = "Engines.Types.Docker.Backend";
+    let text = config.text(key);
+    Backend::parse(text).ok_or_else(|| {
+        fail(format!("{key}: {text:?} is none of auto, docker, oci")).hint(format!("Correct {key}"))
+    })
+}
+
 /// What the executor may do.
-pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]) -> ExecutorConfig {
+pub(super) fn executor(
+    config: &Config,
+    dir: &DataDir,
+    orchestrators: &[Address],
+) -> Result<ExecutorConfig, Error> {
     let list = |key: &str| config.list(key).to_vec();
-    ExecutorConfig {
+    Ok(ExecutorConfig {
+        oci: oci(config, dir)?,
+        docker_backend: docker_backend(config)?,
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
         disabled_engines: list("Engines.Disabled"),
@@ -165,7 +226,7 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
         },
         local_publisher: local_publisher(config, orchestrators),
         ..ExecutorConfig::new(dir.compute())
-    }
+    })
 }
 
 fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisherConfig {

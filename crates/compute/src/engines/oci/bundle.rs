@@ -85,7 +85,7 @@ pub(super) struct Container {
     pub(super) memory: u64,
     /// Swap is counted by the kernel, so memory and swap together can be limited.
     pub(super) limit_swap: bool,
-    /// Processes and threads.
+    /// Processes and threads; 0 is no limit.
     pub(super) pids: i64,
     /// The machine has cgroup v2 alone.
     pub(super) cgroup_v2: bool,
@@ -152,8 +152,10 @@ impl Container {
         let mut resources = json!({
             // What every container has, such as /dev/null, the runtime adds itself.
             "devices": [{"allow": false, "access": "rwm"}],
-            "pids": {"limit": self.pids},
         });
+        if self.pids > 0 {
+            resources["pids"] = json!({"limit": self.pids});
+        }
         if self.cpu > 0.0 {
             let quota = ((self.cpu * CPU_PERIOD as f64).round() as i64).max(LEAST_QUOTA);
             let shares = ((self.cpu * 1024.0).round() as u64).clamp(2, 262_144);

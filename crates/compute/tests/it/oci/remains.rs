@@ -61,10 +61,11 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(status.unwrap().success(), "{program} {arguments:?}");
 }
 
-fn is_running(text: &str) -> bool {
+/// Whether somebody sleeps for so many seconds.
+fn is_running(seconds: &str) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|pid| {
         let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command).contains(text)
+        String::from_utf8_lossy(&command).contains(&format!("sleep\0{seconds}"))
     })
 }
 
