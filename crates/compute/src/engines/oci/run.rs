@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Longest time from the runtime's start to the container's.
-const START_TIME: Duration = Duration::from_secs(120);
+const START_TIME: Duration = Duration::from_secs(60);
 
 /// How often the runtime is looked after until the container runs: it writes a file then, some ten milliseconds after
 /// its own start.
@@ -60,6 +60,9 @@ pub(super) async fn run(
         prepared: Some(prepared),
         init: None,
     };
+    if request.cancel.is_cancelled() {
+        return Err(EngineError::Cancelled);
+    }
     let mut child = container.spawn().map_err(|e| not_started(format!("cannot start the runtime: {e}")))?;
     let outputs = [
         child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, request.log.clone(), LogStream::Stdout))),
@@ -129,11 +132,8 @@ impl Container {
 
     /// Waits for its end and stops it when it is time to.
     async fn follow(&mut self, child: &mut Child, request: &EngineRequest) -> Ended {
-        let started = tokio::select! {
-            biased;
-            () = request.cancel.cancelled() => return Ended::Stopped(EngineError::Cancelled),
-            started = tokio::time::timeout(START_TIME, self.wait_for_start(child)) => started,
-        };
+        // Not broken off by a cancellation: the program may run already, and shall get its time to end.
+        let started = tokio::time::timeout(START_TIME, self.wait_for_start(child)).await;
         match started {
             Err(_) => {
                 let error = error("the runtime does not start the container").retryable();

@@ -33,11 +33,13 @@ async fn what_a_killed_node_left_is_removed() {
     );
     run("mount", &["-t", "overlay", "overlay", "-o", &options, merged.to_str().unwrap()]);
     run("runc", &["spec", "--bundle", work.to_str().unwrap()]);
+    let cgroup = format!("{}former", super::cgroup_prefix(&node));
     let config = std::fs::read_to_string(work.join("config.json")).unwrap();
     let config = config
         .replace("\"rootfs\"", &format!("{:?}", merged.to_str().unwrap()))
         .replace("\"sh\"", "\"sleep\", \"5813\"")
-        .replace("\"terminal\": true", "\"terminal\": false");
+        .replace("\"terminal\": true", "\"terminal\": false")
+        .replace("\"linux\": {", &format!("\"linux\": {{ \"cgroupsPath\": \"/{cgroup}/e-former/c\","));
     std::fs::write(work.join("config.json"), config).unwrap();
     let root = life.to_str().unwrap();
     run("runc", &["--root", root, "run", "--detach", "--bundle", work.to_str().unwrap(), "e-former"]);
