@@ -49,10 +49,14 @@ pub(super) async fn run(
     prepared: Prepared,
 ) -> Result<i64, EngineError> {
     let not_started = |what: String| EngineError::not_started(error(what).retryable());
-    shared
-        .guard
-        .watch(&runtime, shared)
-        .map_err(|e| not_started(format!("cannot start the guard of containers: {e}")))?;
+    if request.cancel.is_cancelled() {
+        prepared.discard().await;
+        return Err(EngineError::Cancelled);
+    }
+    if let Err(e) = shared.guard.watch(&runtime, shared) {
+        prepared.discard().await;
+        return Err(not_started(format!("cannot start the guard of containers: {e}")));
+    }
     let mut container = Container {
         id: request.execution.id.clone(),
         shared: Arc::clone(shared),
@@ -60,9 +64,6 @@ pub(super) async fn run(
         prepared: Some(prepared),
         init: None,
     };
-    if request.cancel.is_cancelled() {
-        return Err(EngineError::Cancelled);
-    }
     let mut child = container.spawn().map_err(|e| not_started(format!("cannot start the runtime: {e}")))?;
     let outputs = [
         child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, request.log.clone(), LogStream::Stdout))),

@@ -43,6 +43,12 @@ async fn what_a_killed_node_left_is_removed() {
     std::fs::write(work.join("config.json"), config).unwrap();
     let root = life.to_str().unwrap();
     run("runc", &["--root", root, "run", "--detach", "--bundle", work.to_str().unwrap(), "e-former"]);
+    in_time(async {
+        while !is_running("5813") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     assert!(
         is_running("5813") && std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("e-former")
     );
