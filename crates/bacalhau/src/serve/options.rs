@@ -165,30 +165,35 @@ pub(super) fn pinner(config: &Config) -> Result<Option<Pinner>, Error> {
     if config.bool("Orchestrator.PinImages.Disabled") {
         return Ok(None);
     }
-    let patience = config.duration("Orchestrator.PinImages.Timeout");
-    let pinner = PinnerConfig { patience, ..PinnerConfig::default() };
-    Ok(Some(Pinner::new(Registry::new(registry(config))?, pinner)))
+    let usual = PinnerConfig::default();
+    let patience = duration_or(config, "Orchestrator.PinImages.Timeout", usual.patience);
+    Ok(Some(Pinner::new(Registry::new(registry(config))?, PinnerConfig { patience, ..usual })))
 }
 
-/// `Engines.Types.OCI.*` and `Images.*`.
+fn duration_or(config: &Config, key: &str, usual: Duration) -> Duration {
+    Some(config.duration(key)).filter(|duration| !duration.is_zero()).unwrap_or(usual)
+}
+
+/// `Engines.Types.OCI.*` and `Images.*`; what is empty stays as usual.
 fn oci(config: &Config, dir: &DataDir) -> Result<OciConfig, Error> {
     let usual = OciConfig::new(&dir.compute());
-    let bytes = |key: &str| {
-        let text = config.text(key);
-        quantity::parse_bytes(text)
-            .ok_or_else(|| fail(format!("{key}: {text:?} is no size")).hint("Write an amount like 50GiB"))
+    let text = |key: &str| Some(config.text(key)).filter(|text| !text.is_empty());
+    let bytes = |key: &str, usual: u64| {
+        let wrong = |text| fail(format!("{key}: {text:?} is no size")).hint("Write an amount like 50GiB");
+        text(key).map_or(Ok(usual), |text| quantity::parse_bytes(text).ok_or_else(|| wrong(text)))
     };
     Ok(OciConfig {
-        runtime: Some(config.text("Engines.Types.OCI.Runtime"))
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from),
-        pids_limit: config.int("Engines.Types.OCI.PidsLimit"),
-        grace: config.duration("Engines.Types.OCI.StopTimeout"),
-        subnet: config.text("Engines.Types.OCI.Subnet").to_owned(),
+        runtime: text("Engines.Types.OCI.Runtime").map(PathBuf::from),
+        pids_limit: match config.int("Engines.Types.OCI.PidsLimit") {
+            0 => usual.pids_limit,
+            limit => limit.max(0),
+        },
+        grace: duration_or(config, "Engines.Types.OCI.StopTimeout", usual.grace),
+        subnet: text("Engines.Types.OCI.Subnet").map_or(usual.subnet, str::to_owned),
         registry: registry(config),
         store: StoreConfig {
-            max_bytes: bytes("Images.MaxSize")?,
-            max_image_bytes: bytes("Images.MaxImageSize")?,
+            max_bytes: bytes("Images.MaxSize", usual.store.max_bytes)?,
+            max_image_bytes: bytes("Images.MaxImageSize", usual.store.max_image_bytes)?,
             tag_validity: config.duration("Engines.Types.Docker.ManifestCache.TTL"),
         },
         ..usual
