@@ -72,7 +72,7 @@ fn docker_run_without_docker() {
     let is_running = || {
         std::fs::read_dir("/proc").unwrap().flatten().any(|pid| {
             let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains("sleep 7351")
+            String::from_utf8_lossy(&command).contains("sleep\x007351")
         })
     };
     eventually("the container runs", || is_running().then_some(()));

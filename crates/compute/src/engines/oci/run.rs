@@ -70,11 +70,8 @@ pub(super) async fn run(
         child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, request.log.clone(), LogStream::Stderr))),
     ];
     let ended = container.follow(&mut child, request).await;
-    if matches!(ended, Ended::Gave(_)) {
-        drain(outputs).await;
-    } else {
-        outputs.into_iter().flatten().for_each(|output| output.abort());
-    }
+    // Also of one that was stopped: its last words matter most.
+    drain(outputs).await;
     let killed_for_memory = container.killed_for_memory().await;
     let words = container.last_words();
     container.remove(&mut child).await;
@@ -234,8 +231,8 @@ impl Container {
     /// Removes everything and waits for that.
     async fn remove(mut self, child: &mut Child) {
         self.signal(Signal::KILL);
-        // An ended container of which only files are left needs no runtime to be removed.
-        let quick = self.init.is_some() && tokio::time::timeout(LAST_OUTPUT, child.wait()).await.is_ok();
+        // Of a container that ran and ended only files are left, and they need no runtime to be removed.
+        let quick = self.has_started() && tokio::time::timeout(LAST_OUTPUT, child.wait()).await.is_ok();
         let state = self.shared.state.join(&self.id);
         let Some(prepared) = self.prepared.take() else { return };
         if !quick {
