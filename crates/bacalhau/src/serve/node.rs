@@ -217,6 +217,7 @@ async fn start_orchestrator(
         max_payload: max_payload(),
         seed: options::seed(),
         events_kept: u64::try_from(config.int("Orchestrator.EventsKept")).unwrap_or(0),
+        pinner: options::pinner(config)?,
     };
     bacalhau_orchestrator::start(options, local_bus(server, name)?).await
 }
@@ -229,7 +230,7 @@ async fn start_compute(
     (reread, comes_back): (Option<Reread>, bool),
 ) -> Result<(ComputeNode, Ended), Error> {
     let addresses = options::orchestrators(config)?;
-    let executor = options::executor(config, dir, &addresses);
+    let executor = options::executor(config, dir, &addresses)?;
     let way = match server {
         Some(server) => Way::Local(local_bus(server, name)?),
         None => Way::Connect(options::connect(config, name, addresses, reread)),

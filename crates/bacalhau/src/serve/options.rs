@@ -4,14 +4,17 @@ use super::addresses;
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::core::BidPolicy;
+use bacalhau_compute::engines::container::Backend;
 use bacalhau_compute::engines::docker::{DockerConfig, ManifestCacheConfig};
 use bacalhau_compute::engines::exec::ExecConfig;
+use bacalhau_compute::engines::oci::OciConfig;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::logs::LogLimits;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
 use bacalhau_compute::system;
 use bacalhau_config::{Config, DataDir};
+use bacalhau_images::{Pinner, PinnerConfig, Registry, RegistryConfig, StoreConfig};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
 use bacalhau_nats_server::HandshakeFirst;
@@ -152,11 +155,74 @@ pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error>
     })
 }
 
+/// How registries are used.
+fn registry(config: &Config) -> RegistryConfig {
+    RegistryConfig {
+        insecure: config.list("Images.InsecureRegistries").to_vec(),
+        ..RegistryConfig::default()
+    }
+}
+
+/// Asks registries at submit which image a tag stands for, unless that is switched off.
+pub(super) fn pinner(config: &Config) -> Result<Option<Pinner>, Error> {
+    if config.bool("Orchestrator.PinImages.Disabled") {
+        return Ok(None);
+    }
+    let usual = PinnerConfig::default();
+    let patience = duration_or(config, "Orchestrator.PinImages.Timeout", usual.patience);
+    Ok(Some(Pinner::new(Registry::new(registry(config))?, PinnerConfig { patience, ..usual })))
+}
+
+fn duration_or(config: &Config, key: &str, usual: Duration) -> Duration {
+    Some(config.duration(key)).filter(|duration| !duration.is_zero()).unwrap_or(usual)
+}
+
+/// `Engines.Types.OCI.*` and `Images.*`; what is empty stays as usual.
+fn oci(config: &Config, dir: &DataDir) -> Result<OciConfig, Error> {
+    let usual = OciConfig::new(&dir.compute());
+    let text = |key: &str| Some(config.text(key)).filter(|text| !text.is_empty());
+    let bytes = |key: &str, usual: u64| {
+        let wrong = |text| fail(format!("{key}: {text:?} is no size")).hint("Write an amount like 50GiB");
+        text(key).map_or(Ok(usual), |text| quantity::parse_bytes(text).ok_or_else(|| wrong(text)))
+    };
+    Ok(OciConfig {
+        runtime: text("Engines.Types.OCI.Runtime").map(PathBuf::from),
+        pids_limit: match config.int("Engines.Types.OCI.PidsLimit") {
+            0 => usual.pids_limit,
+            limit => limit.max(0),
+        },
+        grace: duration_or(config, "Engines.Types.OCI.StopTimeout", usual.grace),
+        subnet: text("Engines.Types.OCI.Subnet").map_or(usual.subnet, str::to_owned),
+        registry: registry(config),
+        store: StoreConfig {
+            max_bytes: bytes("Images.MaxSize", usual.store.max_bytes)?,
+            max_image_bytes: bytes("Images.MaxImageSize", usual.store.max_image_bytes)?,
+            tag_validity: config.duration("Engines.Types.Docker.ManifestCache.TTL"),
+        },
+        ..usual
+    })
+}
+
+/// `Engines.Types.Docker.Backend`.
+fn docker_backend(config: &Config) -> Result<Backend, Error> {
+    let key = "Engines.Types.Docker.Backend";
+    let text = config.text(key);
+    Backend::parse(text).ok_or_else(|| {
+        fail(format!("{key}: {text:?} is none of auto, docker, oci")).hint(format!("Correct {key}"))
+    })
+}
+
 /// What the executor may do.
-pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]) -> ExecutorConfig {
+pub(super) fn executor(
+    config: &Config,
+    dir: &DataDir,
+    orchestrators: &[Address],
+) -> Result<ExecutorConfig, Error> {
     let list = |key: &str| config.list(key).to_vec();
     let usual = ExecutorConfig::new(dir.compute());
-    ExecutorConfig {
+    Ok(ExecutorConfig {
+        oci: oci(config, dir)?,
+        docker_backend: docker_backend(config)?,
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
         disabled_engines: list("Engines.Disabled"),
@@ -173,7 +239,7 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
         log_limits: log_limits(config, usual.log_limits),
         log_age: config.duration("Compute.Logs.Retention"),
         ..usual
-    }
+    })
 }
 
 /// `Compute.Logs.*`; validation has checked that they are sizes. A single execution gets no more than all together.

@@ -12,6 +12,7 @@
 mod bin;
 mod client;
 mod cluster;
+mod containers;
 mod crash;
 mod credentials;
 mod devstack;
@@ -28,3 +29,6 @@ mod offline;
 mod restarts;
 mod retention;
 mod schedules;
+#[path = "../../../images/tests/support/registry.rs"]
+#[allow(dead_code)] // shared with other crates
+mod test_registry;

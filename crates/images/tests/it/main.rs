@@ -8,6 +8,7 @@ mod pinning;
 mod registries;
 mod store;
 #[path = "../support/registry.rs"]
+#[allow(dead_code)] // shared with other crates
 mod support;
 
 use bacalhau_images::{Credentials, Platform, Registry, RegistryConfig};

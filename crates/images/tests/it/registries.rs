@@ -144,3 +144,44 @@ async fn credentials_in_every_way() {
     let hub = client_with(Credentials::none().with_docker_hub("user", "s3cret"));
     assert!(hub.resolve(&name).await.is_err());
 }
+
+/// Programs are looked for in PATH, which a test cannot change for itself: so the test runs itself once more.
+#[tokio::test]
+async fn a_helper_is_asked() {
+    let Some(registry) = TestRegistry::start_with(Some(("user", "s3cret"))) else { return };
+    let layers = [layer(|tar| add_file(tar, "a", b"x"))];
+    registry.push("private:1", &architecture(), &json!({}), &layers).await;
+    let dir = tempfile::tempdir().unwrap();
+    let host = format!("127.0.0.1:{}", registry.port);
+    std::fs::write(
+        dir.path().join("config.json"),
+        json!({"credHelpers": {(host.clone()): "test"}}).to_string(),
+    )
+    .unwrap();
+    let program = dir.path().join("docker-credential-test");
+    // It takes the server from its standard input and knows one.
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = get ] && [ \"$(cat)\" = {host} ] && echo '{{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"s3cret\"}}'\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "registries::with_the_helper_in_path", "--ignored"])
+        .env("PATH", path)
+        .env("DOCKER_CONFIG", dir.path())
+        .env("TEST_IMAGE", registry.name("private:1"))
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "run by a_helper_is_asked"]
+async fn with_the_helper_in_path() {
+    let Ok(image) = std::env::var("TEST_IMAGE") else { return };
+    let client = client_with(Credentials::from_environment());
+    client.resolve(&parse_reference(&image).unwrap()).await.unwrap();
+}

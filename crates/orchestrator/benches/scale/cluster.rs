@@ -43,6 +43,7 @@ impl Cluster {
         let options = Options {
             dir: dir.to_owned(),
             events_kept: 0,
+            pinner: None,
             settings: Settings { node_id: "o".into(), ..Settings::default() },
             job_defaults: bacalhau_model::defaults::JobDefaults::default(),
             info: bacalhau_model::NodeInfo { node_id: "o".into(), ..Default::default() },

@@ -12,6 +12,7 @@ mod prepare;
 pub use prepare::SubmitOptions;
 
 use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
+use bacalhau_images::Pinner;
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
 use bacalhau_model::explain::Explanation;
@@ -50,6 +51,8 @@ pub struct Options {
     pub seed: u64,
     /// Events of the stream that are kept, at least; 0 is [`feed::EVENTS_KEPT`].
     pub events_kept: u64,
+    /// Notes at submit which image a tag stands for; `None` leaves that to the nodes.
+    pub pinner: Option<Pinner>,
 }
 
 /// A running orchestrator. Clones share it.
@@ -68,6 +71,7 @@ struct Inner {
     own: NodeState,
     instance_id: String,
     max_payload: usize,
+    pinner: Option<Pinner>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -111,6 +115,7 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
         own: own_state(options.info, now),
         instance_id: options.instance_id,
         max_payload: options.max_payload,
+        pinner: options.pinner,
         shutdown,
     };
     Ok((Orchestrator { inner: Arc::new(inner) }, ended))
@@ -163,7 +168,10 @@ impl Orchestrator {
 
     /// Takes a job, new or a new version of the one with its name. The answer comes when it is on disk.
     pub async fn submit(&self, job: Job, options: SubmitOptions) -> Result<Submitted, Error> {
-        let prepared = prepare::prepare(job, &options, &self.context())?;
+        let mut prepared = prepare::prepare(job, &options, &self.context())?;
+        if let Some(pinner) = &self.inner.pinner {
+            prepare::pin(&mut prepared.job, pinner, self.inner.max_payload).await;
+        }
         let (job, own_id, force) = (Box::new(prepared.job), prepared.own_id, options.force);
         let submitted = self.ask(|answer| Command::Submit { job, own_id, force, answer }).await?;
         Ok(Submitted { warnings: prepared.warnings, ..submitted })

@@ -1,6 +1,7 @@
 //! From what a user sent to what the core takes: checks, defaults, identity, size.
 
 use crate::core::{Calendar, largest_run};
+use bacalhau_images::Pinner;
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
 use bacalhau_model::job::meta;
@@ -61,6 +62,18 @@ pub(super) fn prepare(
     }
     messages::check_fits(&as_it_will_travel(&job), context.max_payload)?;
     Ok(Prepared { job, own_id, warnings })
+}
+
+/// Notes which image a tag stands for now. The runs of a schedule are later, and take what the tag stands for then.
+pub(super) async fn pin(job: &mut Job, pinner: &Pinner, max_payload: usize) {
+    if job.schedule.is_some() {
+        return;
+    }
+    pinner.pin(job).await;
+    // A job that just fits goes without.
+    if messages::check_fits(&as_it_will_travel(job), max_payload).is_err() {
+        job.meta.remove(meta::IMAGE_DIGEST);
+    }
 }
 
 /// The job with what the core will add before a node sees it.

@@ -110,6 +110,7 @@ impl Cluster {
             max_payload: bacalhau_nats_server::Options::default().max_payload,
             seed: 7,
             events_kept: 0,
+            pinner: None,
         };
         let (orchestrator, _) = bacalhau_orchestrator::start(options, bus(&nats, NODE_ID)).await.unwrap();
         let mut computes = Vec::new();

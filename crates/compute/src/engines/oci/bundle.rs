@@ -2,7 +2,7 @@
 
 use super::seccomp;
 use super::user::User;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// What root may do inside, as with Docker: enough for package managers and servers, nothing about the machine.
@@ -85,7 +85,7 @@ pub(super) struct Container {
     pub(super) memory: u64,
     /// Swap is counted by the kernel, so memory and swap together can be limited.
     pub(super) limit_swap: bool,
-    /// Processes and threads.
+    /// Processes and threads; 0 is no limit.
     pub(super) pids: i64,
     /// The machine has cgroup v2 alone.
     pub(super) cgroup_v2: bool,
@@ -149,25 +149,29 @@ impl Container {
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn resources(&self) -> Value {
-        let mut resources = json!({
-            // What every container has, such as /dev/null, the runtime adds itself.
-            "devices": [{"allow": false, "access": "rwm"}],
-            "pids": {"limit": self.pids},
-        });
+        let mut resources = Map::new();
+        // What every container has, such as /dev/null, the runtime adds itself.
+        resources.insert("devices".to_owned(), json!([{"allow": false, "access": "rwm"}]));
+        if self.pids > 0 {
+            resources.insert("pids".to_owned(), json!({"limit": self.pids}));
+        }
         if self.cpu > 0.0 {
             let quota = ((self.cpu * CPU_PERIOD as f64).round() as i64).max(LEAST_QUOTA);
             let shares = ((self.cpu * 1024.0).round() as u64).clamp(2, 262_144);
-            resources["cpu"] = json!({"shares": shares, "quota": quota, "period": CPU_PERIOD});
+            let cpu = json!({"shares": shares, "quota": quota, "period": CPU_PERIOD});
+            resources.insert("cpu".to_owned(), cpu);
         }
         if self.memory > 0 {
             let limit = i64::try_from(self.memory).unwrap_or(i64::MAX);
-            resources["memory"] = json!({"limit": limit});
-            if self.limit_swap {
-                // Memory and swap together: no swap beyond the memory.
-                resources["memory"]["swap"] = json!(limit);
-            }
+            // Memory and swap together: no swap beyond the memory.
+            let memory = if self.limit_swap {
+                json!({"limit": limit, "swap": limit})
+            } else {
+                json!({"limit": limit})
+            };
+            resources.insert("memory".to_owned(), memory);
         }
-        resources
+        Value::Object(resources)
     }
 
     fn mounts(&self) -> Vec<Value> {

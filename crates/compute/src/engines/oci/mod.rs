@@ -45,7 +45,7 @@ pub struct OciConfig {
     pub executions: PathBuf,
     /// The runtime's program; `None` takes `crun` or `runc`, whichever works.
     pub runtime: Option<PathBuf>,
-    /// Processes and threads of one container at most.
+    /// Processes and threads of one container at most; 0 is no limit.
     pub pids_limit: i64,
     /// Time between the request to end and the end, when a container is stopped.
     pub grace: Duration,

@@ -31,6 +31,16 @@ pub(super) struct Prepared {
     pub(super) work: Arc<WorkFolder>,
 }
 
+impl Prepared {
+    /// Takes it all down and waits for that.
+    pub(super) async fn discard(self) {
+        let Prepared { network, mounted, image, work, .. } = self;
+        network.close().await;
+        // Unmounting blocks.
+        let _ = tokio::task::spawn_blocking(move || drop((mounted, image, work))).await;
+    }
+}
+
 /// The image that an execution runs.
 pub(super) fn image_name(params: &Params, execution: &Execution) -> Reference {
     match &execution.job {

@@ -28,7 +28,7 @@ done </proc/self/mountinfo
 rmdir "$2"
 shift 3
 for cgroup in "$@"; do
-    rmdir "$cgroup"/*/c "$cgroup"/* "$cgroup"
+    rmdir "$cgroup"/*/c/ "$cgroup"/*/ "$cgroup"
 done
 "#;
 

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Longest time from the runtime's start to the container's.
-const START_TIME: Duration = Duration::from_secs(120);
+const START_TIME: Duration = Duration::from_secs(60);
 
 /// How often the runtime is looked after until the container runs: it writes a file then, some ten milliseconds after
 /// its own start.
@@ -49,10 +49,14 @@ pub(super) async fn run(
     prepared: Prepared,
 ) -> Result<i64, EngineError> {
     let not_started = |what: String| EngineError::not_started(error(what).retryable());
-    shared
-        .guard
-        .watch(&runtime, shared)
-        .map_err(|e| not_started(format!("cannot start the guard of containers: {e}")))?;
+    if request.cancel.is_cancelled() {
+        prepared.discard().await;
+        return Err(EngineError::Cancelled);
+    }
+    if let Err(e) = shared.guard.watch(&runtime, shared) {
+        prepared.discard().await;
+        return Err(not_started(format!("cannot start the guard of containers: {e}")));
+    }
     let mut container = Container {
         id: request.execution.id.clone(),
         shared: Arc::clone(shared),
@@ -66,11 +70,8 @@ pub(super) async fn run(
         child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, request.log.clone(), LogStream::Stderr))),
     ];
     let ended = container.follow(&mut child, request).await;
-    if matches!(ended, Ended::Gave(_)) {
-        drain(outputs).await;
-    } else {
-        outputs.into_iter().flatten().for_each(|output| output.abort());
-    }
+    // Also of one that was stopped: its last words matter most.
+    drain(outputs).await;
     let killed_for_memory = container.killed_for_memory().await;
     let words = container.last_words();
     container.remove(&mut child).await;
@@ -129,11 +130,8 @@ impl Container {
 
     /// Waits for its end and stops it when it is time to.
     async fn follow(&mut self, child: &mut Child, request: &EngineRequest) -> Ended {
-        let started = tokio::select! {
-            biased;
-            () = request.cancel.cancelled() => return Ended::Stopped(EngineError::Cancelled),
-            started = tokio::time::timeout(START_TIME, self.wait_for_start(child)) => started,
-        };
+        // Not broken off by a cancellation: the program may run already, and shall get its time to end.
+        let started = tokio::time::timeout(START_TIME, self.wait_for_start(child)).await;
         match started {
             Err(_) => {
                 let error = error("the runtime does not start the container").retryable();
@@ -233,8 +231,8 @@ impl Container {
     /// Removes everything and waits for that.
     async fn remove(mut self, child: &mut Child) {
         self.signal(Signal::KILL);
-        // An ended container of which only files are left needs no runtime to be removed.
-        let quick = self.init.is_some() && tokio::time::timeout(LAST_OUTPUT, child.wait()).await.is_ok();
+        // Of a container that ran and ended only files are left, and they need no runtime to be removed.
+        let quick = self.has_started() && tokio::time::timeout(LAST_OUTPUT, child.wait()).await.is_ok();
         let state = self.shared.state.join(&self.id);
         let Some(prepared) = self.prepared.take() else { return };
         if !quick {

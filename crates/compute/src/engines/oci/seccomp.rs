@@ -47,7 +47,7 @@ pub(super) fn profile() -> Value {
 /// Of this machine, and the 32-bit ones that it runs too.
 fn architectures() -> &'static [&'static str] {
     match std::env::consts::ARCH {
-        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
         "aarch64" => &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
         "riscv64" => &["SCMP_ARCH_RISCV64"],
         "s390x" => &["SCMP_ARCH_S390X", "SCMP_ARCH_S390"],

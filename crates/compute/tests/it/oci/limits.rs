@@ -104,7 +104,7 @@ async fn one_that_does_not_want_to_end_is_ended_with_all_its_children() {
         let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).into_owned();
         assert!(
-            !command.contains("sleep\04711"),
+            !command.contains("sleep\x004711"),
             "{command:?} {:?}",
             std::fs::read_to_string(pid.path().join("status"))
         );

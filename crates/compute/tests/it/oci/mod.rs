@@ -125,10 +125,14 @@ pub(crate) fn left(node: &Node) -> Option<String> {
     ours.next().map(|command| format!("process {command}"))
 }
 
+fn cgroup_prefix(node: &Node) -> String {
+    let hash = sha2::Sha256::digest(node.dir.path().join("compute/oci").as_os_str().as_encoded_bytes());
+    hash.iter().take(4).fold("bacalhau-".to_owned(), |text, byte| format!("{text}{byte:02x}")) + "-"
+}
+
 /// Cgroups of a node's executions, in all of its lives: folders three levels below the root, or two with v2.
 fn cgroups(node: &Node) -> Vec<std::path::PathBuf> {
-    let hash = sha2::Sha256::digest(node.dir.path().join("compute/oci").as_os_str().as_encoded_bytes());
-    let prefix = hash.iter().take(4).fold("bacalhau-".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    let prefix = cgroup_prefix(node);
     let folders = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()).collect()

@@ -33,14 +33,22 @@ async fn what_a_killed_node_left_is_removed() {
     );
     run("mount", &["-t", "overlay", "overlay", "-o", &options, merged.to_str().unwrap()]);
     run("runc", &["spec", "--bundle", work.to_str().unwrap()]);
+    let cgroup = format!("{}former", super::cgroup_prefix(&node));
     let config = std::fs::read_to_string(work.join("config.json")).unwrap();
     let config = config
         .replace("\"rootfs\"", &format!("{:?}", merged.to_str().unwrap()))
         .replace("\"sh\"", "\"sleep\", \"5813\"")
-        .replace("\"terminal\": true", "\"terminal\": false");
+        .replace("\"terminal\": true", "\"terminal\": false")
+        .replace("\"linux\": {", &format!("\"linux\": {{ \"cgroupsPath\": \"/{cgroup}/e-former/c\","));
     std::fs::write(work.join("config.json"), config).unwrap();
     let root = life.to_str().unwrap();
     run("runc", &["--root", root, "run", "--detach", "--bundle", work.to_str().unwrap(), "e-former"]);
+    in_time(async {
+        while !is_running("5813") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     assert!(
         is_running("5813") && std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("e-former")
     );
@@ -61,10 +69,11 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(status.unwrap().success(), "{program} {arguments:?}");
 }
 
-fn is_running(text: &str) -> bool {
+/// Whether somebody sleeps for so many seconds.
+fn is_running(seconds: &str) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|pid| {
         let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command).contains(text)
+        String::from_utf8_lossy(&command).contains(&format!("sleep\0{seconds}"))
     })
 }
 
