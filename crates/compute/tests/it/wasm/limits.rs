@@ -66,6 +66,20 @@ async fn tables_and_stacks_are_bounded() {
     assert!(failure.error.message.contains("stack"), "{failure}");
 }
 
+#[tokio::test]
+async fn files_are_read_in_pieces_of_any_size() {
+    // 200 MiB of memory, and a buffer of 150 MiB for a file of one byte.
+    let body = r#"(data (i32.const 64) "in/a.txt")
+      (func (export "_start") (local $fd i32)
+        (if (i32.eq (memory.grow (i32.const 3200)) (i32.const -1)) (then unreachable))
+        (local.set $fd (call $open (i32.const 3) (i32.const 64) (i32.const 8) (i32.const 0) (i64.const 2)))
+        (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 157286400))
+        (call $check (call $fd_read (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $exit (i32.load (i32.const 8))))"#;
+    let case = wasm(&text(body)).input(inline(b"x", "/in/a.txt"));
+    assert_eq!(Node::new().await.run(case.execution()).await.unwrap().run_output.exit_code, 1);
+}
+
 /// A module that takes seconds to compile: many functions of many instructions.
 fn slow_to_compile() -> Vec<u8> {
     let body = "(i32.add (i32.mul (local.get 0) (i32.const 3)) (local.get 0)) (local.set 0)".repeat(500);
