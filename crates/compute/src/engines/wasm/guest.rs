@@ -24,6 +24,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 /// Functions named in the text about a trap.
 const SHOWN_FRAMES: usize = 5;
 
+/// Bytes a guest may have the node copy in one call: what wasmtime itself takes.
+const COPIED_BYTES: usize = 128 << 20;
+
 /// What the store of a module holds.
 pub(super) struct Guest {
     pub(super) wasi: WasiP1Ctx,
@@ -44,17 +47,30 @@ pub(super) struct ComponentGuest {
 /// What both have.
 pub(super) trait Bounded {
     fn limits(&mut self) -> &mut Limits;
+
+    /// Bytes one call of a function of the node may take from the guest.
+    fn call_bytes(&self) -> usize;
 }
 
 impl Bounded for Guest {
     fn limits(&mut self) -> &mut Limits {
         &mut self.limits
     }
+
+    /// Files are read and written in the guest's own memory, in pieces as large as the program likes.
+    fn call_bytes(&self) -> usize {
+        usize::try_from(self.limits.limit()).unwrap_or(usize::MAX).max(COPIED_BYTES)
+    }
 }
 
 impl Bounded for ComponentGuest {
     fn limits(&mut self) -> &mut Limits {
         &mut self.limits
+    }
+
+    /// What a component hands over is copied.
+    fn call_bytes(&self) -> usize {
+        COPIED_BYTES
     }
 }
 
@@ -142,7 +158,9 @@ pub(super) fn store<T: Bounded + Send + 'static>(
     guest: T,
     fuel: Option<u64>,
 ) -> Result<Store<T>, Error> {
+    let call_bytes = guest.call_bytes();
     let mut store = Store::new(engine, guest);
+    store.set_hostcall_fuel(call_bytes);
     store.limiter(|guest| guest.limits());
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);

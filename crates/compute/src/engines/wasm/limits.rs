@@ -11,11 +11,9 @@ const PAGE: u64 = 64 * 1024;
 /// A 32-bit module cannot have more: 4 GiB.
 const MAX_MEMORY: u64 = 4 << 30;
 
-/// Bytes the host spends per table element, counted against the memory limit.
-const TABLE_ELEMENT: u64 = 8;
-
-/// Table elements every guest may have, however little memory it asked for: function tables of large programs.
-const FREE_TABLE_ELEMENTS: u64 = 1 << 20;
+/// Elements of all tables of one guest at most: ten times the functions of the largest programs. The host spends 8 bytes
+/// on each.
+pub(super) const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 
 /// Instances, memories and tables of one guest at most. Large components have tens of them.
 const MAX_INSTANCES: usize = 1000;
@@ -51,19 +49,25 @@ pub(super) fn memory_limit(requested: u64) -> Result<u64, Error> {
 pub(super) struct Limits {
     limit: u64,
     used: u64,
-    table_elements: u64,
+    table_elements: usize,
     refused: Option<u64>,
+    refused_table: bool,
 }
 
 impl Limits {
     /// Limits with this many bytes for all memories together.
     pub(super) fn new(limit: u64) -> Limits {
-        Limits { limit, used: 0, table_elements: 0, refused: None }
+        Limits { limit, used: 0, table_elements: 0, refused: None, refused_table: false }
     }
 
     /// The limit in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// A table was refused to grow.
+    pub(super) fn refused_table(&self) -> bool {
+        self.refused_table
     }
 
     /// The total that was last refused, if any was.
@@ -84,10 +88,9 @@ impl ResourceLimiter for Limits {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.table_elements.saturating_sub(current as u64).saturating_add(desired as u64);
-        let paid = total.saturating_sub(FREE_TABLE_ELEMENTS).saturating_mul(TABLE_ELEMENT);
-        if paid.saturating_add(self.used) > self.limit {
-            self.refused = Some(paid.saturating_add(self.used));
+        let total = self.table_elements.saturating_sub(current).saturating_add(desired);
+        if total > MAX_TABLE_ELEMENTS {
+            self.refused_table = true;
             return Ok(false);
         }
         self.table_elements = total;
@@ -130,6 +133,8 @@ mod tests {
         assert!(!limits.memory_growing(4 * page, 5 * page, None).unwrap());
         assert_eq!(limits.refused(), Some(11 * PAGE));
         assert!(limits.table_growing(0, 1000, None).unwrap());
-        assert!(!limits.table_growing(0, 1 << 30, None).unwrap());
+        assert!(!limits.refused_table());
+        assert!(!limits.table_growing(0, 1 << 20, None).unwrap());
+        assert!(limits.refused_table());
     }
 }

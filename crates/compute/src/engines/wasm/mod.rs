@@ -15,6 +15,7 @@ mod modules;
 mod network;
 mod params;
 mod poll;
+mod pool;
 mod pull;
 mod runtime;
 mod stdio;
@@ -23,8 +24,9 @@ mod ticker;
 
 use self::network::Access;
 use self::params::Params;
+use self::pool::{Kind, Runtimes};
 use self::pull::Puller;
-use self::runtime::{Job, Runtime};
+use self::runtime::Job;
 use self::stop::Stop;
 use super::{Engine, EngineError, EngineRequest};
 use bacalhau_images::RegistryConfig;
@@ -32,7 +34,7 @@ use bacalhau_model::{Error, Execution, Task, error::code};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Component named in errors.
@@ -72,9 +74,7 @@ impl Default for WasmConfig {
 
 /// The engine. Costs next to nothing until the first guest runs.
 pub struct WasmEngine {
-    config: WasmConfig,
-    /// For guests without and with fuel: code that counts its instructions is compiled differently, and slower.
-    runtimes: [OnceLock<Result<Arc<Runtime>, Error>>; 2],
+    runtimes: Arc<Runtimes>,
     puller: Puller,
 }
 
@@ -83,14 +83,22 @@ impl WasmEngine {
     pub fn new(config: WasmConfig) -> WasmEngine {
         let puller =
             Puller::new(config.registry.clone(), config.modules_folder.clone(), config.modules_folder_bytes);
-        WasmEngine { config, runtimes: Default::default(), puller }
+        WasmEngine { runtimes: Arc::new(Runtimes::new(config)), puller }
     }
+}
 
-    fn runtime(&self, with_fuel: bool) -> Result<Arc<Runtime>, Error> {
-        let [plain, fuelled] = &self.runtimes;
-        let slot = if with_fuel { fuelled } else { plain };
-        slot.get_or_init(|| Runtime::new(&self.config, with_fuel).map(Arc::new)).clone()
+/// Runs a guest on this thread: in the pool if it fits there, else by itself.
+fn run(runtimes: &Runtimes, job: &Job, stop: &Stop, handle: &Handle) -> Result<i64, EngineError> {
+    let params = &job.params;
+    let is_ordinary = params.fuel.is_none() && params.import_modules.is_empty();
+    if is_ordinary
+        && let Some((pooled, _place)) = runtimes.place()
+        && let Some(result) = pooled.run_alone(job, stop, handle)
+    {
+        return result;
     }
+    let kind = if params.fuel.is_some() { Kind::Fuelled } else { Kind::Plain };
+    runtimes.get(kind).map_err(EngineError::not_started)?.run(job, stop, handle)
 }
 
 impl Engine for WasmEngine {
@@ -111,7 +119,6 @@ impl Engine for WasmEngine {
         Box::pin(async move {
             let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
             let access = Access::of(&request.network).map_err(EngineError::not_started)?;
-            let runtime = self.runtime(params.fuel.is_some()).map_err(EngineError::not_started)?;
             let stop = Stop::new(&request);
             let pulled = tokio::select! {
                 biased;
@@ -122,7 +129,8 @@ impl Engine for WasmEngine {
             };
             let job = Job { params, access: Arc::new(access), pulled, request };
             let (thread_stop, handle) = (stop.clone(), Handle::current());
-            let thread = tokio::task::spawn_blocking(move || runtime.run(&job, &thread_stop, &handle));
+            let runtimes = Arc::clone(&self.runtimes);
+            let thread = tokio::task::spawn_blocking(move || run(&runtimes, &job, &thread_stop, &handle));
             tokio::select! {
                 result = thread => result.unwrap_or_else(|panic| {
                     Err(EngineError::not_started(error(format!("the WASM runtime broke down: {panic}"))))

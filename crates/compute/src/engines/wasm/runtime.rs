@@ -10,6 +10,7 @@ use super::linking::{self, Plan, Trouble};
 use super::modules::{Compiled, ModuleCache};
 use super::network::Access;
 use super::params::Params;
+use super::pool::{self, Kind};
 use super::stop::Stop;
 use super::ticker::Ticker;
 use super::{WasmConfig, poll};
@@ -46,8 +47,8 @@ pub(super) struct Job {
 }
 
 impl Runtime {
-    /// Sets everything up; `with_fuel` for guests whose instructions are counted.
-    pub(super) fn new(config: &WasmConfig, with_fuel: bool) -> Result<Runtime, Error> {
+    /// Sets everything up.
+    pub(super) fn new(config: &WasmConfig, kind: Kind) -> Result<Runtime, Error> {
         let explain =
             |what: &str, e: &wasmtime::Error| error(format!("cannot set up the WASM runtime: {what}: {e:#}"));
         let mut settings = Config::new();
@@ -55,7 +56,10 @@ impl Runtime {
         settings.wasm_memory64(false);
         settings.epoch_interruption(true).native_unwind_info(false).max_wasm_stack(1 << 20);
         settings.async_stack_size(2 << 20);
-        settings.consume_fuel(with_fuel);
+        settings.consume_fuel(kind == Kind::Fuelled);
+        if kind == Kind::Pooled {
+            settings.allocation_strategy(pool::strategy());
+        }
         if let Some(folder) = &config.cache_folder {
             match open_cache(folder, config.cache_folder_bytes) {
                 Ok(cache) => {
@@ -77,16 +81,44 @@ impl Runtime {
 
     /// Runs a guest on this thread.
     pub(super) fn run(&self, job: &Job, stop: &Stop, handle: &Handle) -> Result<i64, EngineError> {
+        let entry = self.library(job).load(&job.params.entry_module).map_err(EngineError::not_started)?.1;
+        self.run_entry(entry, job, stop, handle)
+    }
+
+    /// The same if it is one module or component that this runtime can take; `None` if another has to see about it.
+    pub(super) fn run_alone(
+        &self,
+        job: &Job,
+        stop: &Stop,
+        handle: &Handle,
+    ) -> Option<Result<i64, EngineError>> {
+        let entry = self.library(job).load(&job.params.entry_module).ok()?.1;
+        let is_alone = match &entry {
+            Compiled::Module(module) => module.imports.is_empty(),
+            Compiled::Component(_) => true,
+        };
+        is_alone.then(|| self.run_entry(entry, job, stop, handle))
+    }
+
+    fn library<'a>(&'a self, job: &'a Job) -> Library<'a> {
+        Library {
+            mounts: &job.request.mounts,
+            pulled: &job.pulled,
+            modules: &self.modules,
+            progress: &job.request.progress,
+        }
+    }
+
+    fn run_entry(
+        &self,
+        entry: Compiled,
+        job: &Job,
+        stop: &Stop,
+        handle: &Handle,
+    ) -> Result<i64, EngineError> {
         let (params, request) = (&job.params, &job.request);
         let memory_limit =
             limits::memory_limit(request.resources.memory).map_err(EngineError::not_started)?;
-        let library = Library {
-            mounts: &request.mounts,
-            pulled: &job.pulled,
-            modules: &self.modules,
-            progress: &request.progress,
-        };
-        let entry = library.load(&params.entry_module).map_err(EngineError::not_started)?.1;
         let setup = |uses_files| Setup {
             params,
             request,
@@ -97,7 +129,7 @@ impl Runtime {
         };
         match entry {
             Compiled::Module(module) => {
-                let plan = Plan::make(module, params, &library, job.access.has_network())
+                let plan = Plan::make(module, params, &self.library(job), job.access.has_network())
                     .map_err(EngineError::not_started)?;
                 let guest = || setup(plan.uses_files()).module();
                 let call =
@@ -152,6 +184,14 @@ fn ending(trouble: Trouble, limits: &Limits, fuel: Option<u64>) -> Result<i64, E
     if let Some(exit) = trap.downcast_ref::<I32Exit>() {
         // The guest's number is unsigned.
         return Ok(i64::from(exit.0.cast_unsigned()));
+    }
+    if limits.refused_table() {
+        let error = error(format!(
+            "table limit exceeded: the module asked for more than {} table elements",
+            limits::MAX_TABLE_ELEMENTS
+        ))
+        .fails_execution();
+        return Err(EngineError::Failed { exit_code: Some(1), error });
     }
     if let Some(refused) = limits.refused() {
         let error = error(format!(

@@ -56,14 +56,49 @@ async fn tables_and_stacks_are_bounded() {
     let table = r#"(module (table $t 1 funcref) (memory (export "memory") 1) (func (export "_start")
       (loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 1000000)) (i32.const -1))))
       unreachable))"#;
-    let failure = node.run(wasm(table).memory(16 << 20).execution()).await.unwrap_err();
-    assert!(failure.error.message.starts_with("memory limit exceeded"), "{failure}");
+    let failure = node.run(wasm(table).execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("table limit exceeded"), "{failure}");
 
     let deep = r#"(module (memory (export "memory") 1) (func $deep (call $deep) (call $deep))
       (func (export "_start") (call $deep)))"#;
     let component = componentised(&wat::parse_str(deep).unwrap());
     let failure = node.run(program(&component).execution()).await.unwrap_err();
     assert!(failure.error.message.contains("stack"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_pool_runs_beside_it() {
+    let node = Node::new().await;
+    // Two tables, two memories: more than the pool has for one module.
+    let wide = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (memory 1) (table 1 funcref) (table 1 funcref)
+      (func (export "_start") (call $exit (i32.const 5))))"#;
+    assert_eq!(node.run(wasm(wide).execution()).await.unwrap().run_output.exit_code, 5);
+    // More at once than the pool has places.
+    let sleep = r#"(module
+      (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 300000000))
+        (drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 256)))))"#;
+    let runs = (0..100).map(|_| node.run(wasm(sleep).execution()));
+    for result in futures_util::future::join_all(runs).await {
+        assert_eq!(result.unwrap().run_output.exit_code, 0);
+    }
+}
+
+#[tokio::test]
+async fn files_are_read_in_pieces_of_any_size() {
+    // 200 MiB of memory, and a buffer of 150 MiB for a file of one byte.
+    let body = r#"(data (i32.const 64) "in/a.txt")
+      (func (export "_start") (local $fd i32)
+        (if (i32.eq (memory.grow (i32.const 3200)) (i32.const -1)) (then unreachable))
+        (local.set $fd (call $open (i32.const 3) (i32.const 64) (i32.const 8) (i32.const 0) (i64.const 2)))
+        (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 157286400))
+        (call $check (call $fd_read (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $exit (i32.load (i32.const 8))))"#;
+    let case = wasm(&text(body)).input(inline(b"x", "/in/a.txt"));
+    assert_eq!(Node::new().await.run(case.execution()).await.unwrap().run_output.exit_code, 1);
 }
 
 /// A module that takes seconds to compile: many functions of many instructions.
