@@ -54,7 +54,9 @@ async fn read(mut socket: Socket) -> Vec<Value> {
     let mut frames = Vec::new();
     while let Some(message) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() {
         match message.unwrap() {
-            Message::Text(text) => frames.extend(text.lines().map(|line| serde_json::from_str(line).unwrap())),
+            Message::Text(text) => {
+                frames.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()))
+            }
             Message::Close(_) => return frames,
             _ => {}
         }
@@ -74,10 +76,8 @@ fn notes(frames: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn frames_say_whose_output_it_is_and_from_when() {
-    let executions = vec![
-        execution("e-2", 1, ComputeState::Completed),
-        execution("e-1", 0, ComputeState::Completed),
-    ];
+    let executions =
+        vec![execution("e-2", 1, ComputeState::Completed), execution("e-1", 0, ComputeState::Completed)];
     let (server, fake) = serve(Fake::new(world(executions, JobState::Completed))).await;
     let frames = read(open(&server, ALL).await).await;
     assert_eq!(frames[0]["job"], serde_json::json!({"ID": "j-1", "Many": true}));
@@ -89,7 +89,10 @@ async fn frames_say_whose_output_it_is_and_from_when() {
     assert_eq!(output(&frames), [("e-1", "a\nb\n"), ("e-1", "c\n"), ("e-2", "a\nb\n"), ("e-2", "c\n")]);
     assert_eq!(frames[2]["Time"], "1970-01-01T00:00:00.000000008Z");
     // Unless every time is wanted.
-    let frames = read(open(&server, &format!("{ALL}&timestamps=1&tail_lines=5&since=1970-01-01T00:00:00.000000003Z")).await).await;
+    let frames = read(
+        open(&server, &format!("{ALL}&timestamps=1&tail_lines=5&since=1970-01-01T00:00:00.000000003Z")).await,
+    )
+    .await;
     assert_eq!(output(&frames).len(), 6);
     let seen = fake.world().seen.last().cloned().unwrap();
     assert!(seen.ends_with("last_lines: Some(5), since: 3 }"), "{seen}");
