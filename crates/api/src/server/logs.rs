@@ -27,6 +27,9 @@ use wish::Wish;
 const MOST_HEARD: usize = 16 * 1024;
 /// Of one that says how far it has read each of the executions of a large job.
 const MOST_HEARD_TO_RESUME: usize = 1024 * 1024;
+/// Bytes set aside for what a client says, and before what is said to it is sent: there may be thousands.
+const READ_BUFFER: usize = 4 * 1024;
+const WRITE_BUFFER: usize = 16 * 1024;
 /// Tells clients that this server knows more than Bacalhau 1.9.
 const FEATURES: (HeaderName, HeaderValue) =
     (HeaderName::from_static("bacalhau-log-features"), HeaderValue::from_static("all-executions,details"));
@@ -51,6 +54,7 @@ pub(super) async fn logs(
     let most = if resumes { MOST_HEARD_TO_RESUME } else { MOST_HEARD };
     let input = Input::from_request(request, &app).await;
     let upgrade = upgrade.max_message_size(most).max_frame_size(most);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(WRITE_BUFFER);
     let mut response = upgrade.on_upgrade(move |socket| async move {
         let mut stream = Stream::new(socket, &app);
         let result = match input {

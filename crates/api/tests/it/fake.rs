@@ -166,8 +166,8 @@ impl Backend for Fake {
     fn logs<'a>(&'a self, node_id: &'a str, request: LogRequest) -> Reply<'a, Lines> {
         let (sender, receiver) = mpsc::channel(64);
         let opened = self.call(format!("logs {node_id} {request:?}"), |world| {
-            for line in &world.log {
-                sender.try_send(Ok(vec![line.clone()])).unwrap();
+            if !world.log.is_empty() {
+                sender.try_send(Ok(world.log.clone())).unwrap();
             }
             if let Some(error) = &world.log_error {
                 sender.try_send(Err(error.clone())).unwrap();

@@ -58,7 +58,7 @@ impl Live {
     /// Frames from a position on, if they are still in memory. At most as many as a reader takes at once.
     pub(super) fn recent(&self, from: u64, limit: u64) -> Option<Vec<Bytes>> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.from(from, limit)
+        recent.range(from, limit)
     }
 }
 
@@ -76,7 +76,7 @@ impl Recent {
         }
     }
 
-    fn from(&self, from: u64, limit: u64) -> Option<Vec<Bytes>> {
+    fn range(&self, from: u64, limit: u64) -> Option<Vec<Bytes>> {
         let end = self.start + self.bytes as u64;
         if from < self.start || from >= end || limit > end {
             return None;

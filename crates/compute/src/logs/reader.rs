@@ -191,9 +191,9 @@ impl LogReader {
         if self.position.is_some_and(|p| p.offset >= limit) {
             return Ok(false);
         }
-        let batch = match self.from_memory(limit) {
+        let batch = match self.in_memory(limit) {
             Some(batch) => batch,
-            None => self.from_files(limit).await?,
+            None => self.in_files(limit).await?,
         };
         let advanced = self.position != Some(batch.position);
         self.position = Some(batch.position);
@@ -201,7 +201,7 @@ impl LogReader {
         Ok(advanced && !(self.ready.is_empty() && batch.position.offset >= limit))
     }
 
-    fn from_memory(&self, limit: u64) -> Option<Batch> {
+    fn in_memory(&self, limit: u64) -> Option<Batch> {
         let mut position = self.position.filter(|position| position.skip == 0)?;
         let frames = self.live.upgrade()?.recent(position.offset, limit)?;
         let mut chunks = VecDeque::with_capacity(frames.len());
@@ -211,7 +211,7 @@ impl LogReader {
         Some(Batch { position, chunks })
     }
 
-    async fn from_files(&self, limit: u64) -> Result<Batch, Error> {
+    async fn in_files(&self, limit: u64) -> Result<Batch, Error> {
         let (store, id) = (self.store.clone(), Arc::clone(&self.id));
         let (start, since, position) = (self.options.start, self.since, self.position);
         let read = move || match position {

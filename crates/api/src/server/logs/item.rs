@@ -127,6 +127,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
         #[test]
         fn joining_loses_nothing(lines in proptest::collection::vec((1u8..3, "[a-c]{0,30000}"), 0..12)) {
             let lines: Vec<LogLine> = lines

@@ -124,7 +124,7 @@ impl Relay {
     async fn record(&self, known: Execution) -> Execution {
         let id = known.id.clone();
         let read = self.app.read(Length::Short, move |records| Ok(records.execution(&id)?)).await;
-        read.ok().flatten().unwrap_or(known)
+        read.ok().flatten().map_or(known, |execution| Execution { job: None, ..execution })
     }
 
     /// The node has sent all it has.

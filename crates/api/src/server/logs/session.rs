@@ -8,7 +8,7 @@ use super::stream::Stream;
 use super::wish::Wish;
 use super::{select, words};
 use crate::server::reply::{Failure, bad_request};
-use crate::server::{App, Length};
+use crate::server::{App, Length, Records};
 use bacalhau_model::error::code;
 use bacalhau_model::{
     ClusterEvent, ComputeState, EncodedEvent, Error, EventKind, Execution, Job, JobState, feed,
@@ -87,12 +87,13 @@ impl Session {
     /// Serves the client to the end of its stream.
     pub(super) async fn run(mut self, id: &str, stream: &mut Stream) -> Result<(), Failure> {
         let (namespace, id) = (self.wish.namespace.clone(), id.to_owned());
-        let job = self.app.read(Length::Short, move |records| Ok(records.resolve(&namespace, &id)?)).await?;
+        let resolve = move |records: &dyn Records| Ok(records.resolve(&namespace, &id)?.id);
+        let job_id = self.app.read(Length::Short, resolve).await?;
         // Before the first look: what happens in between is heard.
         let mut events = self.app.backend()?.live_events()?;
         let mut job = match self.wish.all {
-            true => self.begin_all(&job.id, stream).await?,
-            false => match self.find_one(&job.id, &mut events, stream).await? {
+            true => self.begin_all(&job_id, stream).await?,
+            false => match self.find_one(&job_id, &mut events, stream).await? {
                 Some(job) => job,
                 None => return Ok(()),
             },
@@ -188,7 +189,8 @@ impl Session {
         Ok(job)
     }
 
-    /// The job first: an execution that ends a job is then among those read after it.
+    /// The job first: an execution that ends a job is then among those read after it. Without its tasks, which may hold
+    /// megabytes of inline data: there may be thousands of streams.
     async fn read(
         &self,
         job_id: &str,
@@ -196,9 +198,11 @@ impl Session {
         paging: Paging,
     ) -> Result<(Job, Vec<Execution>), Failure> {
         let id = job_id.to_owned();
-        let read = move |records: &dyn crate::server::Records| {
-            let job = records.job(&id, 0)?;
-            Ok((job, records.executions(&id, versions, paging)?.items))
+        let read = move |records: &dyn Records| {
+            let job = Job { tasks: Vec::new(), ..records.job(&id, 0)? };
+            let mut executions = records.executions(&id, versions, paging)?.items;
+            executions.iter_mut().for_each(|execution| execution.job = None);
+            Ok((job, executions))
         };
         self.app.read(Length::Unknown, read).await
     }
