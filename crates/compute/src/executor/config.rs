@@ -5,7 +5,12 @@ use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
 use crate::sources::DownloadLimits;
 use crate::system;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long results of the `local` publisher are kept unless somebody says otherwise: a week.
+const RESULTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Settings of an [`super::Executor`].
 #[derive(Clone, Debug)]
@@ -28,6 +33,16 @@ pub struct ExecutorConfig {
     pub local_publisher: LocalPublisherConfig,
     /// How much disk logs may take.
     pub log_limits: LogLimits,
+    /// `JobAdmissionControl.RejectNetworkedJobs`: tasks that do not say which network they want have none.
+    pub reject_networked: bool,
+    /// `Compute.Network.PortRangeStart` to `PortRangeEnd`: ports for jobs that do not choose one.
+    pub port_range: RangeInclusive<u16>,
+    /// `Compute.Disk.ExecutionLimit`: bytes that an execution may write whose task does not say how much.
+    pub disk_limit: Option<u64>,
+    /// `Compute.Disk.ResultsAge`: results of the `local` publisher are kept for this long.
+    pub results_age: Duration,
+    /// `Compute.Disk.ResultsSize`: bytes that results of the `local` publisher may take together.
+    pub results_together: u64,
 }
 
 impl ExecutorConfig {
@@ -46,6 +61,11 @@ impl ExecutorConfig {
             downloads: DownloadLimits::default(),
             local_publisher: LocalPublisherConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
+            reject_networked: false,
+            port_range: 20_000..=32_000,
+            disk_limit: None,
+            results_age: RESULTS_AGE,
+            results_together: disk_size / 2,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The environment of a task: what the job sets, what it takes from the node, and what the system adds.
 
+use crate::engines::Port;
 use bacalhau_model::{Error, Execution, Job, Task, error::code};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::BTreeMap;
@@ -38,8 +39,13 @@ impl EnvAllowList {
         Ok(())
     }
 
-    /// All variables of the task. Those of the system win over the task's.
-    pub(super) fn resolve(&self, execution: &Execution, task: &Task) -> Result<Vec<(String, String)>, Error> {
+    /// All variables of the task, which has these ports. Those of the system win over the task's.
+    pub(super) fn resolve(
+        &self,
+        execution: &Execution,
+        task: &Task,
+        ports: &[Port],
+    ) -> Result<Vec<(String, String)>, Error> {
         self.check(task)?;
         let mut env = BTreeMap::new();
         for (key, value) in &task.env {
@@ -55,7 +61,7 @@ impl EnvAllowList {
             env.insert(key.clone(), value);
         }
         if let Some(job) = &execution.job {
-            env.extend(system_variables(execution, job, task));
+            env.extend(system_variables(execution, job, ports));
         }
         Ok(env.into_iter().collect())
     }
@@ -67,7 +73,7 @@ fn missing(name: &str) -> Error {
         .hint("Set the variable on the compute node, or correct the name in the task's Env")
 }
 
-fn system_variables(execution: &Execution, job: &Job, task: &Task) -> Vec<(String, String)> {
+fn system_variables(execution: &Execution, job: &Job, ports: &[Port]) -> Vec<(String, String)> {
     let mut variables = vec![
         ("BACALHAU_EXECUTION_ID".to_owned(), execution.id.clone()),
         ("BACALHAU_JOB_ID".to_owned(), execution.job_id.clone()),
@@ -79,11 +85,9 @@ fn system_variables(execution: &Execution, job: &Job, task: &Task) -> Vec<(Strin
     if execution.attempt > 0 {
         variables.push(("BACALHAU_ATTEMPT".to_owned(), execution.attempt.to_string()));
     }
-    let ports = task.network.iter().flat_map(|network| &network.ports);
-    for port in ports.filter(|port| port.r#static > 0) {
-        let target = if port.target > 0 { port.target } else { port.r#static };
-        variables.push((format!("BACALHAU_HOST_PORT_{}", port.name), port.r#static.to_string()));
-        variables.push((format!("BACALHAU_PORT_{}", port.name), target.to_string()));
+    for port in ports {
+        variables.push((format!("BACALHAU_HOST_PORT_{}", port.name), port.host.to_string()));
+        variables.push((format!("BACALHAU_PORT_{}", port.name), port.target.to_string()));
     }
     variables
 }
@@ -121,14 +125,17 @@ mod tests {
             ..Execution::default()
         };
         let list = EnvAllowList::new(&["PATH".into(), "NOT_SET_*".into()]).unwrap();
-        let env = list.resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")])).unwrap();
+        let ports = [Port { name: "http".into(), host: 20001, target: 80, host_address: String::new() }];
+        let env =
+            list.resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")]), &ports).unwrap();
         let get = |key: &str| env.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         assert_eq!(get("BACALHAU_JOB_ID"), Some("j-1"));
         assert_eq!(get("BACALHAU_PARTITION_INDEX"), Some("2"));
         assert_eq!(get("BACALHAU_PARTITION_COUNT"), Some("3"));
+        assert_eq!((get("BACALHAU_HOST_PORT_http"), get("BACALHAU_PORT_http")), (Some("20001"), Some("80")));
         assert_eq!(get("P").map(str::to_owned), std::env::var("PATH").ok());
 
-        let error = list.resolve(&execution, &task(&[("X", "env:NOT_SET_HERE")])).unwrap_err();
+        let error = list.resolve(&execution, &task(&[("X", "env:NOT_SET_HERE")]), &[]).unwrap_err();
         assert_eq!(error.message, "required environment variable 'NOT_SET_HERE' not found");
     }
 }

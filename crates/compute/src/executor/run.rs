@@ -2,6 +2,8 @@
 
 use super::failure::Failure;
 use super::work::{LazyFolder, WorkFolder};
+use super::disk::{self, DiskLimit};
+use super::ports::{self, PortLease};
 use super::{Executor, Finished, Phase, RunContext, completion, results, task_of};
 use crate::core::Start;
 use crate::engines::{Engine, EngineError, EngineRequest, Progress, Step};
@@ -10,7 +12,7 @@ use crate::metrics::Stage;
 use crate::publishers::Publisher;
 use crate::sources::Mount;
 use bacalhau_model::event::topic;
-use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
+use bacalhau_model::{Error, Execution, NetworkConfig, RunCommandResult, SpecConfig, Task, error::code};
 use futures_util::future::try_join_all;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -160,11 +162,23 @@ impl Run<'_> {
         log: &LogWriter,
     ) -> Result<Finished, Ending> {
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
-        let env = self.executor.inner.env_allowed.resolve(self.execution, task).map_err(preparing)?;
         let adopt = self.resume.start == Start::Adopt;
+        let network = self.executor.network(task);
+        // Before the ports: inputs may take long.
+        if !adopt {
+            self.executor.inner.env_allowed.check(task).map_err(preparing)?;
+        }
         // What is adopted has its inputs already.
         let mounts = if adopt { Vec::new() } else { self.fetch(task).await? };
+        let ports = self.ports(&network, engine, adopt).await?;
+        let env = self.executor.inner.env_allowed.resolve(self.execution, task, ports.ports());
+        let env = if adopt { env.unwrap_or_default() } else { env.map_err(preparing)? };
         let results = results::create(&task.result_paths, self.work).map_err(preparing)?;
+        let disk_limit = disk::limit(task, self.executor.inner.config.disk_limit);
+        let disk_limit = match disk_limit {
+            Some(limit) => Some(DiskLimit::new(limit, self.work, &mounts, adopt).await),
+            None => None,
+        };
         let timeout = time_limit(self.execution, task);
         let request = EngineRequest {
             execution: Arc::clone(self.execution),
@@ -173,8 +187,8 @@ impl Run<'_> {
             results,
             env,
             resources: self.execution.allocated_resources.total(),
-            network: task.network(),
-            ports: Vec::new(),
+            network,
+            ports: ports.ports().to_vec(),
             timeout: timeout.map(|limit| limit.saturating_sub(ran_before(self.execution, adopt))),
             adopt,
             progress: self.progress(),
@@ -182,8 +196,13 @@ impl Run<'_> {
             cancel: self.context.cancel.clone(),
             work: Arc::clone(self.work),
         };
-        let outcome = self.engine(engine, request).await?;
+        let outcome = self.within(disk_limit, self.engine(engine, request)).await;
+        drop(ports);
         let captured = log.finish();
+        let outcome = outcome.map_err(|ending| match ending {
+            Ending::Failed(failure) => engine_broke_off(failure, &captured).into(),
+            other => other,
+        })?;
         self.work.remove_inputs().await;
         let exit_code = match outcome {
             Ok(exit_code) => exit_code,
@@ -191,6 +210,12 @@ impl Run<'_> {
             Err(error) => return Err(engine_failure(error, timeout, &captured).into()),
         };
         let run_output = run_output(&captured, exit_code);
+        if let Some(limit) = disk_limit {
+            let checked = limit.check_results(self.work, results::folder(self.work)).await;
+            checked.map_err(|error| {
+                Failure::new(topic::RUNNING_EXECUTION, error).with_output(run_output.clone())
+            })?;
+        }
         if publishes {
             (self.context.phase)(Phase::Publishing);
             results::complete(self.work, captured, &run_output).await.map_err(|error| cannot_publish(error, &run_output))?;
@@ -228,6 +253,48 @@ impl Run<'_> {
             }
             Step::Preparing(what) => phase(Phase::Preparing(what)),
         })
+    }
+
+    /// The ports that are the execution's own until the lease is dropped.
+    async fn ports(&self, network: &NetworkConfig, engine: &dyn Engine, adopt: bool) -> Result<PortLease, Ending> {
+        let id = &self.execution.id;
+        if adopt {
+            return Ok(self.executor.adopted_ports(id));
+        }
+        let lease = tokio::select! {
+            biased;
+            () = self.context.cancel.cancelled() => {
+                return Err(Failure::cancelled(topic::PREPARING_ENVIRONMENT).into());
+            }
+            () = self.resume.leave.cancelled() => return Err(Ending::Left),
+            lease = self.executor.inner.ports.allocate(id, network) => lease,
+        };
+        let lease = lease.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+        if engine.outlives_the_node() {
+            ports::note(self.work, &lease).await.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+        }
+        Ok(lease)
+    }
+
+    /// Ends the task when it has written more than it may.
+    async fn within<T>(
+        &self,
+        disk_limit: Option<DiskLimit>,
+        engine: impl Future<Output = Result<T, Ending>>,
+    ) -> Result<T, Ending> {
+        let Some(limit) = disk_limit else { return engine.await };
+        let mut engine = std::pin::pin!(engine);
+        let error = tokio::select! {
+            biased;
+            outcome = &mut engine => return outcome,
+            error = limit.exceeded(self.work) => error,
+        };
+        self.context.cancel.cancel();
+        // How it ends does not matter any more; that it has ended does.
+        match engine.await {
+            Err(Ending::Left) => Err(Ending::Left),
+            Ok(_) | Err(_) => Err(Failure::new(topic::RUNNING_EXECUTION, error).into()),
+        }
     }
 
     /// The engine's part. When the node stops, tasks that outlive it are left alone and others end.
@@ -309,6 +376,12 @@ fn run_output(captured: &Captured, exit_code: i64) -> RunCommandResult {
     }
 }
 
+/// A task that was ended because it did what it may not.
+fn engine_broke_off(failure: Failure, captured: &Captured) -> Failure {
+    let error_msg = failure.error.message.clone();
+    failure.with_output(RunCommandResult { error_msg, ..run_output(captured, -1) })
+}
+
 fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Captured) -> Failure {
     let (failure, exit_code) = match error {
         EngineError::Cancelled => (Failure::cancelled(topic::RUNNING_EXECUTION), None),
@@ -324,4 +397,3 @@ fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Capt
     let error_msg = failure.error.message.clone();
     failure.with_output(RunCommandResult { error_msg, ..run_output(captured, exit_code.unwrap_or(-1)) })
 }
-

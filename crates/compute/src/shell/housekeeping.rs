@@ -6,18 +6,14 @@ use tokio::sync::watch;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(600);
-// Bacalhau 1.9 has no configuration keys for these limits.
-
 /// Logs are kept this long after their last line.
 const LOG_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Results of the local publisher are kept this long.
-const RESULT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Tidies at once and from time to time, until the node stops.
 pub(super) async fn run(executor: Executor, mut stopping: watch::Receiver<bool>) {
     loop {
         let tidied = executor.clone();
-        let work = move || tidied.tidy(LOG_AGE, RESULT_AGE);
+        let work = move || tidied.tidy(LOG_AGE);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "removed old logs and results"),
