@@ -135,6 +135,7 @@ pub static KEYS: &[Key] = &[
     key("API.Auth.Oauth2.Audience", Kind::Text, "", "Audience that tokens must name."),
     key("API.Auth.Oauth2.Scopes", Kind::List, "", "Scopes to ask for."),
     key("API.Auth.Oauth2.PollingInterval", Kind::Int, "0", "Seconds between polls of the device flow."),
+    key("API.Metrics", Kind::Bool, "true", "Serve figures about the node for Prometheus at /metrics."),
     key("NameProvider", Kind::Text, "puuid", "Where the node's name comes from: puuid (made once and kept), uuid or hostname."),
     key("DataDir", Kind::Text, "$HOME/.bacalhau", "Folder for everything this node keeps."),
     key("StrictVersionMatch", Kind::Bool, "false", "Only nodes of exactly this version get work."),
@@ -183,6 +184,9 @@ pub static KEYS: &[Key] = &[
     key("Compute.AllocatedCapacity.Memory", Kind::Text, "80%", "Memory that jobs may use, as a percentage or an amount."),
     key("Compute.AllocatedCapacity.Disk", Kind::Text, "80%", "Disk that jobs may use, as a percentage or an amount."),
     key("Compute.AllocatedCapacity.GPU", Kind::Text, "100%", "GPUs that jobs may use, as a percentage or a number."),
+    key("Compute.Disk.ExecutionLimit", Kind::Text, "", "How much an execution may write whose job does not ask for disk, such as 10GB or 5% of the disk; empty is no limit."),
+    key("Compute.Disk.ResultsAge", Kind::Duration, "168h0m0s", "How long results of the local publisher are kept; 0 keeps them for ever."),
+    key("Compute.Disk.ResultsSize", Kind::Text, "50%", "How much results of the local publisher may take together, as an amount or a percentage of the disk; the oldest go first. 0 is no limit."),
     key("Compute.AllowListedLocalPaths", Kind::List, "", "Local paths that jobs may read, as globs, each with :ro (default) or :rw."),
     key("Compute.Env.AllowList", Kind::List, "", "Environment variables of the node that jobs may read, as globs."),
     key("Labels", Kind::Map, "", "Labels of this node."),
@@ -244,6 +248,7 @@ pub static KEYS: &[Key] = &[
     key("JobAdmissionControl.RejectNetworkedJobs", Kind::Bool, "false", "Refuse jobs that ask for network access."),
     key("JobAdmissionControl.ProbeHTTP", Kind::Text, "", "URL that is asked before a bid."),
     key("JobAdmissionControl.ProbeExec", Kind::Text, "", "Command that is asked before a bid."),
+    key("JobAdmissionControl.ProbeTimeout", Kind::Duration, "10s", "How long the command and the URL that are asked before a bid may take."),
     key("Logging.Level", Kind::Text, "info", "trace, debug, info, warn or error."),
     key("Logging.Mode", Kind::Text, "default", "default for people, json for machines."),
     key("Logging.LogDebugInfoInterval", Kind::Duration, "30s", "Time between debug reports."),
@@ -256,8 +261,13 @@ mod tests {
     use super::*;
 
     /// Keys that Bacalhau 1.9 does not have.
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 12] = [
+        "API.Metrics",
         "Compute.Auth.Credentials",
+        "Compute.Disk.ExecutionLimit",
+        "Compute.Disk.ResultsAge",
+        "Compute.Disk.ResultsSize",
+        "JobAdmissionControl.ProbeTimeout",
         "Orchestrator.EventsKept",
         "Orchestrator.NodeManager.ReconnectGrace",
         "Orchestrator.Retention.MaxAge",

@@ -1,6 +1,7 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
 pub(crate) mod addresses;
+mod compute;
 mod credentials;
 mod devstack;
 mod logging;

@@ -1,7 +1,7 @@
 //! One node of either or both roles, with everything that belongs to it.
 
 use super::credentials::Stored;
-use super::options;
+use super::{compute, options};
 use super::watch::Watch;
 use crate::failure::fail;
 use bacalhau_api::credentials::CredentialBook;
@@ -74,6 +74,7 @@ impl Node {
             info: options::orchestrator_info(config, name),
             version: version::this_build(),
             config: render::document(config),
+            metrics: config.bool("API.Metrics"),
         };
         let api = server::start(options::api(config, !roles.orchestrator)?, services).await?;
         Ok(Node { nats, orchestrator, compute, api })
@@ -225,7 +226,7 @@ async fn start_compute(
     reread: Option<Reread>,
 ) -> Result<(ComputeNode, Ended), Error> {
     let addresses = options::orchestrators(config)?;
-    let executor = options::executor(config, dir, &addresses);
+    let executor = options::executor(config, dir, &addresses)?;
     let way = match server {
         Some(server) => Way::Local(local_bus(server, name)?),
         None => Way::Connect(options::connect(config, name, addresses, reread)),
@@ -235,7 +236,7 @@ async fn start_compute(
         labels: options::labels(config, name),
         version: version::this_build(),
         dir: dir.compute(),
-        policy: options::policy(config, dir)?,
+        policy: compute::policy(config, dir).await?,
         executor,
         way,
         heartbeat: config.duration("Compute.Heartbeat.Interval"),

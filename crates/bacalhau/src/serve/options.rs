@@ -1,16 +1,14 @@
 //! From configuration to the options of the parts. The only place that knows which key means what to whom.
 
-use super::addresses;
+use super::{addresses, compute};
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
-use bacalhau_compute::core::BidPolicy;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
-use bacalhau_compute::system;
 use bacalhau_config::{Config, DataDir};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
-use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
+use bacalhau_model::{Error, NodeInfo, NodeType, ResourcesConfig, SpecConfig, version};
 use bacalhau_nats_server::HandshakeFirst;
 use bacalhau_orchestrator::{Retention, Settings};
 use bacalhau_wire::address::{Address, Credentials, parse_addresses};
@@ -121,38 +119,15 @@ pub(super) fn port(config: &Config, key: &str) -> u16 {
     u16::try_from(config.int(key)).unwrap_or(0)
 }
 
-/// What the node may use of the machine, and what it refuses.
-pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error> {
-    let text = |key: &str| config.text(key).to_owned();
-    let wanted = ResourcesConfig {
-        cpu: text("Compute.AllocatedCapacity.CPU"),
-        memory: text("Compute.AllocatedCapacity.Memory"),
-        disk: text("Compute.AllocatedCapacity.Disk"),
-        gpu: text("Compute.AllocatedCapacity.GPU"),
-    };
-    let machine = system::physical_resources(dir.path());
-    let capacity = quantity::scale(&wanted, &machine).map_err(|why| {
-        fail(format!("Compute.AllocatedCapacity: {why}"))
-            .hint("Use a percentage like 80% or an amount like 2 or 4Gi")
-    })?;
-    if capacity.cpu <= 0.0 || capacity.memory == 0 {
-        return Err(fail("system capacity is zero").hint("Correct Compute.AllocatedCapacity"));
-    }
-    Ok(BidPolicy {
-        reject_networked: config.bool("JobAdmissionControl.RejectNetworkedJobs"),
-        reject_stateless: config.bool("JobAdmissionControl.RejectStatelessJobs"),
-        only_local_inputs: config.text("JobAdmissionControl.Locality") == "local",
-        // What a job gets that asks for nothing: Bacalhau 1.9's internal defaults.
-        default_resources: Resources { cpu: 0.1, memory: 100 << 20, ..Resources::default() },
-        capacity,
-        ..BidPolicy::default()
-    })
-}
-
 /// What the executor may do.
-pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]) -> ExecutorConfig {
+pub(super) fn executor(
+    config: &Config,
+    dir: &DataDir,
+    orchestrators: &[Address],
+) -> Result<ExecutorConfig, Error> {
     let list = |key: &str| config.list(key).to_vec();
-    ExecutorConfig {
+    let node_config = compute::executor(config, ExecutorConfig::new(dir.compute()))?;
+    Ok(ExecutorConfig {
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
         disabled_engines: list("Engines.Disabled"),
@@ -164,8 +139,9 @@ pub(super) fn executor(config: &Config, dir: &DataDir, orchestrators: &[Address]
             ..DownloadLimits::default()
         },
         local_publisher: local_publisher(config, orchestrators),
-        ..ExecutorConfig::new(dir.compute())
-    }
+        reject_networked: config.bool("JobAdmissionControl.RejectNetworkedJobs"),
+        ..node_config
+    })
 }
 
 fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisherConfig {

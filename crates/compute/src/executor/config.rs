@@ -1,5 +1,6 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
+use super::ProbeConfig;
 use crate::engines::wasm::WasmConfig;
 use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
@@ -35,6 +36,8 @@ pub struct ExecutorConfig {
     pub log_limits: LogLimits,
     /// `JobAdmissionControl.RejectNetworkedJobs`: tasks that do not say which network they want have none.
     pub reject_networked: bool,
+    /// What is asked before a bid.
+    pub probes: ProbeConfig,
     /// `Compute.Network.PortRangeStart` to `PortRangeEnd`: ports for jobs that do not choose one.
     pub port_range: RangeInclusive<u16>,
     /// `Compute.Disk.ExecutionLimit`: bytes that an execution may write whose task does not say how much.
@@ -62,6 +65,7 @@ impl ExecutorConfig {
             local_publisher: LocalPublisherConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
             reject_networked: false,
+            probes: ProbeConfig::default(),
             port_range: 20_000..=32_000,
             disk_limit: None,
             results_age: RESULTS_AGE,

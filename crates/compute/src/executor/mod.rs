@@ -10,6 +10,7 @@ mod env;
 mod failure;
 mod network;
 mod ports;
+mod probes;
 mod published;
 mod results;
 mod run;
@@ -19,6 +20,7 @@ mod work;
 
 pub use config::ExecutorConfig;
 pub use failure::Failure;
+pub use probes::ProbeConfig;
 pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
@@ -31,6 +33,7 @@ use crate::sources::{Inline, Local, PathAllowList, Source, Sources, UrlDownload}
 use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
 use env::EnvAllowList;
 use ports::{PortLease, PortTable};
+use probes::Probes;
 use futures_util::future::{join_all, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -54,6 +57,7 @@ struct Inner {
     logs: LogStore,
     available: watch::Sender<Vec<String>>,
     ports: PortTable,
+    probes: Probes,
     /// Ports of executions that are to be adopted, until they are.
     adopted_ports: Mutex<BTreeMap<String, PortLease>>,
     metrics: Arc<Metrics>,
@@ -148,6 +152,7 @@ impl Executor {
             metrics: Arc::new(Metrics::new(&engines.names())),
             ports: PortTable::new(config.port_range.clone(), &config.data_folder),
             adopted_ports: Mutex::default(),
+            probes: Probes::new(config.probes.clone()),
             engines,
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
@@ -161,6 +166,13 @@ impl Executor {
     /// Engines this node offers, as far as they were available at the last look: lower case, sorted.
     pub fn engines(&self) -> Vec<String> {
         self.inner.available.borrow().clone()
+    }
+
+    /// Versions of those, as far as they are known.
+    pub fn engine_versions(&self) -> BTreeMap<String, String> {
+        let available = self.inner.available.borrow();
+        let versions = self.inner.engines.versions().into_iter();
+        versions.filter(|(name, _)| available.contains(name)).collect()
     }
 
     /// The same, and whenever it changes.
@@ -220,7 +232,8 @@ impl Executor {
             source.validate(input)?;
             Ok::<_, Error>((source.size(input).await?, source.is_local(input)))
         });
-        let (found, ()) = tokio::try_join!(try_join_all(sizes), engine.check(execution, task))?;
+        let checks = (engine.check(execution, task), inner.probes.ask(execution));
+        let (found, (), ()) = tokio::try_join!(try_join_all(sizes), checks.0, checks.1)?;
         Ok(Probe {
             disk_bytes: found.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes)),
             remote_inputs: found.iter().filter(|(_, local)| !local).count(),

@@ -123,6 +123,7 @@ impl Cluster {
             info,
             version: version(),
             config: json!({}),
+            metrics: true,
         };
         let listen = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), port_may_change: false };
         let api = server::start(listen, services).await.unwrap();
