@@ -147,7 +147,8 @@ impl EngineMetrics {
     /// The figures now.
     pub fn figures(&self) -> EngineFigures {
         // What ended is read first: what ends meanwhile then counts as active, never as less than nothing.
-        let (completed, failed) = (self.completed.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
+        let (completed, failed) =
+            (self.completed.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
         let (cancelled, left) = (self.cancelled.load(Ordering::Acquire), self.left.load(Ordering::Acquire));
         let started = self.started.load(Ordering::Acquire);
         let active = started.saturating_sub(completed + failed + cancelled + left);
@@ -212,12 +213,18 @@ mod tests {
         engine.left();
         metrics.engine("none").started();
         let expected = EngineFigures { started: 5, completed: 1, failed: 1, cancelled: 1, active: 1 };
-        assert_eq!(metrics.engines().map(|(name, e)| (name, e.figures())).collect::<Vec<_>>(), [("wasm", expected)]);
+        assert_eq!(
+            metrics.engines().map(|(name, e)| (name, e.figures())).collect::<Vec<_>>(),
+            [("wasm", expected)]
+        );
         for millis in [1, 20, 3_700_000] {
             metrics.took(Stage::Run, Duration::from_millis(millis));
         }
         let run = metrics.stage(Stage::Run);
-        assert_eq!((run.count(), run.cumulative()[0], run.cumulative()[3], run.cumulative()[11]), (3, 1, 2, 2));
+        assert_eq!(
+            (run.count(), run.cumulative()[0], run.cumulative()[3], run.cumulative()[11]),
+            (3, 1, 2, 2)
+        );
         assert!((run.seconds() - 3700.021).abs() < 1e-6);
         assert_eq!(metrics.stage(Stage::Fetch).count(), 0);
     }

@@ -240,7 +240,8 @@ impl NodeHost {
             return broken("N4", format!("{id} is published on {}, it never ended there", self.id));
         }
         let ends = world.now + world.random.i64(MS..5 * SECOND);
-        self.runs.insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
+        self.runs
+            .insert(id.to_owned(), Run { starts: None, ends, fails: false, exit_code: 0, publishing: 0 });
         Ok(())
     }
 
@@ -269,6 +270,12 @@ impl NodeHost {
         };
         self.runs.insert(execution.id.clone(), run);
         Ok(())
+    }
+
+    /// What the next life of the node can go on with.
+    pub(crate) fn going_on(&self) -> Vec<String> {
+        let goes_on = |id: &&String| self.outlives || self.complete.contains(*id);
+        self.runs.keys().filter(goes_on).cloned().collect()
     }
 
     /// A packet of the orchestrator arrived.
@@ -334,7 +341,7 @@ impl NodeHost {
             inputs.push(Input::Gone { execution_id });
         }
         for (execution_id, run) in &mut self.runs {
-            if !run.starts.is_some_and(|at| at <= now.min(run.ends)) {
+            if run.starts.is_none_or(|at| at > now.min(run.ends)) {
                 continue;
             }
             if world.random.u32(0..4) == 0 {

@@ -15,9 +15,9 @@
 //! - **E4** live executions of a version never exceed Count, their partitions are below Count, and a partition that
 //!   completed is not run again (unless the job was scaled meanwhile).
 //! - **E5** work is placed only on nodes that may get it: connected, approved, not cordoned, and with the labels asked for.
+//! - **E6** an execution is Completed only when its own engine on its own node ended well.
 //! - **E7** the state of a live execution never goes back; only adoption with its node starts it anew.
 //! - **E8** an execution is Running or Publishing only when its engine on its own node really started its task.
-//! - **E6** an execution is Completed only when its own engine on its own node ended well.
 //!
 //! Nodes, at every step of theirs:
 //! - **N1** an attempt of a batch or ops job is started at most once (on a node that kept its disk), and no execution
@@ -26,8 +26,8 @@
 //!   until the node acknowledges it. With E1: of all executions of a partition that run anywhere, at most one is not
 //!   being cancelled. That is what fencing guarantees and all that it guarantees: a node that is cut off, or that was not
 //!   told yet, or whose engine is still stopping, may run an old attempt beside the new one.
-//! - **N4** a node publishes again only what had ended well.
 //! - **N3** what a node's core knows is on its disk, whenever nothing is on the way there.
+//! - **N4** a node publishes again only what had ended well.
 //!
 //! Messages:
 //! - **D1** an acknowledged report is on the orchestrator's disk.
@@ -165,7 +165,8 @@ impl Watch {
         let really = (execution.id.clone(), execution.node_id.clone());
         if execution.is_terminal() {
             self.reached.remove(&execution.id);
-        } else if let Some(was) = self.reached.insert(execution.id.clone(), state).filter(|was| *was > state) {
+        } else if let Some(was) = self.reached.insert(execution.id.clone(), state).filter(|was| *was > state)
+        {
             return broken("E7", format!("{} was {was} and is {state}", execution.id));
         }
         let runs = matches!(state, ComputeState::Running | ComputeState::Publishing);

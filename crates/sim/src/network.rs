@@ -22,8 +22,8 @@ pub(crate) enum Packet {
     Info(Box<NodeInfo>),
     /// Orchestrator to node: the description was taken.
     InfoAnswer(bool),
-    /// Node to orchestrator: good-bye.
-    Goodbye,
+    /// Node to orchestrator: good-bye, and these executions go on.
+    Goodbye(Vec<String>),
     /// Orchestrator to node, with the sequence number to acknowledge.
     Message(u64, OrchestratorMessage),
     /// Node to orchestrator.
@@ -43,7 +43,7 @@ impl fmt::Display for Packet {
             Packet::HeartbeatAnswer(answer) => write!(f, "heartbeat answer {}", answer.is_ok()),
             Packet::Info(info) => write!(f, "description {:?}", info.labels),
             Packet::InfoAnswer(taken) => write!(f, "description answer {taken}"),
-            Packet::Goodbye => f.write_str("good-bye"),
+            Packet::Goodbye(go_on) => write!(f, "good-bye, {} go on", go_on.len()),
             Packet::Message(seq, message) => {
                 let kind = match message {
                     OrchestratorMessage::AskForBid(_) => "AskForBid",

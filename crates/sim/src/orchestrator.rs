@@ -283,7 +283,9 @@ impl OrchestratorHost {
         Some(match packet {
             Packet::Handshake(info) => Input::Handshake { info, token: Token::Node(node) },
             Packet::Info(info) => Input::UpdateNodeInfo { info, token: Token::Info(node) },
-            Packet::Goodbye => Input::ShutdownNotice { node_id: node, tasks_go_on: false, token: Token::Nobody },
+            Packet::Goodbye(tasks_go_on) => {
+                Input::ShutdownNotice { node_id: node, tasks_go_on, token: Token::Nobody }
+            }
             Packet::Heartbeat(available, queued) => Input::Heartbeat {
                 node_id: node.clone(),
                 available,

@@ -62,10 +62,12 @@ fn plan(args: &DevstackArgs) -> Result<Vec<Roles>, Error> {
     if args.bad_computes > 0 {
         return Err(wrong("--bad-computes is not supported by this version"));
     }
+    // Its data is gone with it, so nothing may go on without it.
+    let roles = |orchestrator, compute| Roles { orchestrator, compute, comes_back: false };
     let times = |count: u32, roles: Roles| (0..count).map(move |_| roles);
-    Ok(times(args.orchestrators, Roles { orchestrator: true, compute: false })
-        .chain(times(args.hybrids, Roles { orchestrator: true, compute: true }))
-        .chain(times(args.computes, Roles { orchestrator: false, compute: true }))
+    Ok(times(args.orchestrators, roles(true, false))
+        .chain(times(args.hybrids, roles(true, true)))
+        .chain(times(args.computes, roles(false, true)))
         .collect())
 }
 

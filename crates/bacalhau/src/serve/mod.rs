@@ -35,8 +35,11 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let mut dir = DataDir::open(&config)?;
     let files: Vec<String> = config.files.iter().map(|f| f.display().to_string()).collect();
     tracing::info!("Config loaded from: [{}], and with data-dir {}", files.join(" "), dir.path().display());
-    let mut roles =
-        Roles { orchestrator: config.bool("Orchestrator.Enabled"), compute: config.bool("Compute.Enabled") };
+    let mut roles = Roles {
+        orchestrator: config.bool("Orchestrator.Enabled"),
+        compute: config.bool("Compute.Enabled"),
+        comes_back: true,
+    };
     if !roles.orchestrator && !roles.compute {
         tracing::warn!("neither --orchestrator nor --compute is given: running as an orchestrator");
         roles.orchestrator = true;

@@ -23,6 +23,8 @@ use tokio::task::JoinHandle;
 pub(super) struct Roles {
     pub(super) orchestrator: bool,
     pub(super) compute: bool,
+    /// It will be started again with the same data: tasks that can go on without it do.
+    pub(super) comes_back: bool,
 }
 
 /// How a part came to its end.
@@ -64,7 +66,9 @@ impl Node {
             orchestrator = Some(started);
         }
         let compute = match roles.compute {
-            true => Some(start_compute(config, dir, name, nats.as_deref(), reread).await?),
+            true => {
+                Some(start_compute(config, dir, name, nats.as_deref(), (reread, roles.comes_back)).await?)
+            }
             false => None,
         };
         let services = Services {
@@ -223,7 +227,7 @@ async fn start_compute(
     dir: &DataDir,
     name: &str,
     server: Option<&Server>,
-    reread: Option<Reread>,
+    (reread, comes_back): (Option<Reread>, bool),
 ) -> Result<(ComputeNode, Ended), Error> {
     let addresses = options::orchestrators(config)?;
     let executor = options::executor(config, dir, &addresses)?;
@@ -240,7 +244,7 @@ async fn start_compute(
         executor,
         way,
         heartbeat: config.duration("Compute.Heartbeat.Interval"),
-        leaves_tasks: true,
+        leaves_tasks: comes_back,
         info_update: config.duration("Compute.Heartbeat.InfoUpdateInterval"),
         address: config.text("Compute.Network.AdvertisedAddress").to_owned(),
     };

@@ -145,7 +145,7 @@ fn a_drain_moves_work_and_explain_says_why() {
     run(&cluster, "b", &wat_job("b", FOREVER, ""));
     up(&cluster, "s", 1);
     eventually("the batch job runs", || {
-        (live(&cluster, "b").first()?["ComputeState"]["StateType"] == 5).then_some(())
+        (live(&cluster, "b").first()?["ComputeState"]["StateType"] == 6).then_some(())
     });
     let address = cluster.nats();
     cluster.add_node(&address, &[]);

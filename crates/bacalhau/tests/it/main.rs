@@ -23,5 +23,6 @@ mod heal;
 mod lifecycles;
 mod main_job;
 mod offline;
+mod restarts;
 mod retention;
 mod schedules;

@@ -37,7 +37,13 @@ const BEGUN: &str = "Begun";
 
 impl Slot {
     pub(super) fn new(execution: Execution) -> Slot {
-        Slot { execution, usage: Resources::default(), pending: None, event: None, progress: Progress::default() }
+        Slot {
+            execution,
+            usage: Resources::default(),
+            pending: None,
+            event: None,
+            progress: Progress::default(),
+        }
     }
 
     /// Where the execution stands.

@@ -39,7 +39,8 @@ pub(super) fn write(folder: &Path, output: &RunCommandResult) -> io::Result<()> 
 pub(super) fn read(folder: &Path) -> Option<RunCommandResult> {
     let path = folder.join(FILE);
     let length = fs::metadata(&path).ok()?.len();
-    let mark: Mark = (length <= MOST).then(|| fs::read(path).ok())?.and_then(|text| serde_json::from_slice(&text).ok())?;
+    let mark: Mark =
+        (length <= MOST).then(|| fs::read(path).ok())?.and_then(|text| serde_json::from_slice(&text).ok())?;
     (Some(mark.boot) == boot()).then_some(mark.output)
 }
 

@@ -24,8 +24,8 @@ pub use probes::ProbeConfig;
 pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
-use crate::engines::wasm::WasmEngine;
 use crate::engines::Engines;
+use crate::engines::wasm::WasmEngine;
 use crate::logs::{LogStore, is_safe_name};
 use crate::metrics::Metrics;
 use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
@@ -138,6 +138,17 @@ impl Executor {
         }
         let engines = Engines::new(vec![Arc::new(WasmEngine::new(config.wasm()))], &config.disabled_engines);
         Ok(Executor::with_engines(config, engines, sources, publishers, env_allowed).await)
+    }
+
+    /// One with no engine but this, the `noop` publisher and the `inline` source.
+    #[cfg(test)]
+    pub(crate) async fn with_engine(
+        folder: &std::path::Path,
+        engine: Arc<dyn crate::engines::Engine>,
+    ) -> Executor {
+        let (config, engines) = (ExecutorConfig::new(folder), Engines::new(vec![engine], &[]));
+        let env = EnvAllowList::default();
+        Executor::with_engines(config, engines, vec![Arc::new(Inline)], vec![Arc::new(Noop)], env).await
     }
 
     async fn with_engines(

@@ -80,7 +80,8 @@ impl Executor {
             Start::Afresh => WorkFolder::new(path),
             Start::Adopt | Start::Publish => WorkFolder::of_former_life(path),
         });
-        let run = Run { executor: self, execution: &execution, context: &context, resume: &resume, work: &work };
+        let run =
+            Run { executor: self, execution: &execution, context: &context, resume: &resume, work: &work };
         let result = Box::pin(run.run(&log)).await;
         // Ends the readers of a run that failed before its engine started.
         log.finish();
@@ -218,7 +219,9 @@ impl Run<'_> {
         }
         if publishes {
             (self.context.phase)(Phase::Publishing);
-            results::complete(self.work, captured, &run_output).await.map_err(|error| cannot_publish(error, &run_output))?;
+            results::complete(self.work, captured, &run_output)
+                .await
+                .map_err(|error| cannot_publish(error, &run_output))?;
         }
         Ok(Finished { run_output, published_result: SpecConfig::default() })
     }
@@ -298,7 +301,11 @@ impl Run<'_> {
     }
 
     /// The engine's part. When the node stops, tasks that outlive it are left alone and others end.
-    async fn engine(&self, engine: &dyn Engine, request: EngineRequest) -> Result<Result<i64, EngineError>, Ending> {
+    async fn engine(
+        &self,
+        engine: &dyn Engine,
+        request: EngineRequest,
+    ) -> Result<Result<i64, EngineError>, Ending> {
         let began = Instant::now();
         let mut running = engine.run(request);
         let outcome = tokio::select! {
@@ -397,3 +404,7 @@ fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Capt
     let error_msg = failure.error.message.clone();
     failure.with_output(RunCommandResult { error_msg, ..run_output(captured, exit_code.unwrap_or(-1)) })
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -256,7 +256,10 @@ impl Driver {
                 Input::Preparing { execution_id, topic, text }
             }
             Command::Started { execution_id } => Input::Started { execution_id },
-            Command::Publishing { execution_id } => Input::Publishing { execution_id },
+            Command::Publishing { execution_id } => {
+                self.runs.publishing(&execution_id);
+                Input::Publishing { execution_id }
+            }
             Command::Gone { execution_id } => {
                 self.runs.ended(&execution_id);
                 Input::Gone { execution_id }

@@ -1,6 +1,7 @@
 //! The link to the orchestrator: connect, shake hands, take messages, send heartbeats, and all over when it breaks.
 
 use super::driver::{self, Command};
+use super::runs::Lasting;
 use super::{Description, Way, load};
 use crate::shell::log_source::Logs;
 use bacalhau_model::{NodeInfo, Time, node::protocol};
@@ -14,7 +15,6 @@ use bacalhau_wire::messages::{
 use bacalhau_wire::postman::Postman;
 use bacalhau_wire::{data, subjects};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -27,6 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between handshakes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// Executions named in a good-bye at most: half a megabyte of IDs, which fits into one message.
+const MOST_NAMED: usize = 10_000;
+
 /// Everything the link needs.
 pub(super) struct Link {
     pub(super) commands: mpsc::Sender<Command>,
@@ -37,8 +40,8 @@ pub(super) struct Link {
     pub(super) info_update: Duration,
     pub(super) logs: Arc<Logs>,
     pub(super) started: Time,
-    /// How many executions run whose tasks outlive this process; not counted when it ends them with itself.
-    pub(super) lasting: Option<Arc<AtomicUsize>>,
+    /// What the next life of the node can go on with; `None` when there will be none.
+    pub(super) lasting: Option<Lasting>,
 }
 
 /// Why a session ended.
@@ -246,7 +249,7 @@ impl Link {
             node_id: self.description.info.node_id.clone(),
             reason: String::new(),
             last_orchestrator_seq_num: *self.last_processed.borrow(),
-            tasks_go_on: self.lasting.as_ref().is_some_and(|count| count.load(Ordering::Relaxed) > 0),
+            tasks_go_on: self.lasting.as_ref().map(|lasting| lasting.list(MOST_NAMED)).unwrap_or_default(),
         };
         if let Err(error) = control.shutdown_notice(request).await {
             tracing::debug!(%error, "the good-bye did not reach the orchestrator");
@@ -277,3 +280,7 @@ async fn stop(stopping: &mut watch::Receiver<bool>) {
     // The guard inside the result must not live across other awaits, so it ends here.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! The compute node around its core: the store, the executor, the link to the orchestrator.
 
 mod driver;
-mod housekeeping;
 mod engines;
+mod housekeeping;
 mod link;
 mod log_source;
 mod phases;

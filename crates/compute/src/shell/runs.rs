@@ -11,9 +11,8 @@ use crate::metrics::Metrics;
 use bacalhau_model::error::code;
 use bacalhau_model::event::topic;
 use bacalhau_model::{Error, Execution};
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +29,23 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 struct Running {
     cancel: CancellationToken,
     leave: CancellationToken,
-    outlives: bool,
+    /// The next life of the node can go on with it.
+    lasts: bool,
+}
+
+/// Executions that the next life of the node can go on with. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Lasting(Arc<Mutex<BTreeSet<String>>>);
+
+impl Lasting {
+    /// The first `most` of them.
+    pub(super) fn list(&self, most: usize) -> Vec<String> {
+        self.lock().iter().take(most).cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct Runs {
@@ -40,7 +55,7 @@ pub(super) struct Runs {
     probing: HashMap<String, CancellationToken>,
     probes: Arc<Semaphore>,
     tasks: TaskTracker,
-    lasting: Arc<AtomicUsize>,
+    lasting: Lasting,
 }
 
 impl Runs {
@@ -52,13 +67,22 @@ impl Runs {
             probing: HashMap::new(),
             probes: Arc::new(Semaphore::new(MOST_PROBES)),
             tasks: TaskTracker::new(),
-            lasting: Arc::new(AtomicUsize::new(0)),
+            lasting: Lasting::default(),
         }
     }
 
-    /// How many run whose tasks outlive this process.
-    pub(super) fn lasting(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.lasting)
+    /// What the next life of the node can go on with.
+    pub(super) fn lasting(&self) -> Lasting {
+        self.lasting.clone()
+    }
+
+    /// The task has ended and its results are complete: to publish them is all that is left, and can be done later.
+    pub(super) fn publishing(&mut self, execution_id: &str) {
+        if let Some(running) = self.running.get_mut(execution_id)
+            && !std::mem::replace(&mut running.lasts, true)
+        {
+            self.lasting.lock().insert(execution_id.to_owned());
+        }
     }
 
     /// What happened so far, in figures.
@@ -75,7 +99,9 @@ impl Runs {
             let look = async {
                 // The semaphore is never closed; without a permit there would only be more probes than meant.
                 let _permit = permits.acquire_owned().await;
-                tokio::time::timeout(PROBE_LIMIT, executor.probe(&execution)).await.unwrap_or_else(|_| Err(too_slow()))
+                tokio::time::timeout(PROBE_LIMIT, executor.probe(&execution))
+                    .await
+                    .unwrap_or_else(|_| Err(too_slow()))
             };
             let result = tokio::select! {
                 biased;
@@ -97,9 +123,11 @@ impl Runs {
     pub(super) fn start(&mut self, execution: Arc<Execution>, start: Start) {
         let id = execution.id.clone();
         let (cancel, leave) = (CancellationToken::new(), CancellationToken::new());
-        let outlives = self.executor.outlives_the_node(&execution);
-        self.lasting.fetch_add(usize::from(outlives), Ordering::Relaxed);
-        let running = Running { cancel: cancel.clone(), leave: leave.clone(), outlives };
+        let lasts = self.executor.outlives_the_node(&execution);
+        if lasts {
+            self.lasting.lock().insert(id.clone());
+        }
+        let running = Running { cancel: cancel.clone(), leave: leave.clone(), lasts };
         self.running.insert(id.clone(), running);
         let (executor, commands) = (self.executor.clone(), self.commands.clone());
         self.tasks.spawn(async move {
@@ -156,8 +184,8 @@ impl Runs {
     /// A run came to its end, or will not begin. Also ends readers that began to wait for output after the last of it
     /// had been written and before the core knew.
     pub(super) fn ended(&mut self, execution_id: &str) {
-        if self.running.remove(execution_id).is_some_and(|running| running.outlives) {
-            self.lasting.fetch_sub(1, Ordering::Relaxed);
+        if self.running.remove(execution_id).is_some_and(|running| running.lasts) {
+            self.lasting.lock().remove(execution_id);
         }
         self.executor.logs().end(execution_id);
     }
@@ -179,8 +207,12 @@ impl Runs {
 fn reached(id: &str, phase: Phase) -> Command {
     let execution_id = id.to_owned();
     match phase {
-        Phase::Downloading(text) => Command::Preparing { execution_id, topic: topic::DOWNLOADING_INPUTS, text },
-        Phase::Preparing(text) => Command::Preparing { execution_id, topic: topic::PREPARING_ENVIRONMENT, text },
+        Phase::Downloading(text) => {
+            Command::Preparing { execution_id, topic: topic::DOWNLOADING_INPUTS, text }
+        }
+        Phase::Preparing(text) => {
+            Command::Preparing { execution_id, topic: topic::PREPARING_ENVIRONMENT, text }
+        }
         Phase::Running => Command::Started { execution_id },
         Phase::Publishing => Command::Publishing { execution_id },
     }

@@ -31,9 +31,7 @@ impl Core {
         for entry in self.jobs.values_mut() {
             let (settings, job) = (&self.settings, &entry.job);
             for set in [&mut entry.live, &mut entry.old] {
-                set.set_deadlines(|live| {
-                    evaluate::deadline(settings, live, job, now).max(live.deadline())
-                });
+                set.set_deadlines(|live| evaluate::deadline(settings, live, job, now).max(live.deadline()));
             }
         }
     }

@@ -9,6 +9,7 @@ use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::node::protocol;
 use bacalhau_model::{Connection, Error, JobType, Membership, NodeInfo, Resources, Time};
 use bacalhau_store::orchestrator::{Change, PendingMessage};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Core {
@@ -124,14 +125,18 @@ impl Core {
         &mut self,
         now: i64,
         node_id: &str,
-        tasks_go_on: bool,
+        tasks_go_on: &[String],
         token: T,
         out: &mut Output<T>,
     ) {
-        let patience = if tasks_go_on { self.settings.disconnect_timeout } else { 0 };
+        let patience = if tasks_go_on.is_empty() { 0 } else { self.settings.disconnect_timeout };
         let last = self.nodes.get(node_id).map(|n| n.state.connection_state.last_compute_seq_num);
         if last.is_some() {
             self.go_offline(now, node_id, "graceful shutdown", now.saturating_add(patience), out);
+            if patience > 0 {
+                let go_on: BTreeSet<&str> = tasks_go_on.iter().map(String::as_str).collect();
+                self.lose_executions(now, node_id, |id| !go_on.contains(id), out);
+            }
         }
         out.reply(token, Reply::Heartbeat(last.ok_or_else(|| handshake_required(node_id))));
     }
@@ -181,7 +186,20 @@ impl Core {
     fn lose_work<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get_mut(node_id) else { return };
         node.lose_work_at = None;
-        for (job_id, execution_id) in node.executions.clone() {
+        self.lose_executions(now, node_id, |_| true, out);
+    }
+
+    fn lose_executions<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        which: impl Fn(&str) -> bool,
+        out: &mut Output<T>,
+    ) {
+        let Some(node) = self.nodes.get(node_id) else { return };
+        for (job_id, execution_id) in
+            node.executions.iter().filter(|(_, id)| which(id)).cloned().collect::<Vec<_>>()
+        {
             if let Some(mut entry) = self.jobs.remove(&job_id) {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
                 self.jobs.insert(job_id.clone(), entry);

@@ -94,8 +94,8 @@ pub enum Input<T> {
     ShutdownNotice {
         /// The node.
         node_id: String,
-        /// Its tasks go on and it means to be back: what it has is given up as late as that of a node that is silent.
-        tasks_go_on: bool,
+        /// Executions that go on, for it means to be back: they are given up as late as those of a node that is silent.
+        tasks_go_on: Vec<String>,
         /// Answered with [`Reply::Heartbeat`].
         token: T,
     },

@@ -2,8 +2,8 @@
 
 use super::evaluate;
 use super::settings::Settings;
-use bacalhau_model::{Job, Resources};
 use bacalhau_model::execution::{DesiredState, Execution};
+use bacalhau_model::{Job, Resources};
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
 

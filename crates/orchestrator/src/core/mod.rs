@@ -260,7 +260,7 @@ impl Core {
             }
             Input::UpdateNodeInfo { info, token } => self.update_node_info(*info, token, out),
             Input::ShutdownNotice { node_id, tasks_go_on, token } => {
-                self.shutdown_notice(now, &node_id, tasks_go_on, token, out);
+                self.shutdown_notice(now, &node_id, &tasks_go_on, token, out);
             }
             Input::ConnectionLost { node_id } => self.connection_lost(now, &node_id, out),
             Input::Report { node_id, message, seq, token } => {

@@ -213,7 +213,11 @@ impl World {
         match act.clone() {
             Act::Join(n) => self.join(n),
             Act::Lose(n) => self.step(Input::ConnectionLost { node_id: format!("n-{n}") }),
-            Act::Leave(n) => self.step(Input::ShutdownNotice { node_id: format!("n-{n}"), tasks_go_on: false, token: () }),
+            Act::Leave(n) => self.step(Input::ShutdownNotice {
+                node_id: format!("n-{n}"),
+                tasks_go_on: Vec::new(),
+                token: (),
+            }),
             Act::Relabel(n, red) => {
                 self.red[n] = red;
                 let info = Box::new(info(n, red));

@@ -108,9 +108,7 @@ impl JobEntry {
 
     /// True when a new version of the job should replace its executions one after the other.
     pub(crate) fn should_roll(&self, spec: &bacalhau_model::Job) -> bool {
-        self.job_type.is_long_running()
-            && spec.update.is_some()
-            && self.all_live().any(Live::is_approved)
+        self.job_type.is_long_running() && spec.update.is_some() && self.all_live().any(Live::is_approved)
     }
 }
 

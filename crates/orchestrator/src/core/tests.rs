@@ -3,6 +3,7 @@
 mod explain;
 mod lifecycles;
 mod nodes;
+mod progress;
 mod rollouts;
 
 use super::*;

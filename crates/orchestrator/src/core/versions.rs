@@ -91,9 +91,7 @@ impl Core {
         self.put_version(&entry.job, &job, out);
         let not_started: Vec<String> = entry
             .all_live()
-            .filter(|live| {
-                !live.is_approved() || live.execution.partition_index >= job.count.max(1)
-            })
+            .filter(|live| !live.is_approved() || live.execution.partition_index >= job.count.max(1))
             .map(|live| live.execution.id.clone())
             .collect();
         for id in not_started {

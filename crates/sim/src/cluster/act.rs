@@ -67,8 +67,9 @@ impl Cluster {
                 }
             }
             Fault::Leave(n, says_so, back) => {
-                if says_so && self.nodes.get(n).is_some_and(|node| node.core.is_some()) {
-                    self.send_to_orchestrator(n, vec![Packet::Goodbye]);
+                if let Some(node) = self.nodes.get(n).filter(|node| says_so && node.core.is_some()) {
+                    let go_on = node.going_on();
+                    self.send_to_orchestrator(n, vec![Packet::Goodbye(go_on)]);
                 }
                 self.crash(Host::Node(n), Left::All, false, back)?;
             }

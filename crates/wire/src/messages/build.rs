@@ -3,8 +3,7 @@
 use super::ask::sanitized;
 use super::{
     AskForBid, BidAccepted, BidRejected, BidResult, CancelExecution, ComputeError, ExecutionProgress,
-    NodeMessage,
-    OrchestratorMessage, RunResult,
+    NodeMessage, OrchestratorMessage, RunResult,
 };
 use bacalhau_model::execution::ComputeState;
 use bacalhau_model::{Event, Execution};

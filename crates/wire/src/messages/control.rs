@@ -94,14 +94,10 @@ pub struct ShutdownNoticeRequest {
     pub reason: String,
     /// Last message of the orchestrator that it processed.
     pub last_orchestrator_seq_num: u64,
-    /// Tasks go on while the node's process is away, and it means to be back soon: its work is not to be given up at
-    /// once. Left out when false.
-    #[serde(skip_serializing_if = "is_false")]
-    pub tasks_go_on: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
+    /// Executions that go on while the node's process is away: it means to be back soon, and they are not to be given up
+    /// at once. Left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks_go_on: Vec<String>,
 }
 
 /// Answer to [`ShutdownNoticeRequest`].

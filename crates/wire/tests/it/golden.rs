@@ -225,3 +225,40 @@ fn computed_vectors() {
     let empty = Metadata::default();
     check_vector(empty, &BTreeMap::<String, String>::new(), [0x01, 0xc7, 0x7e, 0xb4, 0x02], 33);
 }
+
+/// Additions of our own are left out of what nodes and orchestrators of Bacalhau 1.9 see, and travel when they are said.
+#[test]
+fn additions_are_left_out_until_both_sides_speak_them() {
+    let text = |value: &dyn Fn() -> serde_json::Value| value().to_string();
+    let plain = text(&|| serde_json::to_value(HandshakeResponse::default()).unwrap());
+    assert!(!plain.contains("SupportedProtocols"), "{plain}");
+    let plain = text(&|| serde_json::to_value(ShutdownNoticeRequest::default()).unwrap());
+    assert!(!plain.contains("TasksGoOn"), "{plain}");
+
+    let job = bacalhau_model::Job { r#type: "batch".into(), ..Default::default() };
+    let execution = bacalhau_model::Execution {
+        id: "e-1".into(),
+        job_id: "j-1".into(),
+        job: Some(std::sync::Arc::new(job)),
+        ..Default::default()
+    };
+    let event = bacalhau_model::Event::new("Topic", "line", bacalhau_model::Time::from_unix_nanos(0));
+    let state = bacalhau_model::ComputeState::Running;
+    let message = execution_progress(&execution, state, 7, vec![event]);
+    let out = data::to_orchestrator("n-1", 3, 0, &message).unwrap();
+    let envelope = Envelope::decode(&out.payload).unwrap();
+    assert_eq!(envelope.message_type(), "ExecutionProgress");
+    let sent = String::from_utf8_lossy(&out.payload);
+    assert!(
+        sent.contains(r#"{"ExecutionID":"e-1","JobID":"j-1","JobType":"batch","State":6,"RunningFor":7,"Events":[{"Message":"line","Topic":"Topic","Timestamp":"1970-01-01T00:00:00Z"}]}"#),
+        "{sent}"
+    );
+    assert_eq!(data::from_node(&out.payload).unwrap().message, message);
+    // What a later version adds, and what is missing, is no error; an unknown state is.
+    let read = |payload: serde_json::Value| {
+        let metadata = envelope.metadata.clone();
+        NodeMessage::from_envelope(Envelope { metadata, payload })
+    };
+    read(serde_json::json!({"executionid": "e-1", "State": 6, "New": 1})).unwrap();
+    assert!(read(serde_json::json!({"ExecutionID": "e-1", "State": 77})).is_err());
+}

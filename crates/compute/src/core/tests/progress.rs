@@ -4,7 +4,11 @@ use super::*;
 use crate::core::progress::HOLD;
 
 fn preparing(id: &str, text: &str) -> Input<u32> {
-    Input::Preparing { execution_id: id.to_owned(), topic: topic::PREPARING_ENVIRONMENT, text: text.to_owned() }
+    Input::Preparing {
+        execution_id: id.to_owned(),
+        topic: topic::PREPARING_ENVIRONMENT,
+        text: text.to_owned(),
+    }
 }
 
 fn started(id: &str) -> Input<u32> {
@@ -93,7 +97,7 @@ fn what_takes_longer_is_stored_and_told_in_one_report_at_a_time() {
     assert_eq!(w.did(), ["Progress e"]);
     let (state, ran, lines) = w.told("e").unwrap();
     assert_eq!((state, lines.len()), (ComputeState::Publishing, 1));
-    assert!(ran >= 5 * SECOND && ran < 6 * SECOND, "{ran}");
+    assert!((5 * SECOND..6 * SECOND).contains(&ran), "{ran}");
     w.finish("e", Ok(Finished::default()));
     assert_eq!(w.told("e"), None, "the report is out of date");
     w.delivered("e", PendingReport::Progress);
@@ -108,7 +112,10 @@ fn many_lines_keep_the_first_and_the_last() {
     }
     w.wait();
     let (_, _, lines) = w.told("e").unwrap();
-    assert_eq!((lines.len(), lines[0].as_str(), lines[7].as_str()), (messages::MOST_PROGRESS_EVENTS, "0 %", "49 %"));
+    assert_eq!(
+        (lines.len(), lines[0].as_str(), lines[7].as_str()),
+        (messages::MOST_PROGRESS_EVENTS, "0 %", "49 %")
+    );
 }
 
 #[test]
