@@ -118,7 +118,8 @@ mod tests {
         killed.abort();
         assert!(killed.await.unwrap_err().is_cancelled());
         // Nobody waits for an orphan here, so it may stay as a zombie; it must not run.
-        let runs = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
+        let runs =
+            || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
         while runs() {
             tokio::task::yield_now().await;
         }

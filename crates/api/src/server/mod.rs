@@ -41,8 +41,8 @@ mod submit;
 
 pub use access::{AuthConfig, Capability, User};
 pub use backend::{Backend, Compute, Lines, Records, Reply};
-pub use metrics::{Exposition, Kind};
 pub use listener::{Running, Server, start};
+pub use metrics::{Exposition, Kind};
 pub use options::{Limits, Rate, ServerOptions};
 
 use crate::credentials::CredentialBook;

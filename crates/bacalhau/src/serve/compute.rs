@@ -36,7 +36,8 @@ pub(super) async fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, 
 
 fn capacity(config: &Config, machine: &Resources) -> Result<Resources, Error> {
     let text = |key: &str| config.text(&format!("Compute.AllocatedCapacity.{key}")).to_owned();
-    let wanted = ResourcesConfig { cpu: text("CPU"), memory: text("Memory"), disk: text("Disk"), gpu: text("GPU") };
+    let wanted =
+        ResourcesConfig { cpu: text("CPU"), memory: text("Memory"), disk: text("Disk"), gpu: text("GPU") };
     let capacity = quantity::scale(&wanted, machine).map_err(|why| {
         fail(format!("Compute.AllocatedCapacity: {why}"))
             .hint("Use a percentage like 80% or an amount like 2 or 4Gi")
@@ -51,10 +52,34 @@ fn capacity(config: &Config, machine: &Resources) -> Result<Resources, Error> {
 fn beyond(capacity: &Resources, machine: &Resources) -> Vec<String> {
     let bytes = quantity::format_bytes;
     let amounts = [
-        ("CPU", capacity.cpu > machine.cpu, capacity.cpu.to_string(), machine.cpu.to_string(), "jobs share its cores"),
-        ("Memory", capacity.memory > machine.memory, bytes(capacity.memory), bytes(machine.memory), "jobs may run out of memory"),
-        ("Disk", capacity.disk > machine.disk, bytes(capacity.disk), bytes(machine.disk), "jobs may fill the disk"),
-        ("GPU", capacity.gpu > machine.gpu, capacity.gpu.to_string(), machine.gpu.to_string(), "jobs may get fewer GPUs than they ask for"),
+        (
+            "CPU",
+            capacity.cpu > machine.cpu,
+            capacity.cpu.to_string(),
+            machine.cpu.to_string(),
+            "jobs share its cores",
+        ),
+        (
+            "Memory",
+            capacity.memory > machine.memory,
+            bytes(capacity.memory),
+            bytes(machine.memory),
+            "jobs may run out of memory",
+        ),
+        (
+            "Disk",
+            capacity.disk > machine.disk,
+            bytes(capacity.disk),
+            bytes(machine.disk),
+            "jobs may fill the disk",
+        ),
+        (
+            "GPU",
+            capacity.gpu > machine.gpu,
+            capacity.gpu.to_string(),
+            machine.gpu.to_string(),
+            "jobs may get fewer GPUs than they ask for",
+        ),
     ];
     let too_much = amounts.into_iter().filter(|(_, beyond, ..)| *beyond);
     too_much
@@ -91,7 +116,8 @@ fn port_range(config: &Config) -> Result<RangeInclusive<u16>, Error> {
     match (port(start), port(end)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
         _ => {
-            let message = format!("no ports for jobs: {start} is {}, {end} is {}", config.int(start), config.int(end));
+            let message =
+                format!("no ports for jobs: {start} is {}, {end} is {}", config.int(start), config.int(end));
             Err(fail(message).hint("Both have to be ports from 1 to 65535, the end not below the start"))
         }
     }
@@ -104,13 +130,15 @@ fn bytes_of(config: &Config, key: &str, disk: u64) -> Result<Option<u64>, Error>
     let bytes = match text.strip_suffix('%') {
         _ if text.is_empty() => Some(0),
         Some(percent) => {
-            let percent = percent.trim().parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
+            let percent =
+                percent.trim().parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
             percent.map(|percent| (disk as f64 * percent / 100.0) as u64)
         }
         None => quantity::parse_bytes(text),
     };
     let bytes = bytes.ok_or_else(|| {
-        fail(format!("{key}: {text:?} is no size")).hint("Use an amount like 10GB, or a percentage of the disk like 20%")
+        fail(format!("{key}: {text:?} is no size"))
+            .hint("Use an amount like 10GB, or a percentage of the disk like 20%")
     })?;
     Ok((bytes > 0).then_some(bytes))
 }
@@ -135,14 +163,18 @@ mod tests {
 
     #[test]
     fn more_than_the_machine_has_is_told() {
-        let machine = Resources { cpu: 2.0, memory: 4_000_000_000, disk: 1_000, gpu: 1, ..Resources::default() };
+        let machine =
+            Resources { cpu: 2.0, memory: 4_000_000_000, disk: 1_000, gpu: 1, ..Resources::default() };
         let usual = capacity(&config(&[]), &machine).unwrap();
         assert_eq!((usual.cpu, usual.memory, usual.disk, usual.gpu), (1.6, 3_200_000_000, 800, 1));
         assert_eq!(beyond(&usual, &machine), [""; 0]);
         let most = [("CPU", "3"), ("Memory", "8Gb"), ("Disk", "1Tb"), ("GPU", "2")];
-        let most: Vec<(String, Value)> =
-            most.iter().map(|(key, value)| (format!("Compute.AllocatedCapacity.{key}"), text(value))).collect();
-        let most: Vec<(&str, Value)> = most.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let most: Vec<(String, Value)> = most
+            .iter()
+            .map(|(key, value)| (format!("Compute.AllocatedCapacity.{key}"), text(value)))
+            .collect();
+        let most: Vec<(&str, Value)> =
+            most.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
         let promised = capacity(&config(&most), &machine).unwrap();
         let warnings = beyond(&promised, &machine);
         assert_eq!(warnings.len(), 4);
@@ -150,7 +182,8 @@ mod tests {
             warnings[1],
             "Compute.AllocatedCapacity.Memory is 8.0 GB, but this machine has 4.0 GB: jobs may run out of memory"
         );
-        let nothing = capacity(&config(&[("Compute.AllocatedCapacity.CPU", text("0%"))]), &machine).unwrap_err();
+        let nothing =
+            capacity(&config(&[("Compute.AllocatedCapacity.CPU", text("0%"))]), &machine).unwrap_err();
         assert_eq!(nothing.message, "system capacity is zero");
     }
 
@@ -165,7 +198,8 @@ mod tests {
             assert!(port_range(&config(&keys)).is_err(), "{start} {end}");
         }
         let key = "Compute.Disk.ResultsSize";
-        for (written, bytes) in [("", None), ("0", None), ("10GB", Some(10_000_000_000)), ("25 %", Some(250))] {
+        for (written, bytes) in [("", None), ("0", None), ("10GB", Some(10_000_000_000)), ("25 %", Some(250))]
+        {
             assert_eq!(bytes_of(&config(&[(key, text(written))]), key, 1000).unwrap(), bytes, "{written}");
         }
         for wrong in ["x", "-1", "101%", "%"] {

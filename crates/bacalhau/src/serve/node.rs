@@ -1,8 +1,8 @@
 //! One node of either or both roles, with everything that belongs to it.
 
 use super::credentials::Stored;
-use super::{compute, options};
 use super::watch::Watch;
+use super::{compute, options};
 use crate::failure::fail;
 use bacalhau_api::credentials::CredentialBook;
 use bacalhau_api::server::{self, Running, Services};

@@ -22,6 +22,7 @@ mod fake;
 mod heal;
 mod lifecycles;
 mod main_job;
+mod node;
 mod offline;
 mod restarts;
 mod retention;

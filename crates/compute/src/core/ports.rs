@@ -8,7 +8,8 @@ use bacalhau_model::{Execution, NetworkType};
 /// The fixed ports of the host that an execution asks for.
 fn static_ports(execution: &Execution) -> impl Iterator<Item = i64> {
     let network = execution.job.as_ref().and_then(|job| job.task()).and_then(|task| task.network.as_ref());
-    let network = network.filter(|n| matches!(n.r#type, NetworkType::Host | NetworkType::Full | NetworkType::Bridge));
+    let network =
+        network.filter(|n| matches!(n.r#type, NetworkType::Host | NetworkType::Full | NetworkType::Bridge));
     network.into_iter().flat_map(|network| &network.ports).map(|port| port.r#static).filter(|port| *port > 0)
 }
 
@@ -19,7 +20,8 @@ impl Core {
         static_ports(&asking.execution).find_map(|port| {
             let has_it = |slot: &&Slot| {
                 let live = !slot.state().is_terminal() && slot.is_wanted();
-                live && slot.execution.id != asking.execution.id && static_ports(&slot.execution).any(|p| p == port)
+                live && slot.execution.id != asking.execution.id
+                    && static_ports(&slot.execution).any(|p| p == port)
             };
             let other = self.slots.values().find(has_it)?;
             Some(format!(

@@ -39,7 +39,12 @@ pub(super) struct DiskLimit {
 impl DiskLimit {
     /// A limit for an execution whose inputs are in its folder and that does not run yet. Engines lay out single files
     /// once more. An adopted task began in a former life of the node, which noted what had been there.
-    pub(super) async fn new(limit: u64, work: &Arc<WorkFolder>, mounts: &[Mount], adopted: bool) -> DiskLimit {
+    pub(super) async fn new(
+        limit: u64,
+        work: &Arc<WorkFolder>,
+        mounts: &[Mount],
+        adopted: bool,
+    ) -> DiskLimit {
         let mounts: Vec<MountData> = mounts.iter().map(|mount| mount.data.clone()).collect();
         let given = off_thread(work, move |folder| {
             let note = folder.join(FILE);
@@ -64,7 +69,8 @@ impl DiskLimit {
         loop {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
-            let found = off_thread(work, move |folder| measure(folder, self.given.saturating_add(self.limit))).await;
+            let found =
+                off_thread(work, move |folder| measure(folder, self.given.saturating_add(self.limit))).await;
             let found = found.saturating_sub(self.given);
             if found > self.limit {
                 return too_much(found, self.limit);
@@ -139,7 +145,9 @@ pub(super) fn explain_full(error: Error, why: &io::Error) -> Error {
     if !matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         return error;
     }
-    error.hint("The disk of the compute node is full: free some space there, or run the job on another node").retryable()
+    error
+        .hint("The disk of the compute node is full: free some space there, or run the job on another node")
+        .retryable()
 }
 
 #[cfg(test)]

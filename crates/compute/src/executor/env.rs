@@ -126,8 +126,9 @@ mod tests {
         };
         let list = EnvAllowList::new(&["PATH".into(), "NOT_SET_*".into()]).unwrap();
         let ports = [Port { name: "http".into(), host: 20001, target: 80, host_address: String::new() }];
-        let env =
-            list.resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")]), &ports).unwrap();
+        let env = list
+            .resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")]), &ports)
+            .unwrap();
         let get = |key: &str| env.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         assert_eq!(get("BACALHAU_JOB_ID"), Some("j-1"));
         assert_eq!(get("BACALHAU_PARTITION_INDEX"), Some("2"));

@@ -32,9 +32,9 @@ use crate::publishers::{LocalPublisher, Noop, Publisher, Publishers};
 use crate::sources::{Inline, Local, PathAllowList, Source, Sources, UrlDownload};
 use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
 use env::EnvAllowList;
+use futures_util::future::{join_all, try_join_all};
 use ports::{PortLease, PortTable};
 use probes::Probes;
-use futures_util::future::{join_all, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -298,7 +298,8 @@ impl Executor {
         // Both are tried: trouble with the one must not let the other grow.
         let logs = self.inner.logs.prune(log_age, self.inner.config.log_limits.together);
         let config = &self.inner.config;
-        let results = published::prune(&config.published_folder(), config.results_age, config.results_together);
+        let results =
+            published::prune(&config.published_folder(), config.results_age, config.results_together);
         Ok(logs? + results?)
     }
 }

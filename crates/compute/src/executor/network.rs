@@ -25,7 +25,8 @@ impl Executor {
 
     /// The ports of an execution that is adopted.
     pub(super) fn adopted_ports(&self, execution_id: &str) -> PortLease {
-        let known = self.inner.adopted_ports.lock().unwrap_or_else(PoisonError::into_inner).remove(execution_id);
+        let known =
+            self.inner.adopted_ports.lock().unwrap_or_else(PoisonError::into_inner).remove(execution_id);
         known.unwrap_or_else(|| {
             self.inner.ports.take_over(execution_id, &self.inner.config.work_folder(execution_id))
         })

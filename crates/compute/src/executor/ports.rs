@@ -99,7 +99,11 @@ impl PortTable {
     ///
     /// # Errors
     /// A fixed port is in use, an address is not the machine's, or the range is full.
-    pub(super) async fn allocate(&self, execution_id: &str, network: &NetworkConfig) -> Result<PortLease, Error> {
+    pub(super) async fn allocate(
+        &self,
+        execution_id: &str,
+        network: &NetworkConfig,
+    ) -> Result<PortLease, Error> {
         let has_ports = matches!(network.r#type, NetworkType::Host | NetworkType::Full | NetworkType::Bridge);
         if !has_ports || network.ports.is_empty() {
             return Ok(self.lease(execution_id, Vec::new()));
@@ -292,7 +296,8 @@ pub(super) async fn note(work: &Arc<WorkFolder>, lease: &PortLease) -> Result<()
     });
     let written: io::Result<()> = written.await.map_err(io::Error::other).flatten();
     written.map_err(|why| {
-        let error = Error::new(code::INTERNAL_ERROR, format!("cannot note the ports of the execution: {why}"));
+        let error =
+            Error::new(code::INTERNAL_ERROR, format!("cannot note the ports of the execution: {why}"));
         disk::explain_full(error.component("PortAllocator"), &why)
     })
 }
@@ -377,7 +382,11 @@ mod tests {
         let fixed = i64::from(*table.inner.range.start());
         let wanted = network(NetworkType::Bridge, vec![port("a", fixed, 0)]);
         let first = table.allocate("e-1", &wanted).await.unwrap();
-        assert_eq!(first.ports()[0].target, first.ports()[0].host, "the target is the host's port by default");
+        assert_eq!(
+            first.ports()[0].target,
+            first.ports()[0].host,
+            "the target is the host's port by default"
+        );
         let waiting = tokio::spawn({
             let (table, wanted) = (table.clone(), wanted.clone());
             async move { table.allocate("e-2", &wanted).await }

@@ -83,8 +83,9 @@ impl Probes {
             return Ok(());
         }
         let Some(job) = &execution.job else { return Ok(()) };
-        let question = serde_json::to_vec(&Question { job })
-            .map_err(|e| Error::new(code::INTERNAL_ERROR, format!("cannot write the job for a probe: {e}")))?;
+        let question = serde_json::to_vec(&Question { job }).map_err(|e| {
+            Error::new(code::INTERNAL_ERROR, format!("cannot write the job for a probe: {e}"))
+        })?;
         tokio::try_join!(self.ask_command(&question), self.ask_url(&question)).map(|_| ())
     }
 
@@ -106,15 +107,20 @@ impl Probes {
         {
             command.env(VARIABLE, text);
         }
-        let output = command::run(command, question.to_vec(), limit).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => trouble(format!("the command did not end within {limit:?}")),
-            _ => trouble(format!("the command cannot be run: {error}")),
-        })?;
+        let output =
+            command::run(command, question.to_vec(), limit).await.map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => trouble(format!("the command did not end within {limit:?}")),
+                _ => trouble(format!("the command cannot be run: {error}")),
+            })?;
         match output.code {
             Some(0) => Ok(()),
             Some(code) => {
                 let said = reason(&String::from_utf8_lossy(&output.stderr));
-                Err(refusal(if said.is_empty() { format!("the node's probe ended with exit code {code}") } else { said }))
+                Err(refusal(if said.is_empty() {
+                    format!("the node's probe ended with exit code {code}")
+                } else {
+                    said
+                }))
             }
             None => Err(trouble("the command was killed by a signal".to_owned())),
         }
@@ -126,7 +132,8 @@ impl Probes {
         }
         let trouble = |why: &dyn std::fmt::Display| trouble("ProbeHTTP", &why.to_string());
         let _permit = self.requests.acquire().await;
-        let client = self.client.get_or_try_init(|| async { client() }).await.map_err(|e| trouble(&cause(e)))?;
+        let client =
+            self.client.get_or_try_init(|| async { client() }).await.map_err(|e| trouble(&cause(e)))?;
         let request = client
             .post(&self.config.http)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -136,19 +143,26 @@ impl Probes {
             let response = request.await.map_err(|e| trouble(&cause(e)))?;
             let status = response.status();
             if status.is_client_error() || status.is_server_error() {
-                return Err(refusal(format!("the node's probe answered with HTTP status {}", status.as_u16())));
+                return Err(refusal(format!(
+                    "the node's probe answered with HTTP status {}",
+                    status.as_u16()
+                )));
             }
             if !is_json(&response) {
                 return Ok(());
             }
             let body = body(response).await.map_err(|why| trouble(&why))?;
-            let answer: Answer =
-                serde_json::from_slice(&body).map_err(|e| trouble(&format!("its answer cannot be read: {e}")))?;
+            let answer: Answer = serde_json::from_slice(&body)
+                .map_err(|e| trouble(&format!("its answer cannot be read: {e}")))?;
             if answer.should_bid {
                 return Ok(());
             }
             let said = reason(&answer.reason);
-            Err(refusal(if said.is_empty() { "the node's probe does not want the job".to_owned() } else { said }))
+            Err(refusal(if said.is_empty() {
+                "the node's probe does not want the job".to_owned()
+            } else {
+                said
+            }))
         };
         let limit = self.config.timeout;
         let late = |_| trouble(&format!("no answer within {limit:?}"));
@@ -245,7 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_cannot_tell_is_no_refusal() {
-        for (command, timeout) in [("kill -9 $$", PATIENCE), ("sleep 3600 & wait", Duration::from_millis(10))] {
+        for (command, timeout) in [("kill -9 $$", PATIENCE), ("sleep 3600 & wait", Duration::from_millis(10))]
+        {
             let error = exec(command, timeout).await.unwrap_err();
             assert!(error.retryable, "{error}");
             assert!(error.hint.contains("JobAdmissionControl.ProbeExec"), "{}", error.hint);
@@ -279,7 +294,10 @@ mod tests {
             .route("/broken", post(move || async move { json("{") }))
             .route("/forbidden", post(|| async { (StatusCode::FORBIDDEN, "secret") }))
             .route("/hangs", post(|| async { std::future::pending::<&'static str>().await }))
-            .route("/long", post(move || async move { ([("content-type", "application/json")], "x".repeat(2 << 20)) }));
+            .route(
+                "/long",
+                post(move || async move { ([("content-type", "application/json")], "x".repeat(2 << 20)) }),
+            );
         tokio::spawn(async move { axum::serve(listener, routes).await });
         format!("http://user:hidden@{address}")
     }

@@ -16,7 +16,8 @@ pub(super) fn prune(folder: &Path, age: Duration, together: u64) -> io::Result<u
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
-    let mut files: Vec<(Duration, u64, PathBuf)> = entries.flatten().filter_map(|entry| look(&entry)).collect();
+    let mut files: Vec<(Duration, u64, PathBuf)> =
+        entries.flatten().filter_map(|entry| look(&entry)).collect();
     // The youngest are kept first.
     files.sort();
     let (mut removed, mut kept) = (0, 0u64);
@@ -28,7 +29,9 @@ pub(super) fn prune(folder: &Path, age: Duration, together: u64) -> io::Result<u
         } else {
             match fs::remove_file(&path) {
                 Ok(()) => removed += 1,
-                Err(error) => tracing::warn!(path = %path.display(), %error, "an old result could not be removed"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "an old result could not be removed")
+                }
             }
         }
     }

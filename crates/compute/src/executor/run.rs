@@ -1,9 +1,9 @@
 //! One execution from its inputs to its published results.
 
-use super::failure::Failure;
-use super::work::{LazyFolder, WorkFolder};
 use super::disk::{self, DiskLimit};
+use super::failure::Failure;
 use super::ports::{self, PortLease};
+use super::work::{LazyFolder, WorkFolder};
 use super::{Executor, Finished, Phase, RunContext, completion, results, task_of};
 use crate::core::Start;
 use crate::engines::{Engine, EngineError, EngineRequest, Progress, Step};
@@ -259,7 +259,12 @@ impl Run<'_> {
     }
 
     /// The ports that are the execution's own until the lease is dropped.
-    async fn ports(&self, network: &NetworkConfig, engine: &dyn Engine, adopt: bool) -> Result<PortLease, Ending> {
+    async fn ports(
+        &self,
+        network: &NetworkConfig,
+        engine: &dyn Engine,
+        adopt: bool,
+    ) -> Result<PortLease, Ending> {
         let id = &self.execution.id;
         if adopt {
             return Ok(self.executor.adopted_ports(id));
@@ -274,7 +279,9 @@ impl Run<'_> {
         };
         let lease = lease.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
         if engine.outlives_the_node() {
-            ports::note(self.work, &lease).await.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+            ports::note(self.work, &lease)
+                .await
+                .map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
         }
         Ok(lease)
     }

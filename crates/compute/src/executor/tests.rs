@@ -50,7 +50,8 @@ async fn node_in(
     change(&mut config);
     let engines = Engines::new(vec![Arc::new(Script { body: Box::new(body), outlives })], &[]);
     let allowed = EnvAllowList::default();
-    let executor = Executor::with_engines(config, engines, vec![Arc::new(Inline)], vec![Arc::new(Noop)], allowed).await;
+    let executor =
+        Executor::with_engines(config, engines, vec![Arc::new(Inline)], vec![Arc::new(Noop)], allowed).await;
     Node { dir, executor }
 }
 
@@ -83,7 +84,8 @@ async fn run(node: &Node, execution: Execution) -> Result<Finished, Failure> {
 }
 
 fn folders(node: &Node) -> Vec<String> {
-    let entries = std::fs::read_dir(node.dir.path().join("compute/executions")).into_iter().flatten().flatten();
+    let entries =
+        std::fs::read_dir(node.dir.path().join("compute/executions")).into_iter().flatten().flatten();
     entries.filter(|e| e.path().is_dir()).map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }
 
@@ -99,7 +101,8 @@ async fn an_engine_learns_ports_network_and_gpus() {
         },
     )
     .await;
-    let mut execution = execution("e-1", |task| task.network = bridge(vec![port("http", 0, 80), port("x", 0, 0)]));
+    let mut execution =
+        execution("e-1", |task| task.network = bridge(vec![port("http", 0, 80), port("x", 0, 0)]));
     let gpu = Gpu { index: 3, vendor: "NVIDIA".into(), ..Gpu::default() };
     let resources = Resources { cpu: 1.0, gpu: 1, gpus: vec![gpu.clone()], ..Resources::default() };
     execution.allocated_resources.tasks.insert("main".into(), resources);
@@ -219,7 +222,10 @@ async fn an_adopted_execution_has_the_ports_it_had() {
     assert!(!executions.exists());
 }
 
-fn writes(bytes: usize, then_waits: bool) -> impl Fn(EngineRequest) -> BoxFuture<'static, Result<i64, EngineError>> {
+fn writes(
+    bytes: usize,
+    then_waits: bool,
+) -> impl Fn(EngineRequest) -> BoxFuture<'static, Result<i64, EngineError>> {
     move |request| {
         Box::pin(async move {
             request.progress.started();
@@ -245,7 +251,10 @@ fn with_results(disk: &str) -> Execution {
 async fn an_execution_that_writes_too_much_is_ended() {
     let node = node(|_| {}, writes(3 << 20, true)).await;
     let failure = run(&node, with_results("1MB")).await.unwrap_err();
-    assert!(failure.error.message.starts_with("disk limit exceeded: the execution has written at least 3.1 MB"), "{failure}");
+    assert!(
+        failure.error.message.starts_with("disk limit exceeded: the execution has written at least 3.1 MB"),
+        "{failure}"
+    );
     assert!(failure.error.message.ends_with("and may write 1.0 MB (1000000 bytes)"), "{failure}");
     assert!(!failure.is_cancelled());
     assert_eq!(failure.run_output.unwrap().stdout, "writing");
@@ -257,6 +266,9 @@ async fn results_are_measured_before_they_are_published() {
     let node = node(|config| config.disk_limit = Some(1_000_000), writes(2 << 20, false)).await;
     let failure = run(&node, with_results("")).await.unwrap_err();
     assert!(failure.error.message.starts_with("disk limit exceeded"), "{failure}");
-    assert!(run(&node, with_results("5MB")).await.is_ok(), "what the job asks for comes before the node's limit");
+    assert!(
+        run(&node, with_results("5MB")).await.is_ok(),
+        "what the job asks for comes before the node's limit"
+    );
     assert!(folders(&node).is_empty());
 }

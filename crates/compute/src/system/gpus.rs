@@ -77,7 +77,9 @@ async fn amd(path: Option<&OsStr>) -> Result<Vec<Gpu>, String> {
         // Capitals have changed between versions.
         let field = |name: &str| {
             let fields = card.as_object().into_iter().flatten();
-            let found = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).find_map(|(_, value)| value.as_str());
+            let found = fields
+                .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+                .find_map(|(_, value)| value.as_str());
             found.unwrap_or_default().trim().to_owned()
         };
         gpus.push(Gpu {
@@ -146,11 +148,19 @@ async fn ask(path: Option<&OsStr>, tool: &str, args: &[&str]) -> Result<Option<V
         Ok(output) => {
             // Some of them complain on standard output.
             let said = [output.stderr, output.stdout].concat();
-            let said = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().chars().take(200).collect::<String>();
+            let said = String::from_utf8_lossy(&said)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect::<String>();
             Err(format!("it failed (exit code {:?}): {said}", output.code))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(format!("it does not answer within {LIMIT:?}")),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(format!("it does not answer within {LIMIT:?}"))
+        }
         Err(error) => Err(format!("it cannot be started: {error}")),
     }
 }

@@ -30,7 +30,8 @@ pub fn physical_resources(disk_path: &Path) -> Resources {
 fn cores(root: &Path) -> f64 {
     let status = fs::read_to_string(root.join("proc/self/status")).ok();
     let allowed = status.and_then(|text| allowed_cpus(&text)).map(|count| count as f64);
-    let logical = allowed.unwrap_or_else(|| std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64));
+    let logical =
+        allowed.unwrap_or_else(|| std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64));
     let quota = control_group_limits(root, "cpu", "cpu.max", "cpu.cfs_quota_us", quota);
     // Less than a hundredth of a core is no machine to run something on.
     quota.fold(logical, f64::min).max(0.01)
@@ -111,7 +112,8 @@ fn control_group_limits<T>(
     for line in groups.lines() {
         // `hierarchy:controllers:path`; version 2 has hierarchy 0 and no controllers.
         let mut parts = line.splitn(3, ':');
-        let (Some(hierarchy), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(hierarchy), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
             continue;
         };
         let (base, file) = if hierarchy == "0" && controllers.is_empty() {
@@ -121,7 +123,9 @@ fn control_group_limits<T>(
         } else {
             continue;
         };
-        files.extend(Path::new(path.trim_start_matches('/')).ancestors().map(|part| base.join(part).join(file)));
+        files.extend(
+            Path::new(path.trim_start_matches('/')).ancestors().map(|part| base.join(part).join(file)),
+        );
     }
     files.into_iter().filter_map(move |file| read(&file))
 }

@@ -27,7 +27,11 @@ pub(in crate::server) async fn write(node: &ComputeNode, text: &mut Exposition) 
     text.family("bacalhau_compute_executions", Kind::Gauge, "Executions that run or wait.");
     text.whole(&[("state", "running")], info.running_executions);
     text.whole(&[("state", "queued")], info.enqueued_executions);
-    text.family("bacalhau_compute_orchestrator_connected", Kind::Gauge, "1 while the node is connected to an orchestrator.");
+    text.family(
+        "bacalhau_compute_orchestrator_connected",
+        Kind::Gauge,
+        "1 while the node is connected to an orchestrator.",
+    );
     text.whole(&[], u64::from(node.connection().connected_to.is_some()));
     counted(node, &info.execution_engines, text);
 }
@@ -36,7 +40,11 @@ pub(in crate::server) async fn write(node: &ComputeNode, text: &mut Exposition) 
 fn counted(node: &ComputeNode, available: &[String], text: &mut Exposition) {
     let metrics = node.metrics();
     let tally = metrics.tally();
-    text.family("bacalhau_compute_bids_total", Kind::Counter, "Executions the node was asked for, by its answer.");
+    text.family(
+        "bacalhau_compute_bids_total",
+        Kind::Counter,
+        "Executions the node was asked for, by its answer.",
+    );
     for (answer, count) in
         [("made", tally.bids_made), ("refused", tally.bids_refused), ("failed", tally.bids_failed)]
     {
@@ -51,11 +59,19 @@ fn counted(node: &ComputeNode, available: &[String], text: &mut Exposition) {
     for (name, figures) in &engines {
         text.whole(&[("engine", name)], figures.active);
     }
-    text.family("bacalhau_compute_engine_executions_started_total", Kind::Counter, "Executions begun or adopted.");
+    text.family(
+        "bacalhau_compute_engine_executions_started_total",
+        Kind::Counter,
+        "Executions begun or adopted.",
+    );
     for (name, figures) in &engines {
         text.whole(&[("engine", name)], figures.started);
     }
-    text.family("bacalhau_compute_engine_executions_ended_total", Kind::Counter, "Executions by how they ended; a task that exits with a code other than 0 has completed.");
+    text.family(
+        "bacalhau_compute_engine_executions_ended_total",
+        Kind::Counter,
+        "Executions by how they ended; a task that exits with a code other than 0 has completed.",
+    );
     for (name, figures) in &engines {
         for (outcome, count) in
             [("completed", figures.completed), ("failed", figures.failed), ("cancelled", figures.cancelled)]
@@ -63,7 +79,11 @@ fn counted(node: &ComputeNode, available: &[String], text: &mut Exposition) {
             text.whole(&[("engine", name), ("outcome", outcome)], count);
         }
     }
-    text.family("bacalhau_compute_stage_duration_seconds", Kind::Histogram, "How long executions took for each stage.");
+    text.family(
+        "bacalhau_compute_stage_duration_seconds",
+        Kind::Histogram,
+        "How long executions took for each stage.",
+    );
     for stage in Stage::ALL {
         let figures = metrics.stage(stage);
         let labels = [("stage", stage.as_str())];

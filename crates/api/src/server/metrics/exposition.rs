@@ -44,7 +44,14 @@ impl Exposition {
     }
 
     /// One histogram of the family: how many were at most as large as each bound, how many there are, and their sum.
-    pub fn histogram(&mut self, labels: &[(&str, &str)], bounds: &[f64], cumulative: &[u64], count: u64, sum: f64) {
+    pub fn histogram(
+        &mut self,
+        labels: &[(&str, &str)],
+        bounds: &[f64],
+        cumulative: &[u64],
+        count: u64,
+        sum: f64,
+    ) {
         for (bound, below) in bounds.iter().zip(cumulative) {
             let bound = number(*bound);
             self.line("_bucket", &[labels, &[("le", bound.as_str())]].concat(), &below.to_string());

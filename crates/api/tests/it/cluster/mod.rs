@@ -80,6 +80,7 @@ async fn start_compute(nats: &Server, name: &str, dir: &Path, input: &str) -> Co
         heartbeat: Duration::from_secs(1),
         info_update: Duration::from_secs(1),
         address: String::new(),
+        leaves_tasks: false,
     };
     bacalhau_compute::start(options).await.unwrap().0
 }
