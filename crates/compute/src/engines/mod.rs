@@ -86,7 +86,8 @@ pub struct EngineRequest {
     /// Time the task may run, counted from [`Progress::started`]: to fetch its program does not count.
     pub timeout: Option<Duration>,
     /// A former life of the node started it: it is to be adopted. [`EngineError::Gone`] if it is not there any more. There
-    /// are no mounts then, and `timeout` is what is left of the time.
+    /// are no mounts and no variables then, and `timeout` is what is left of the time. An engine whose daemon does not answer
+    /// waits for it: to fail would leave the task running for nobody.
     pub adopt: bool,
     /// Tells how far it is.
     pub progress: Progress,

@@ -39,13 +39,8 @@ impl EnvAllowList {
         Ok(())
     }
 
-    /// All variables of the task, which has these ports. Those of the system win over the task's.
-    pub(super) fn resolve(
-        &self,
-        execution: &Execution,
-        task: &Task,
-        ports: &[Port],
-    ) -> Result<Vec<(String, String)>, Error> {
+    /// All variables of the task but those of its ports. Those of the system win over the task's.
+    pub(super) fn resolve(&self, execution: &Execution, task: &Task) -> Result<Vec<(String, String)>, Error> {
         self.check(task)?;
         let mut env = BTreeMap::new();
         for (key, value) in &task.env {
@@ -61,7 +56,7 @@ impl EnvAllowList {
             env.insert(key.clone(), value);
         }
         if let Some(job) = &execution.job {
-            env.extend(system_variables(execution, job, ports));
+            env.extend(system_variables(execution, job));
         }
         Ok(env.into_iter().collect())
     }
@@ -73,7 +68,7 @@ fn missing(name: &str) -> Error {
         .hint("Set the variable on the compute node, or correct the name in the task's Env")
 }
 
-fn system_variables(execution: &Execution, job: &Job, ports: &[Port]) -> Vec<(String, String)> {
+fn system_variables(execution: &Execution, job: &Job) -> Vec<(String, String)> {
     let mut variables = vec![
         ("BACALHAU_EXECUTION_ID".to_owned(), execution.id.clone()),
         ("BACALHAU_JOB_ID".to_owned(), execution.job_id.clone()),
@@ -85,11 +80,18 @@ fn system_variables(execution: &Execution, job: &Job, ports: &[Port]) -> Vec<(St
     if execution.attempt > 0 {
         variables.push(("BACALHAU_ATTEMPT".to_owned(), execution.attempt.to_string()));
     }
-    for port in ports {
-        variables.push((format!("BACALHAU_HOST_PORT_{}", port.name), port.host.to_string()));
-        variables.push((format!("BACALHAU_PORT_{}", port.name), port.target.to_string()));
-    }
     variables
+}
+
+/// Tells a task about its ports: `BACALHAU_HOST_PORT_<name>` and, inside of its network, `BACALHAU_PORT_<name>`.
+pub(super) fn add_ports(env: &mut Vec<(String, String)>, ports: &[Port]) {
+    for port in ports {
+        for (prefix, number) in [("BACALHAU_HOST_PORT", port.host), ("BACALHAU_PORT", port.target)] {
+            let name = format!("{prefix}_{}", port.name);
+            env.retain(|(key, _)| *key != name);
+            env.push((name, number.to_string()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn ports_win_too() {
+        let mut env =
+            vec![("A".to_owned(), "1".to_owned()), ("BACALHAU_PORT_http".to_owned(), "mine".to_owned())];
+        add_ports(
+            &mut env,
+            &[Port { name: "http".into(), host: 20001, target: 80, host_address: String::new() }],
+        );
+        let expected = [("A", "1"), ("BACALHAU_HOST_PORT_http", "20001"), ("BACALHAU_PORT_http", "80")];
+        assert_eq!(env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
     fn system_variables_win() {
         let job = Job { r#type: "batch".into(), count: 3, ..Job::default() };
         let execution = Execution {
@@ -125,18 +139,14 @@ mod tests {
             ..Execution::default()
         };
         let list = EnvAllowList::new(&["PATH".into(), "NOT_SET_*".into()]).unwrap();
-        let ports = [Port { name: "http".into(), host: 20001, target: 80, host_address: String::new() }];
-        let env = list
-            .resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")]), &ports)
-            .unwrap();
+        let env = list.resolve(&execution, &task(&[("BACALHAU_JOB_ID", "mine"), ("P", "env:PATH")])).unwrap();
         let get = |key: &str| env.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         assert_eq!(get("BACALHAU_JOB_ID"), Some("j-1"));
         assert_eq!(get("BACALHAU_PARTITION_INDEX"), Some("2"));
         assert_eq!(get("BACALHAU_PARTITION_COUNT"), Some("3"));
-        assert_eq!((get("BACALHAU_HOST_PORT_http"), get("BACALHAU_PORT_http")), (Some("20001"), Some("80")));
         assert_eq!(get("P").map(str::to_owned), std::env::var("PATH").ok());
 
-        let error = list.resolve(&execution, &task(&[("X", "env:NOT_SET_HERE")]), &[]).unwrap_err();
+        let error = list.resolve(&execution, &task(&[("X", "env:NOT_SET_HERE")])).unwrap_err();
         assert_eq!(error.message, "required environment variable 'NOT_SET_HERE' not found");
     }
 }

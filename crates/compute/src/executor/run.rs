@@ -4,7 +4,7 @@ use super::disk::{self, DiskLimit};
 use super::failure::Failure;
 use super::ports::{self, PortLease};
 use super::work::{LazyFolder, WorkFolder};
-use super::{Executor, Finished, Phase, RunContext, completion, results, task_of};
+use super::{Executor, Finished, Phase, RunContext, completion, env, results, task_of};
 use crate::core::Start;
 use crate::engines::{Engine, EngineError, EngineRequest, Progress, Step};
 use crate::logs::{Captured, LogWriter};
@@ -129,15 +129,19 @@ impl Run<'_> {
         let inner = &self.executor.inner;
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
         let task = task_of(self.execution).map_err(preparing)?;
-        let publisher = inner.publishers.get(&task.publisher).map_err(preparing)?;
+        let adopt = self.resume.start == Start::Adopt;
+        let publisher = inner.publishers.get(&task.publisher).map_err(preparing);
+        // What is adopted runs already: whatever is wrong with the rest is told when it has ended.
+        let publisher = if adopt { publisher } else { Ok(publisher?) };
         let finished = match self.resume.start {
             Start::Publish => self.complete_results().await.map_err(preparing)?,
             Start::Afresh | Start::Adopt => {
                 let engine = inner.engines.get(task).map_err(preparing)?;
-                self.work_out(task, engine.as_ref(), publisher.is_some(), log).await?
+                let publishes = publisher.as_ref().is_ok_and(Option::is_some);
+                self.work_out(task, engine.as_ref(), publishes, log).await?
             }
         };
-        match publisher {
+        match publisher? {
             Some(publisher) => self.publish(task, publisher.as_ref(), finished).await,
             None => Ok(finished),
         }
@@ -165,18 +169,26 @@ impl Run<'_> {
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
         let adopt = self.resume.start == Start::Adopt;
         let network = self.executor.network(task);
-        // Before the ports: inputs may take long.
-        if !adopt {
-            self.executor.inner.env_allowed.check(task).map_err(preparing)?;
-        }
-        // What is adopted has its inputs already.
-        let mounts = if adopt { Vec::new() } else { self.fetch(task).await? };
+        // What is adopted has its inputs and its environment already.
+        let (mut env, mounts) = if adopt {
+            (Vec::new(), Vec::new())
+        } else {
+            let env = self.executor.inner.env_allowed.resolve(self.execution, task);
+            (env.map_err(preparing)?, self.fetch(task).await?)
+        };
         let ports = self.ports(&network, engine, adopt).await?;
-        let env = self.executor.inner.env_allowed.resolve(self.execution, task, ports.ports());
-        let env = if adopt { env.unwrap_or_default() } else { env.map_err(preparing)? };
-        let results = results::create(&task.result_paths, self.work).map_err(preparing)?;
-        let disk_limit = disk::limit(task, self.executor.inner.config.disk_limit);
-        let disk_limit = match disk_limit {
+        env::add_ports(&mut env, ports.ports());
+        let results = results::create(&task.result_paths, self.work).map_err(preparing);
+        let (results, trouble) = match results {
+            Ok(results) => (results, None),
+            // Its task runs: the engine has to end it.
+            Err(failure) if adopt => {
+                self.context.cancel.cancel();
+                (Vec::new(), Some(failure))
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let disk_limit = match disk::limit(task, self.executor.inner.config.disk_limit) {
             Some(limit) => Some(DiskLimit::new(limit, self.work, &mounts, adopt).await),
             None => None,
         };
@@ -205,6 +217,9 @@ impl Run<'_> {
             other => other,
         })?;
         self.work.remove_inputs().await;
+        if let Some(failure) = trouble {
+            return Err(failure.into());
+        }
         let exit_code = match outcome {
             Ok(exit_code) => exit_code,
             Err(EngineError::Gone) => return Err(Ending::Gone),

@@ -55,9 +55,7 @@ impl Engine for External {
             let mut task = {
                 let mut tasks = self.outside.tasks.lock().unwrap();
                 if request.adopt {
-                    assert!(
-                        request.mounts.is_empty() && request.results.iter().all(|r| r.host_path.is_dir())
-                    );
+                    assert!(request.mounts.is_empty() && request.env.is_empty());
                     let Some(task) = tasks.get(&id) else { return Err(EngineError::Gone) };
                     task.subscribe()
                 } else {
@@ -141,6 +139,25 @@ async fn what_outlives_the_node_is_left_and_adopted() {
     assert_eq!((finished.run_output.exit_code, folder.exists()), (7, false));
     let figures = second.metrics().engine("external").figures();
     assert_eq!((figures.started, figures.completed, figures.active), (1, 1, 0));
+
+    // What is wrong on the node by then does not leave the task running for nobody.
+    let left = async |e: Arc<Execution>| {
+        let (leave, _, run) = begin(&second, e, Start::Afresh).await;
+        leave.cancel();
+        run.await.unwrap();
+    };
+    left(execution("e-4", "")).await;
+    let results = dir.path().join("executions/e-4/results");
+    std::fs::remove_dir_all(&results).unwrap();
+    std::fs::write(&results, "in the way").unwrap();
+    let (_, _, run) = begin(&second, execution("e-4", ""), Start::Adopt).await;
+    let Ending::Failed(failure) = run.await.unwrap() else { panic!() };
+    assert!(failure.error.message.contains("results folder") && !outside.runs("e-4"), "{failure}");
+    left(execution("e-5", "")).await;
+    let (_, _, run) = begin(&second, execution("e-5", "other"), Start::Adopt).await;
+    outside.end("e-5", 0);
+    let Ending::Failed(failure) = run.await.unwrap() else { panic!() };
+    assert!(failure.error.message.contains("\"other\""), "{failure}");
 
     // One that nobody knows is gone; and one that is adopted can be cancelled.
     let (_, _, run) = begin(&second, execution("e-2", ""), Start::Adopt).await;

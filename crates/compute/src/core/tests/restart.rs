@@ -109,10 +109,10 @@ proptest! {
     /// Whatever happens in whatever order: capacity is kept, nothing runs twice at once, and the disk knows it all.
     #[test]
     fn any_story_keeps_capacity_and_disk(
-        steps in proptest::collection::vec((0u8..12, 0usize..6, 1u32..30), 0..60)
+        steps in proptest::collection::vec((0u8..16, 0usize..6, 1u32..30), 0..80)
     ) {
         let mut w = World::new();
-        let mut engine = BTreeSet::new();
+        let (mut engine, mut under_way) = (BTreeSet::new(), BTreeSet::new());
         for (what, n, tenths) in steps {
             let id = format!("e{n}");
             match what {
@@ -125,6 +125,7 @@ proptest! {
                     let result = if tenths % 2 == 0 { Ok(Finished::default()) } else { Err(boom()) };
                     w.finish(&id, result);
                 }
+                10 if under_way.remove(&id) => w.delivered(&id, PendingReport::Progress),
                 10 => {
                     if let Some(kind) = w.core.slot(&id).and_then(|s| s.pending) {
                         w.delivered(&id, kind);
@@ -133,12 +134,32 @@ proptest! {
                 11 if tenths < 10 => {
                     w.restart();
                     engine.clear();
+                    under_way.clear();
                 }
-                _ => w.step(Input::Connected { progress: true }),
+                12 => w.step(Input::Started { execution_id: id }),
+                13 => w.step(Input::Publishing { execution_id: id }),
+                14 => {
+                    let (topic, text) = ("Preparing Environment", format!("{tenths} %"));
+                    w.step(Input::Preparing { execution_id: id, topic, text });
+                }
+                15 => {
+                    w.now += i64::from(tenths) * SECOND / 100;
+                    w.step(Input::Tick);
+                }
+                _ => {
+                    w.step(Input::Connected { progress: tenths % 5 > 0 });
+                    under_way.clear();
+                }
             }
             for effect in std::mem::take(&mut w.effects) {
-                if let Effect::Run(execution, _) = effect {
-                    prop_assert!(engine.insert(execution.id.clone()), "{} runs twice", execution.id);
+                match effect {
+                    Effect::Run(execution, _) => {
+                        prop_assert!(engine.insert(execution.id.clone()), "{} runs twice", execution.id);
+                    }
+                    Effect::Report { execution_id, kind: PendingReport::Progress } => {
+                        prop_assert!(under_way.insert(execution_id), "one report at a time");
+                    }
+                    _ => {}
                 }
             }
             prop_assert!(w.core.in_use().fits_in(&policy().capacity));
