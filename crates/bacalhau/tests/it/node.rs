@@ -113,7 +113,7 @@ fn a_node_around_its_engines() {
         ("bacalhau_compute_bids_total{answer=\"made\"}", "1"),
         ("bacalhau_compute_engine_executions{engine=\"wasm\"}", "1"),
     ] {
-        assert_eq!(figure(api_port, name).as_deref(), Some(value), "{name}");
+        eventually(name, || (figure(api_port, name).as_deref() == Some(value)).then_some(()));
     }
     for (name, value) in [
         ("bacalhau_orchestrator_jobs{state=\"running\"}", "1"),
@@ -121,7 +121,7 @@ fn a_node_around_its_engines() {
         ("bacalhau_orchestrator_nodes{membership=\"approved\",connection=\"connected\"}", "1"),
         ("bacalhau_orchestrator_nodes_schedulable", "1"),
     ] {
-        assert_eq!(figure(cluster.api_port, name).as_deref(), Some(value), "{name}");
+        eventually(name, || (figure(cluster.api_port, name).as_deref() == Some(value)).then_some(()));
     }
     cluster.ok(&["job", "stop", "gpu"]);
     eventually("the card is free", || {

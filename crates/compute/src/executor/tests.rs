@@ -272,3 +272,75 @@ async fn results_are_measured_before_they_are_published() {
     );
     assert!(folders(&node).is_empty());
 }
+
+/// A file system of its own, taken away at the end.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// `None`, said aloud, where this user may not mount.
+    fn of(kib: u32) -> Option<Disk> {
+        let disk = Disk(tempfile::tempdir().unwrap());
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+            .arg(disk.0.path())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(disk);
+        }
+        eprintln!("SKIPPED: a file system cannot be mounted here, so what a full disk does is not tested");
+        None
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let Some(disk) = Disk::of(512) else { return };
+    let fills = |request: EngineRequest| -> BoxFuture<'static, Result<i64, EngineError>> {
+        Box::pin(async move {
+            let path = request.results[0].host_path.join("big");
+            if request.execution.id == "e-full" {
+                use std::io::Write;
+                let mut file = std::fs::File::create(path).unwrap();
+                while file.write_all(&[1; 4096]).is_ok() {}
+                // Single bytes until nothing fits, so that no room is left for what the node adds.
+                while file.write_all(&[1]).is_ok() {}
+            } else {
+                std::fs::write(path, "small").unwrap();
+            }
+            Ok(0)
+        })
+    };
+    let mut config = ExecutorConfig::new(disk.0.path().join("compute"));
+    config.local_publisher.port = 0;
+    let local = LocalPublisher::start(&config.local_publisher, config.published_folder()).await.unwrap();
+    let engines = Engines::new(vec![Arc::new(Script { body: Box::new(fills), outlives: false })], &[]);
+    let executor =
+        Executor::with_engines(config, engines, Vec::new(), vec![Arc::new(local)], EnvAllowList::default())
+            .await;
+    let wanted = |id: &str| {
+        let execution = execution(id, |task| {
+            task.publisher = SpecConfig::new("local");
+            task.result_paths = vec![ResultPath { name: "out".into(), path: "/out".into() }];
+        });
+        let context = RunContext { cancel: CancellationToken::new(), phase: Arc::new(|_| {}) };
+        executor.run(Arc::new(execution), context)
+    };
+    let failure = wanted("e-full").await.unwrap_err();
+    assert!(failure.error.message.contains("No space left on device"), "{failure}");
+    assert!(failure.error.hint.contains("free space"), "{}", failure.error.hint);
+    assert!(failure.error.retryable);
+    let left = |folder: &str| {
+        let entries =
+            std::fs::read_dir(disk.0.path().join("compute").join(folder)).into_iter().flatten().flatten();
+        entries.filter(|entry| !entry.file_name().to_string_lossy().ends_with(".log")).count()
+    };
+    assert_eq!((left("executions"), left("results/local-publisher")), (0, 0));
+    wanted("e-small").await.unwrap();
+    assert_eq!((left("executions"), left("results/local-publisher")), (0, 1));
+}
