@@ -4,6 +4,7 @@
 //! [`engines`], [`sources`], [`publishers`] and [`logs`]; [`system`] tells what the machine has.
 
 pub mod cgroup;
+mod command;
 pub mod core;
 pub mod egress;
 pub mod engines;

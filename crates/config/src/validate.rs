@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 /// Keys and sections that promise protection or a service that this version cannot give. Ignoring them would break
 /// the promise unseen: a node that is asked for them does not start.
-const NOT_SUPPORTED: [&str; 13] = [
+const NOT_SUPPORTED: [&str; 11] = [
     "API.TLS.CertFile",
     "API.TLS.SelfSigned",
     "API.TLS.AutoCert",
@@ -21,8 +21,6 @@ const NOT_SUPPORTED: [&str; 13] = [
     "Orchestrator.Cluster.Peers",
     "Orchestrator.SupportReverseProxy",
     "WebUI.Enabled",
-    "JobAdmissionControl.ProbeExec",
-    "JobAdmissionControl.ProbeHTTP",
 ];
 
 /// All problems that keep a node from starting, in one error.
@@ -184,8 +182,6 @@ mod tests {
             ),
             (&["Compute.AllocatedCapacity.Memory=-1%"][..], "memory capacity percentage must be between"),
             (&["Compute.AllocatedCapacity.Disk=lots"][..], "Compute.AllocatedCapacity: "),
-            (&["JobAdmissionControl.ProbeExec=true"][..], "JobAdmissionControl.ProbeExec: not supported"),
-            (&["JobAdmissionControl.ProbeHTTP=http://x"][..], "JobAdmissionControl.ProbeHTTP: not supported"),
             (&["API.Auth.Oauth2.JWKSUri=x"][..], "API.Auth.Oauth2.JWKSUri: not supported"),
             (
                 &["API.TLS.SelfSigned", "WebUI.Enabled"][..],
@@ -200,6 +196,7 @@ mod tests {
         }
         for items in [
             &["JobAdmissionControl.Locality=local", "JobAdmissionControl.RejectNetworkedJobs"][..],
+            &["JobAdmissionControl.ProbeExec=true", "JobAdmissionControl.ProbeHTTP=http://x"],
             &["Compute.AllocatedCapacity.CPU=2", "Compute.AllocatedCapacity.Memory=100%"],
             &["API.TLS.UseTLS", "API.TLS.CAFile=x", "API.Port=0", "Orchestrator.Cluster.Port=6222"],
         ] {

@@ -134,6 +134,9 @@ pub struct ComputeNodeInfo {
     /// Engines, lower-case; `null` when none.
     #[serde(with = "null_when_empty")]
     pub execution_engines: Vec<String>,
+    /// Versions of these by name, as far as they are known. Bacalhau 1.9 has no such field.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_versions: BTreeMap<String, String>,
     /// Publishers, lower-case; `null` when none.
     #[serde(with = "null_when_empty")]
     pub publishers: Vec<String>,

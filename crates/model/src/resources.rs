@@ -138,9 +138,11 @@ pub struct AllocatedResources {
 }
 
 impl AllocatedResources {
-    /// Sum over the tasks.
+    /// Sum over the tasks, GPUs included.
     pub fn total(&self) -> Resources {
-        self.tasks.values().fold(Resources::default(), |sum, task| sum.plus(task))
+        let sum = self.tasks.values().fold(Resources::default(), |sum, task| sum.plus(task));
+        let gpus = self.tasks.values().flat_map(|task| task.gpus.iter().cloned()).collect();
+        Resources { gpus, ..sum }
     }
 }
 

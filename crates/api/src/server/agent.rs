@@ -3,6 +3,8 @@
 use super::App;
 use super::reply::{Answer, Json};
 use axum::extract::State;
+use bacalhau_model::NodeInfo;
+use bacalhau_wire::connect::Status;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -20,10 +22,20 @@ pub(super) async fn version(State(app): State<App>) -> Answer {
     Json::of(&app.parts.version)
 }
 
+/// A compute node with its way to the orchestrator.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    #[serde(flatten)]
+    info: NodeInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<Status>,
+}
+
 /// A compute node says how busy it is; a mere orchestrator has nothing to offer.
 pub(super) async fn node(State(app): State<App>) -> Answer {
     match &app.parts.compute {
-        Some(compute) => Json::of(&compute.info().await),
+        Some(compute) => Json::of(&Node { info: compute.info().await, connection: compute.connection() }),
         None => Json::of(&app.parts.info),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Records are read synchronously, off the async threads (see [`super::App::read`]); everything else is a future.
 
+use super::metrics::Exposition;
 use bacalhau_model::explain::Explanation;
 use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, NodeState, SpecConfig};
 use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Versions};
+use bacalhau_wire::connect::Status;
 use bacalhau_wire::logs::{LogLine, LogRequest};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -49,6 +51,10 @@ pub trait Backend: Send + Sync + 'static {
     fn live_events(&self) -> Result<LiveEvents, Error>;
     /// Internals for people who look for trouble.
     fn debug(&self) -> Reply<'_, Map<String, Value>>;
+    /// Adds figures about its jobs and nodes.
+    fn metrics<'a>(&'a self, _text: &'a mut Exposition) -> Reply<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Stored jobs and what belongs to them. Methods may block for the time of a database read.
@@ -79,6 +85,14 @@ pub trait Records: Send + Sync {
 pub trait Compute: Send + Sync + 'static {
     /// What it says of itself, and how busy it is.
     fn info(&self) -> BoxFuture<'_, NodeInfo>;
+    /// How its connection to an orchestrator stands, if that is known.
+    fn connection(&self) -> Option<Status> {
+        None
+    }
+    /// Adds figures about the node and its executions.
+    fn metrics<'a>(&'a self, _text: &'a mut Exposition) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
     /// Internals for people who look for trouble.
     fn debug(&self) -> Reply<'_, Map<String, Value>>;
 }

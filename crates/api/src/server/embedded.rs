@@ -1,6 +1,7 @@
 //! The orchestrator and the compute node of this process behind the traits of [`super::backend`].
 
 use super::backend::{Backend, Compute, Lines, Records, Reply};
+use super::metrics::{Exposition, write_compute, write_orchestrator};
 use bacalhau_compute::ComputeNode;
 use bacalhau_model::error::code;
 use bacalhau_model::explain::Explanation;
@@ -8,6 +9,7 @@ use bacalhau_model::{EncodedEvent, Error, Execution, Job, JobHistory, NodeInfo, 
 use bacalhau_orchestrator::{Diff, LiveEvents, NodeAction, Orchestrator, Rerun, SubmitOptions, Submitted};
 use bacalhau_store::StoreError;
 use bacalhau_store::orchestrator::{HistoryQuery, ListJobs, Page, Paging, Reader, Versions};
+use bacalhau_wire::connect::Status;
 use bacalhau_wire::logs::LogRequest;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -86,6 +88,10 @@ impl Backend for Orchestrator {
                 .collect())
         })
     }
+
+    fn metrics<'a>(&'a self, text: &'a mut Exposition) -> Reply<'a, ()> {
+        Box::pin(write_orchestrator(self, text))
+    }
 }
 
 impl Records for Reader {
@@ -140,10 +146,18 @@ impl Compute for ComputeNode {
         Box::pin(ComputeNode::info(self))
     }
 
+    fn connection(&self) -> Option<Status> {
+        Some(ComputeNode::connection(self))
+    }
+
+    fn metrics<'a>(&'a self, text: &'a mut Exposition) -> BoxFuture<'a, ()> {
+        Box::pin(write_compute(self, text))
+    }
+
     fn debug(&self) -> Reply<'_, Map<String, Value>> {
         Box::pin(async move {
             let load = self.load().await;
-            let connection = value(&self.connection())?;
+            let connection = value(&ComputeNode::connection(self))?;
             Ok([
                 ("Connection".to_owned(), connection),
                 ("Running".to_owned(), Value::from(load.running)),

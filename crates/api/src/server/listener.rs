@@ -36,6 +36,7 @@ pub(super) enum Phase {
 /// A server that does not listen yet.
 pub struct Server {
     parts: Parts,
+    metrics: bool,
     limits: Limits,
     auth: AuthConfig,
 }
@@ -53,13 +54,21 @@ pub struct Running {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn start(options: ServerOptions, services: Services) -> Result<Running, Error> {
-    Server::new(services.into()).start(options).await
+    let metrics = services.metrics;
+    Server::new(services.into()).metrics(metrics).start(options).await
 }
 
 impl Server {
     /// A server for everybody, with the usual limits.
     pub fn new(parts: Parts) -> Server {
-        Server { parts, limits: Limits::default(), auth: AuthConfig::default() }
+        Server { parts, metrics: true, limits: Limits::default(), auth: AuthConfig::default() }
+    }
+
+    /// Whether figures for Prometheus are served, as they are by default.
+    #[must_use]
+    pub fn metrics(mut self, served: bool) -> Server {
+        self.metrics = served;
+        self
     }
 
     /// Sets the limits.
@@ -89,6 +98,7 @@ impl Server {
         let shared = Arc::new(Shared {
             server_headers: headers::of_server(&self.parts.version),
             parts: self.parts,
+            metrics: self.metrics,
             limits: self.limits,
             auth: self.auth,
             rate: RateLimiter::new(self.limits.rate),

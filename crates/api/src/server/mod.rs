@@ -29,6 +29,7 @@ mod input;
 mod jobs;
 mod listener;
 mod logs;
+mod metrics;
 mod middleware;
 mod nodes;
 mod options;
@@ -41,6 +42,7 @@ mod submit;
 pub use access::{AuthConfig, Capability, User};
 pub use backend::{Backend, Compute, Lines, Records, Reply};
 pub use listener::{Running, Server, start};
+pub use metrics::{Exposition, Kind};
 pub use options::{Limits, Rate, ServerOptions};
 
 use crate::credentials::CredentialBook;
@@ -73,6 +75,8 @@ pub struct Services {
     pub version: BuildVersion,
     /// The effective configuration, secrets masked.
     pub config: Value,
+    /// Serve figures for Prometheus.
+    pub metrics: bool,
 }
 
 /// The same as [`Services`], behind traits.
@@ -109,6 +113,7 @@ type App = Arc<Shared>;
 
 struct Shared {
     parts: Parts,
+    metrics: bool,
     limits: Limits,
     auth: AuthConfig,
     rate: RateLimiter,
@@ -217,6 +222,7 @@ fn router(app: App) -> Router {
         .route("/", any(reply::redirect))
         .route("/version", any(reply::redirect))
         .route("/livez", any(reply::redirect))
+        .route("/metrics", get(metrics::metrics).fallback(reply::fallback))
         .nest("/api/v1", api)
         .fallback(reply::fallback)
         .with_state(Arc::clone(&app));

@@ -149,3 +149,14 @@ async fn nodes_are_listed_filtered_and_changed() {
     }
     assert_eq!(fake.world().seen, ["Approve n-a", "Reject n-a", "Delete n-a"]);
 }
+
+#[tokio::test]
+async fn figures_are_for_whoever_may_read_the_agent() {
+    let (server, _) = serve(Fake::default()).await;
+    let answer = get(&server, "/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(answer.body.starts_with("# HELP bacalhau_node_info "), "{}", answer.body);
+    assert!(answer.body.contains("\nbacalhau_orchestrator_events_total "), "{}", answer.body);
+    assert_eq!(ask(&server, "POST /metrics", "", "{}").await.status, 404);
+}

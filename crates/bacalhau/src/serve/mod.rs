@@ -1,8 +1,10 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
 pub(crate) mod addresses;
+mod compute;
 mod credentials;
 mod devstack;
+mod engines;
 mod logging;
 mod node;
 mod options;

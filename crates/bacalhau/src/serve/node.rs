@@ -1,8 +1,8 @@
 //! One node of either or both roles, with everything that belongs to it.
 
 use super::credentials::Stored;
-use super::options;
 use super::watch::Watch;
+use super::{compute, engines, options};
 use crate::failure::fail;
 use bacalhau_api::credentials::CredentialBook;
 use bacalhau_api::server::{self, Running, Services};
@@ -78,6 +78,7 @@ impl Node {
             info: options::orchestrator_info(config, name),
             version: version::this_build(),
             config: render::document(config),
+            metrics: config.bool("API.Metrics"),
         };
         let api = server::start(options::api(config, !roles.orchestrator)?, services).await?;
         Ok(Node { nats, orchestrator, compute, api })
@@ -217,7 +218,7 @@ async fn start_orchestrator(
         max_payload: max_payload(),
         seed: options::seed(),
         events_kept: u64::try_from(config.int("Orchestrator.EventsKept")).unwrap_or(0),
-        pinner: options::pinner(config)?,
+        pinner: engines::pinner(config)?,
     };
     bacalhau_orchestrator::start(options, local_bus(server, name)?).await
 }
@@ -240,7 +241,7 @@ async fn start_compute(
         labels: options::labels(config, name),
         version: version::this_build(),
         dir: dir.compute(),
-        policy: options::policy(config, dir)?,
+        policy: compute::policy(config, dir).await?,
         executor,
         way,
         heartbeat: config.duration("Compute.Heartbeat.Interval"),

@@ -1,22 +1,15 @@
 //! From configuration to the options of the parts. The only place that knows which key means what to whom.
 
-use super::addresses;
+use super::{addresses, compute, engines};
 use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
-use bacalhau_compute::core::BidPolicy;
-use bacalhau_compute::engines::container::Backend;
-use bacalhau_compute::engines::docker::{DockerConfig, ManifestCacheConfig};
-use bacalhau_compute::engines::exec::ExecConfig;
-use bacalhau_compute::engines::oci::OciConfig;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::logs::LogLimits;
 use bacalhau_compute::publishers::LocalPublisherConfig;
 use bacalhau_compute::sources::DownloadLimits;
-use bacalhau_compute::system;
 use bacalhau_config::{Config, DataDir};
-use bacalhau_images::{Pinner, PinnerConfig, Registry, RegistryConfig, StoreConfig};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
-use bacalhau_model::{Error, NodeInfo, NodeType, Resources, ResourcesConfig, SpecConfig, quantity, version};
+use bacalhau_model::{Error, NodeInfo, NodeType, ResourcesConfig, SpecConfig, quantity, version};
 use bacalhau_nats_server::HandshakeFirst;
 use bacalhau_orchestrator::{Retention, Settings};
 use bacalhau_wire::address::{Address, Credentials, parse_addresses};
@@ -127,91 +120,6 @@ pub(super) fn port(config: &Config, key: &str) -> u16 {
     u16::try_from(config.int(key)).unwrap_or(0)
 }
 
-/// What the node may use of the machine, and what it refuses.
-pub(super) fn policy(config: &Config, dir: &DataDir) -> Result<BidPolicy, Error> {
-    let text = |key: &str| config.text(key).to_owned();
-    let wanted = ResourcesConfig {
-        cpu: text("Compute.AllocatedCapacity.CPU"),
-        memory: text("Compute.AllocatedCapacity.Memory"),
-        disk: text("Compute.AllocatedCapacity.Disk"),
-        gpu: text("Compute.AllocatedCapacity.GPU"),
-    };
-    let machine = system::physical_resources(dir.path());
-    let capacity = quantity::scale(&wanted, &machine).map_err(|why| {
-        fail(format!("Compute.AllocatedCapacity: {why}"))
-            .hint("Use a percentage like 80% or an amount like 2 or 4Gi")
-    })?;
-    if capacity.cpu <= 0.0 || capacity.memory == 0 {
-        return Err(fail("system capacity is zero").hint("Correct Compute.AllocatedCapacity"));
-    }
-    Ok(BidPolicy {
-        reject_networked: config.bool("JobAdmissionControl.RejectNetworkedJobs"),
-        reject_stateless: config.bool("JobAdmissionControl.RejectStatelessJobs"),
-        only_local_inputs: config.text("JobAdmissionControl.Locality") == "local",
-        // What a job gets that asks for nothing: Bacalhau 1.9's internal defaults.
-        default_resources: Resources { cpu: 0.1, memory: 100 << 20, ..Resources::default() },
-        capacity,
-        ..BidPolicy::default()
-    })
-}
-
-/// How registries are used.
-fn registry(config: &Config) -> RegistryConfig {
-    RegistryConfig {
-        insecure: config.list("Images.InsecureRegistries").to_vec(),
-        ..RegistryConfig::default()
-    }
-}
-
-/// Asks registries at submit which image a tag stands for, unless that is switched off.
-pub(super) fn pinner(config: &Config) -> Result<Option<Pinner>, Error> {
-    if config.bool("Orchestrator.PinImages.Disabled") {
-        return Ok(None);
-    }
-    let usual = PinnerConfig::default();
-    let patience = duration_or(config, "Orchestrator.PinImages.Timeout", usual.patience);
-    Ok(Some(Pinner::new(Registry::new(registry(config))?, PinnerConfig { patience, ..usual })))
-}
-
-fn duration_or(config: &Config, key: &str, usual: Duration) -> Duration {
-    Some(config.duration(key)).filter(|duration| !duration.is_zero()).unwrap_or(usual)
-}
-
-/// `Engines.Types.OCI.*` and `Images.*`; what is empty stays as usual.
-fn oci(config: &Config, dir: &DataDir) -> Result<OciConfig, Error> {
-    let usual = OciConfig::new(&dir.compute());
-    let text = |key: &str| Some(config.text(key)).filter(|text| !text.is_empty());
-    let bytes = |key: &str, usual: u64| {
-        let wrong = |text| fail(format!("{key}: {text:?} is no size")).hint("Write an amount like 50GiB");
-        text(key).map_or(Ok(usual), |text| quantity::parse_bytes(text).ok_or_else(|| wrong(text)))
-    };
-    Ok(OciConfig {
-        runtime: text("Engines.Types.OCI.Runtime").map(PathBuf::from),
-        pids_limit: match config.int("Engines.Types.OCI.PidsLimit") {
-            0 => usual.pids_limit,
-            limit => limit.max(0),
-        },
-        grace: duration_or(config, "Engines.Types.OCI.StopTimeout", usual.grace),
-        subnet: text("Engines.Types.OCI.Subnet").map_or(usual.subnet, str::to_owned),
-        registry: registry(config),
-        store: StoreConfig {
-            max_bytes: bytes("Images.MaxSize", usual.store.max_bytes)?,
-            max_image_bytes: bytes("Images.MaxImageSize", usual.store.max_image_bytes)?,
-            tag_validity: config.duration("Engines.Types.Docker.ManifestCache.TTL"),
-        },
-        ..usual
-    })
-}
-
-/// `Engines.Types.Docker.Backend`.
-fn docker_backend(config: &Config) -> Result<Backend, Error> {
-    let key = "Engines.Types.Docker.Backend";
-    let text = config.text(key);
-    Backend::parse(text).ok_or_else(|| {
-        fail(format!("{key}: {text:?} is none of auto, docker, oci")).hint(format!("Correct {key}"))
-    })
-}
-
 /// What the executor may do.
 pub(super) fn executor(
     config: &Config,
@@ -219,14 +127,15 @@ pub(super) fn executor(
     orchestrators: &[Address],
 ) -> Result<ExecutorConfig, Error> {
     let list = |key: &str| config.list(key).to_vec();
-    let usual = ExecutorConfig::new(dir.compute());
+    let usual = compute::executor(config, ExecutorConfig::new(dir.compute()))?;
     Ok(ExecutorConfig {
-        oci: oci(config, dir)?,
-        docker_backend: docker_backend(config)?,
+        oci: engines::oci(config, dir)?,
+        docker_backend: engines::docker_backend(config)?,
+        docker: engines::docker(config),
+        exec: engines::exec(config, dir),
         allow_listed_local_paths: list("Compute.AllowListedLocalPaths"),
         env_allow_list: list("Compute.Env.AllowList"),
         disabled_engines: list("Engines.Disabled"),
-        exec: exec(config, dir),
         disabled_sources: list("InputSources.Disabled"),
         disabled_publishers: list("Publishers.Disabled"),
         downloads: DownloadLimits {
@@ -235,7 +144,7 @@ pub(super) fn executor(
             ..DownloadLimits::default()
         },
         local_publisher: local_publisher(config, orchestrators),
-        docker: docker(config),
+        reject_networked: config.bool("JobAdmissionControl.RejectNetworkedJobs"),
         log_limits: log_limits(config, usual.log_limits),
         log_age: config.duration("Compute.Logs.Retention"),
         ..usual
@@ -253,31 +162,6 @@ fn log_limits(config: &Config, usual: LogLimits) -> LogLimits {
         execution: size("MaxExecutionSize", usual.execution).min(together),
         together,
         keep_free: size("KeepDiskFree", usual.keep_free),
-    }
-}
-
-/// The engine `exec`, if it is wanted.
-fn exec(config: &Config, dir: &DataDir) -> Option<ExecConfig> {
-    config.bool("Engines.Types.Exec.Enabled").then(|| ExecConfig {
-        programs: config.list("Engines.Types.Exec.AllowListedPrograms").to_vec(),
-        user: config.text("Engines.Types.Exec.User").to_owned(),
-        group: config.text("Engines.Types.Exec.Group").to_owned(),
-        ..ExecConfig::new(dir.compute().join("exec"))
-    })
-}
-
-/// `Engines.Types.Docker.*`, and what Docker's own variables say.
-fn docker(config: &Config) -> DockerConfig {
-    let cache = |key: &str| format!("Engines.Types.Docker.ManifestCache.{key}");
-    DockerConfig {
-        pids_limit: config.int("Engines.Types.Docker.PidsLimit"),
-        stop_grace: config.duration("Engines.Types.Docker.StopTimeout"),
-        manifests: ManifestCacheConfig {
-            size: usize::try_from(config.int(&cache("Size"))).unwrap_or(0),
-            ttl: config.duration(&cache("TTL")),
-            refresh: config.duration(&cache("Refresh")),
-        },
-        ..DockerConfig::from_env()
     }
 }
 

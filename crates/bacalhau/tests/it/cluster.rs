@@ -53,15 +53,21 @@ fn bacalhau(data_dir: &Path) -> Command {
 pub struct Process {
     child: Option<Child>,
     args: Vec<String>,
+    /// Variables of its own.
+    env: Vec<(String, String)>,
     pub dir: PathBuf,
     log: PathBuf,
 }
 
 impl Process {
     fn new(dir: PathBuf, args: Vec<String>) -> Process {
+        Process::with_env(dir, args, Vec::new())
+    }
+
+    fn with_env(dir: PathBuf, args: Vec<String>, env: Vec<(String, String)>) -> Process {
         std::fs::create_dir_all(&dir).unwrap();
         let log = dir.join("test.log");
-        let mut process = Process { child: None, args, dir, log };
+        let mut process = Process { child: None, args, env, dir, log };
         process.start();
         process
     }
@@ -70,6 +76,7 @@ impl Process {
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = bacalhau(&self.dir);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.arg("serve").args(&self.args).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
@@ -168,13 +175,24 @@ impl Cluster {
 
     /// Adds a compute node that reaches the orchestrator at `address`, and more arguments.
     pub fn add_node(&mut self, address: &str, more: &[&str]) -> usize {
+        self.add_node_with(address, free_port(), more, Vec::new())
+    }
+
+    /// The same with the port of its API, and variables of its own.
+    pub fn add_node_with(
+        &mut self,
+        address: &str,
+        api_port: u16,
+        more: &[&str],
+        env: Vec<(String, String)>,
+    ) -> usize {
         let name = format!("node-{}", self.nodes.len());
         let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.clone()];
         args.extend(common());
-        let own = [format!("API.Port={}", free_port()), format!("Compute.Orchestrators={address}")];
+        let own = [format!("API.Port={api_port}"), format!("Compute.Orchestrators={address}")];
         args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));
         args.extend(more.iter().map(|s| (*s).to_owned()));
-        self.nodes.push(Process::new(self.root.path().join(name), args));
+        self.nodes.push(Process::with_env(self.root.path().join(name), args, env));
         self.nodes.len() - 1
     }
 
@@ -239,18 +257,7 @@ impl Cluster {
 
     /// Sends a request to the API and gives the whole answer.
     pub fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.api_port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        request(self.api_port, method, path, body)
     }
 
     /// Compute nodes that are connected now.
@@ -286,6 +293,22 @@ impl Cluster {
         std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
+}
+
+/// Sends a request to the API at this port and gives the whole answer.
+pub fn request(api_port: u16, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", api_port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A file of the repository's examples.

@@ -25,6 +25,7 @@ mod heal;
 mod lifecycles;
 mod logs;
 mod main_job;
+mod node;
 mod offline;
 mod restarts;
 mod retention;

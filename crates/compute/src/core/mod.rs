@@ -4,8 +4,10 @@
 //! in the changes before the effect that tells it so. No IO, no clock, no randomness.
 
 mod bid;
+mod gpus;
 mod io;
 mod over;
+mod ports;
 mod progress;
 mod queue;
 mod restore;
@@ -148,8 +150,16 @@ impl Core {
     }
 
     fn judge<T>(&mut self, now: i64, id: &str, disk: Option<u64>, out: &mut Output<T>) {
+        let Some(slot) = self.slots.get(id) else { return };
+        let verdict = match self.policy.judge(&slot.execution, disk) {
+            Verdict::Accept(usage) => match self.taken_port(slot) {
+                Some(reason) => Verdict::Refuse(reason),
+                None => Verdict::Accept(usage),
+            },
+            other => other,
+        };
         let Some(slot) = self.slots.get_mut(id) else { return };
-        match self.policy.judge(&slot.execution, disk) {
+        match verdict {
             Verdict::Accept(usage) => {
                 self.tally.bids_made += 1;
                 slot.usage = usage;
@@ -289,6 +299,7 @@ impl Core {
                 self.queue.finish(&id);
                 continue;
             };
+            slot.take_gpus(self.queue.gpus(&id));
             slot.begin(now);
             out.changes.push(slot.change());
             out.effects.push(Effect::Run(Arc::new(slot.execution.clone()), Start::Afresh));

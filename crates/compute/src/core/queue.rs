@@ -2,7 +2,8 @@
 //!
 //! Higher priority first, then first come first served. One that does not fit lets smaller ones pass.
 
-use bacalhau_model::Resources;
+use super::gpus;
+use bacalhau_model::{Gpu, Resources};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -40,6 +41,8 @@ impl Queue {
         let place =
             self.waiting.iter().find(|(_, (_, usage))| usage.fits_in(&free)).map(|(place, _)| *place)?;
         let (id, usage) = self.waiting.remove(&place)?;
+        let gpus = gpus::first(&free.gpus, usage.gpu);
+        let usage = Resources { gpus, ..usage };
         self.in_use = self.in_use.plus(&usage);
         self.running.insert(id.clone(), usage);
         Some(id)
@@ -64,9 +67,15 @@ impl Queue {
         self.running.contains_key(execution_id)
     }
 
-    /// Capacity nobody runs on.
+    /// The GPUs that a running execution has, as far as the node knows its GPUs.
+    pub fn gpus(&self, execution_id: &str) -> Vec<Gpu> {
+        self.running.get(execution_id).map(|usage| usage.gpus.clone()).unwrap_or_default()
+    }
+
+    /// Capacity nobody runs on, with the GPUs that nobody has.
     pub fn free(&self) -> Resources {
-        self.capacity.minus(&self.in_use)
+        let gpus = gpus::free(&self.capacity.gpus, self.running.values());
+        Resources { gpus, ..self.capacity.minus(&self.in_use) }
     }
 
     /// Capacity in use.

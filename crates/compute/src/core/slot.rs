@@ -4,7 +4,7 @@ use super::io::{Effect, Output};
 use super::progress::Progress;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::state::State;
-use bacalhau_model::{Error, Event, Resources, Time};
+use bacalhau_model::{Error, Event, Gpu, Resources, Time};
 use bacalhau_store::compute::{Change, PendingReport};
 use bacalhau_wire::messages::{self, NodeMessage};
 
@@ -85,6 +85,14 @@ impl Slot {
         let task = self.execution.job.as_ref().and_then(|job| job.task()).map(|task| task.name.clone());
         self.execution.allocated_resources.tasks =
             task.into_iter().map(|name| (name, self.usage.clone())).collect();
+    }
+
+    /// These GPUs are its own until it ends.
+    pub(super) fn take_gpus(&mut self, gpus: Vec<Gpu>) {
+        if self.usage.gpus != gpus {
+            self.usage.gpus = gpus;
+            self.note_allocation();
+        }
     }
 
     /// The record as it is to be stored.

@@ -1,5 +1,6 @@
 //! The core's behaviour, told as short stories.
 
+mod amounts;
 mod progress;
 mod restart;
 

@@ -15,7 +15,7 @@ use crate::sources::Mount;
 use bacalhau_model::{Error, Execution, NetworkConfig, Resources, SpecConfig, Task, error::code};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,12 @@ pub trait Engine: Send + Sync {
     /// describes itself, so it has to be quick; an engine that is not available is not offered.
     fn is_available(&self) -> BoxFuture<'_, bool> {
         ready(true).boxed()
+    }
+
+    /// Version of what runs the tasks, such as `Docker 20.10.24`, as far as it is known without asking: what the last look
+    /// whether it is available found. People read it.
+    fn version(&self) -> Option<String> {
+        None
     }
 
     /// Checks with IO what a bid depends on, such as whether the image exists for this platform.
@@ -223,6 +229,12 @@ impl Engines {
         let mut names: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
         names.sort();
         names
+    }
+
+    /// Versions by name, of those that are known.
+    pub fn versions(&self) -> BTreeMap<String, String> {
+        let version = |engine: &Arc<dyn Engine>| Some((engine.name().to_owned(), engine.version()?));
+        self.list.iter().filter_map(version).collect()
     }
 
     /// The engine of a task.

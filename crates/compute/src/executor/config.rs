@@ -1,5 +1,6 @@
 //! Settings of the executor: plain data, whatever they are read from.
 
+use super::ProbeConfig;
 use crate::engines::container::Backend;
 use crate::engines::docker::DockerConfig;
 use crate::engines::exec::ExecConfig;
@@ -9,8 +10,12 @@ use crate::logs::LogLimits;
 use crate::publishers::LocalPublisherConfig;
 use crate::sources::DownloadLimits;
 use crate::system;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long results of the `local` publisher are kept unless somebody says otherwise: a week.
+const RESULTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Settings of an [`super::Executor`].
 #[derive(Clone, Debug)]
@@ -45,6 +50,18 @@ pub struct ExecutorConfig {
     pub log_limits: LogLimits,
     /// How long a log is kept after its execution's end.
     pub log_age: Duration,
+    /// `JobAdmissionControl.RejectNetworkedJobs`: tasks that do not say which network they want have none.
+    pub reject_networked: bool,
+    /// What is asked before a bid.
+    pub probes: ProbeConfig,
+    /// `Compute.Network.PortRangeStart` to `PortRangeEnd`: ports for jobs that do not choose one.
+    pub port_range: RangeInclusive<u16>,
+    /// `Compute.Disk.ExecutionLimit`: bytes that an execution may write whose task does not say how much.
+    pub disk_limit: Option<u64>,
+    /// `Compute.Disk.ResultsAge`: results of the `local` publisher are kept for this long.
+    pub results_age: Duration,
+    /// `Compute.Disk.ResultsSize`: bytes that results of the `local` publisher may take together.
+    pub results_together: u64,
 }
 
 impl ExecutorConfig {
@@ -67,6 +84,12 @@ impl ExecutorConfig {
             local_publisher: LocalPublisherConfig::default(),
             docker: DockerConfig::default(),
             log_limits: LogLimits::for_disk(disk_size),
+            reject_networked: false,
+            probes: ProbeConfig::default(),
+            port_range: 20_000..=32_000,
+            disk_limit: None,
+            results_age: RESULTS_AGE,
+            results_together: disk_size / 2,
             log_age: Duration::from_secs(24 * 3600),
             data_folder,
         }

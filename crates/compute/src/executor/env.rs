@@ -1,5 +1,6 @@
 //! The environment of a task: what the job sets, what it takes from the node, and what the system adds.
 
+use crate::engines::Port;
 use bacalhau_model::{Error, Execution, Job, Task, error::code};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl EnvAllowList {
         Ok(())
     }
 
-    /// All variables of the task. Those of the system win over the task's.
+    /// All variables of the task but those of its ports. Those of the system win over the task's.
     pub(super) fn resolve(&self, execution: &Execution, task: &Task) -> Result<Vec<(String, String)>, Error> {
         self.check(task)?;
         let mut env = BTreeMap::new();
@@ -55,7 +56,7 @@ impl EnvAllowList {
             env.insert(key.clone(), value);
         }
         if let Some(job) = &execution.job {
-            env.extend(system_variables(execution, job, task));
+            env.extend(system_variables(execution, job));
         }
         Ok(env.into_iter().collect())
     }
@@ -67,7 +68,7 @@ fn missing(name: &str) -> Error {
         .hint("Set the variable on the compute node, or correct the name in the task's Env")
 }
 
-fn system_variables(execution: &Execution, job: &Job, task: &Task) -> Vec<(String, String)> {
+fn system_variables(execution: &Execution, job: &Job) -> Vec<(String, String)> {
     let mut variables = vec![
         ("BACALHAU_EXECUTION_ID".to_owned(), execution.id.clone()),
         ("BACALHAU_JOB_ID".to_owned(), execution.job_id.clone()),
@@ -79,13 +80,18 @@ fn system_variables(execution: &Execution, job: &Job, task: &Task) -> Vec<(Strin
     if execution.attempt > 0 {
         variables.push(("BACALHAU_ATTEMPT".to_owned(), execution.attempt.to_string()));
     }
-    let ports = task.network.iter().flat_map(|network| &network.ports);
-    for port in ports.filter(|port| port.r#static > 0) {
-        let target = if port.target > 0 { port.target } else { port.r#static };
-        variables.push((format!("BACALHAU_HOST_PORT_{}", port.name), port.r#static.to_string()));
-        variables.push((format!("BACALHAU_PORT_{}", port.name), target.to_string()));
-    }
     variables
+}
+
+/// Tells a task about its ports: `BACALHAU_HOST_PORT_<name>` and, inside of its network, `BACALHAU_PORT_<name>`.
+pub(super) fn add_ports(env: &mut Vec<(String, String)>, ports: &[Port]) {
+    for port in ports {
+        for (prefix, number) in [("BACALHAU_HOST_PORT", port.host), ("BACALHAU_PORT", port.target)] {
+            let name = format!("{prefix}_{}", port.name);
+            env.retain(|(key, _)| *key != name);
+            env.push((name, number.to_string()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +114,18 @@ mod tests {
             assert_eq!(error.message, format!("environment variable '{name}' is not in allowed patterns"));
         }
         assert!(EnvAllowList::new(&["[".into()]).is_err());
+    }
+
+    #[test]
+    fn ports_win_too() {
+        let mut env =
+            vec![("A".to_owned(), "1".to_owned()), ("BACALHAU_PORT_http".to_owned(), "mine".to_owned())];
+        add_ports(
+            &mut env,
+            &[Port { name: "http".into(), host: 20001, target: 80, host_address: String::new() }],
+        );
+        let expected = [("A", "1"), ("BACALHAU_HOST_PORT_http", "20001"), ("BACALHAU_PORT_http", "80")];
+        assert_eq!(env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

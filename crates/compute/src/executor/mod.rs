@@ -5,15 +5,23 @@
 
 mod completion;
 mod config;
+mod disk;
 mod env;
 mod failure;
+mod network;
 mod offers;
+mod ports;
+mod probes;
+mod published;
 mod results;
 mod run;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use config::ExecutorConfig;
 pub use failure::Failure;
+pub use probes::ProbeConfig;
 pub use run::{Ending, Resume};
 pub use work::{LazyFolder, WorkFolder};
 
@@ -25,9 +33,11 @@ use crate::sources::{Inline, Local, PathAllowList, Source, Sources, UrlDownload}
 use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
 use env::EnvAllowList;
 use futures_util::future::{join_all, try_join_all};
-use std::collections::BTreeSet;
+use ports::{PortLease, PortTable};
+use probes::Probes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +56,10 @@ struct Inner {
     env_allowed: EnvAllowList,
     logs: LogStore,
     available: watch::Sender<Vec<String>>,
+    ports: PortTable,
+    probes: Probes,
+    /// Ports of executions that are to be adopted, until they are.
+    adopted_ports: Mutex<BTreeMap<String, PortLease>>,
     metrics: Arc<Metrics>,
 }
 
@@ -147,6 +161,9 @@ impl Executor {
         let inner = Inner {
             available: watch::Sender::new(engines.available().await),
             metrics: Arc::new(Metrics::new(&engines.names())),
+            ports: PortTable::new(config.port_range.clone(), &config.data_folder),
+            adopted_ports: Mutex::default(),
+            probes: Probes::new(config.probes.clone()),
             engines,
             sources: Sources::new(sources, &config.disabled_sources),
             publishers: Publishers::new(publishers, &config.disabled_publishers),
@@ -160,6 +177,13 @@ impl Executor {
     /// Engines this node offers, as far as they were available at the last look: lower case, sorted.
     pub fn engines(&self) -> Vec<String> {
         self.inner.available.borrow().clone()
+    }
+
+    /// Versions of those, as far as they are known.
+    pub fn engine_versions(&self) -> BTreeMap<String, String> {
+        let available = self.inner.available.borrow();
+        let versions = self.inner.engines.versions().into_iter();
+        versions.filter(|(name, _)| available.contains(name)).collect()
     }
 
     /// The same, and whenever it changes.
@@ -219,7 +243,8 @@ impl Executor {
             source.validate(input)?;
             Ok::<_, Error>((source.size(input).await?, source.is_local(input)))
         });
-        let (found, ()) = tokio::try_join!(try_join_all(sizes), engine.check(execution, task))?;
+        let checks = (engine.check(execution, task), inner.probes.ask(execution));
+        let (found, (), ()) = tokio::try_join!(try_join_all(sizes), checks.0, checks.1)?;
         Ok(Probe {
             disk_bytes: found.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes)),
             remote_inputs: found.iter().filter(|(_, local)| !local).count(),
@@ -239,6 +264,7 @@ impl Executor {
     /// Lets every engine end and remove what a former life of the node left running, except what is in `keep`. Call it
     /// once, before anything runs.
     pub async fn clean_up(&self, keep: &BTreeSet<String>) {
+        self.take_ports_over(keep);
         let engines = self.inner.engines.all().iter();
         join_all(engines.map(|engine| engine.clean_up(keep))).await;
     }
@@ -268,14 +294,17 @@ impl Executor {
         self.inner.config.log_age
     }
 
-    /// Removes logs that are too old, the oldest logs beyond their limit, and results of the `local` publisher older than `result_age`. Blocks; gives how many files were removed.
+    /// Removes logs that are too old, the oldest logs beyond their limit, and results of
+    /// the `local` publisher that are too old or too many. Blocks; gives how many files were removed.
     ///
     /// # Errors
     /// A folder cannot be listed.
-    pub fn tidy(&self, result_age: Duration) -> io::Result<usize> {
+    pub fn tidy(&self) -> io::Result<usize> {
         // Both are tried: trouble with the one must not let the other grow.
         let logs = self.inner.logs.prune(self.inner.config.log_age, self.inner.config.log_limits.together);
-        let results = remove_older(&self.inner.config.published_folder(), result_age);
+        let config = &self.inner.config;
+        let results =
+            published::prune(&config.published_folder(), config.results_age, config.results_together);
         Ok(logs? + results?)
     }
 }
@@ -286,34 +315,4 @@ fn task_of(execution: &Execution) -> Result<&Task, Error> {
         .as_ref()
         .and_then(|job| job.task())
         .ok_or_else(|| Error::new(code::BAD_REQUEST, format!("execution {} has no task", execution.id)))
-}
-
-/// Removes the files of a folder that were not changed for longer than `age`. A folder that is not there has none.
-fn remove_older(folder: &std::path::Path, age: Duration) -> io::Result<usize> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let is_old = |entry: &std::fs::DirEntry| {
-        let modified = entry.metadata().and_then(|meta| meta.modified());
-        modified.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > age))
-    };
-    Ok(entries.flatten().filter(is_old).filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_old_files_go() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(remove_older(&dir.path().join("none"), Duration::ZERO).unwrap(), 0);
-        for (name, hours) in [("old.tar.gz", 200), ("new.tar.gz", 1)] {
-            let file = std::fs::File::create(dir.path().join(name)).unwrap();
-            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
-        }
-        assert_eq!(remove_older(dir.path(), Duration::from_secs(168 * 3600)).unwrap(), 1);
-        assert!(dir.path().join("new.tar.gz").exists());
-    }
 }

@@ -1,6 +1,7 @@
 //! The results folder: one folder per result path, and beside them `stdout`, `stderr` and `exitCode`.
 
 use super::completion;
+use super::disk;
 use super::work::WorkFolder;
 use crate::engines::ResultFolder;
 use crate::logs::Captured;
@@ -49,8 +50,10 @@ pub(super) fn create(paths: &[ResultPath], work: &WorkFolder) -> Result<Vec<Resu
     if paths.is_empty() {
         return Ok(Vec::new());
     }
-    let explain =
-        |e: io::Error| Error::new(code::INTERNAL_ERROR, format!("cannot create the results folder: {e}"));
+    let explain = |e: io::Error| {
+        let error = Error::new(code::INTERNAL_ERROR, format!("cannot create the results folder: {e}"));
+        disk::explain_full(error, &e)
+    };
     let results = work.create(FOLDER).map_err(explain)?;
     paths
         .iter()

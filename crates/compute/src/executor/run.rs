@@ -1,8 +1,10 @@
 //! One execution from its inputs to its published results.
 
+use super::disk::{self, DiskLimit};
 use super::failure::Failure;
+use super::ports::{self, PortLease};
 use super::work::{LazyFolder, WorkFolder};
-use super::{Executor, Finished, Phase, RunContext, completion, results, task_of};
+use super::{Executor, Finished, Phase, RunContext, completion, env, results, task_of};
 use crate::core::Start;
 use crate::engines::{Engine, EngineError, EngineRequest, Progress, Step};
 use crate::logs::{Captured, LogWriter};
@@ -10,7 +12,7 @@ use crate::metrics::Stage;
 use crate::publishers::Publisher;
 use crate::sources::Mount;
 use bacalhau_model::event::topic;
-use bacalhau_model::{Error, Execution, RunCommandResult, SpecConfig, Task, error::code};
+use bacalhau_model::{Error, Execution, NetworkConfig, RunCommandResult, SpecConfig, Task, error::code};
 use futures_util::future::try_join_all;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -166,13 +168,16 @@ impl Run<'_> {
     ) -> Result<Finished, Ending> {
         let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
         let adopt = self.resume.start == Start::Adopt;
+        let network = self.executor.network(task);
         // What is adopted has its inputs and its environment already.
-        let (env, mounts) = if adopt {
+        let (mut env, mounts) = if adopt {
             (Vec::new(), Vec::new())
         } else {
             let env = self.executor.inner.env_allowed.resolve(self.execution, task);
             (env.map_err(preparing)?, self.fetch(task).await?)
         };
+        let ports = self.ports(&network, engine, adopt).await?;
+        env::add_ports(&mut env, ports.ports());
         let results = results::create(&task.result_paths, self.work).map_err(preparing);
         let (results, trouble) = match results {
             Ok(results) => (results, None),
@@ -183,6 +188,10 @@ impl Run<'_> {
             }
             Err(failure) => return Err(failure.into()),
         };
+        let disk_limit = match disk::limit(task, self.executor.inner.config.disk_limit) {
+            Some(limit) => Some(DiskLimit::new(limit, self.work, &mounts, adopt).await),
+            None => None,
+        };
         let timeout = time_limit(self.execution, task);
         let request = EngineRequest {
             execution: Arc::clone(self.execution),
@@ -191,8 +200,8 @@ impl Run<'_> {
             results,
             env,
             resources: self.execution.allocated_resources.total(),
-            network: task.network(),
-            ports: Vec::new(),
+            network,
+            ports: ports.ports().to_vec(),
             timeout: timeout.map(|limit| limit.saturating_sub(ran_before(self.execution, adopt))),
             adopt,
             progress: self.progress(),
@@ -200,8 +209,13 @@ impl Run<'_> {
             cancel: self.context.cancel.clone(),
             work: Arc::clone(self.work),
         };
-        let outcome = self.engine(engine, request).await?;
+        let outcome = self.within(disk_limit, self.engine(engine, request)).await;
+        drop(ports);
         let captured = log.finish();
+        let outcome = outcome.map_err(|ending| match ending {
+            Ending::Failed(failure) => engine_broke_off(failure, &captured).into(),
+            other => other,
+        })?;
         self.work.remove_inputs().await;
         if let Some(failure) = trouble {
             return Err(failure.into());
@@ -212,6 +226,12 @@ impl Run<'_> {
             Err(error) => return Err(engine_failure(error, timeout, &captured).into()),
         };
         let run_output = run_output(&captured, exit_code);
+        if let Some(limit) = disk_limit {
+            let checked = limit.check_results(self.work, results::folder(self.work)).await;
+            checked.map_err(|error| {
+                Failure::new(topic::RUNNING_EXECUTION, error).with_output(run_output.clone())
+            })?;
+        }
         if publishes {
             (self.context.phase)(Phase::Publishing);
             results::complete(self.work, captured, &run_output)
@@ -251,6 +271,55 @@ impl Run<'_> {
             }
             Step::Preparing(what) => phase(Phase::Preparing(what)),
         })
+    }
+
+    /// The ports that are the execution's own until the lease is dropped.
+    async fn ports(
+        &self,
+        network: &NetworkConfig,
+        engine: &dyn Engine,
+        adopt: bool,
+    ) -> Result<PortLease, Ending> {
+        let id = &self.execution.id;
+        if adopt {
+            return Ok(self.executor.adopted_ports(id));
+        }
+        let lease = tokio::select! {
+            biased;
+            () = self.context.cancel.cancelled() => {
+                return Err(Failure::cancelled(topic::PREPARING_ENVIRONMENT).into());
+            }
+            () = self.resume.leave.cancelled() => return Err(Ending::Left),
+            lease = self.executor.inner.ports.allocate(id, network) => lease,
+        };
+        let lease = lease.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+        if engine.outlives_the_node() {
+            ports::note(self.work, &lease)
+                .await
+                .map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+        }
+        Ok(lease)
+    }
+
+    /// Ends the task when it has written more than it may.
+    async fn within<T>(
+        &self,
+        disk_limit: Option<DiskLimit>,
+        engine: impl Future<Output = Result<T, Ending>>,
+    ) -> Result<T, Ending> {
+        let Some(limit) = disk_limit else { return engine.await };
+        let mut engine = std::pin::pin!(engine);
+        let error = tokio::select! {
+            biased;
+            outcome = &mut engine => return outcome,
+            error = limit.exceeded(self.work) => error,
+        };
+        self.context.cancel.cancel();
+        // How it ends does not matter any more; that it has ended does.
+        match engine.await {
+            Err(Ending::Left) => Err(Ending::Left),
+            Ok(_) | Err(_) => Err(Failure::new(topic::RUNNING_EXECUTION, error).into()),
+        }
     }
 
     /// The engine's part. When the node stops, tasks that outlive it are left alone and others end.
@@ -334,6 +403,12 @@ fn run_output(captured: &Captured, exit_code: i64) -> RunCommandResult {
         exit_code,
         error_msg: String::new(),
     }
+}
+
+/// A task that was ended because it did what it may not.
+fn engine_broke_off(failure: Failure, captured: &Captured) -> Failure {
+    let error_msg = failure.error.message.clone();
+    failure.with_output(RunCommandResult { error_msg, ..run_output(captured, -1) })
 }
 
 fn engine_failure(error: EngineError, timeout: Option<Duration>, captured: &Captured) -> Failure {

@@ -7,15 +7,13 @@ use tokio::sync::watch;
 /// Longest time between two looks. Shorter where logs are kept for less than ten times that.
 const INTERVAL: Duration = Duration::from_secs(600);
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Results of the local publisher are kept this long. Bacalhau 1.9 has no configuration key for it.
-const RESULT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Tidies at once and from time to time, until the node stops.
 pub(super) async fn run(executor: Executor, mut stopping: watch::Receiver<bool>) {
     let interval = (executor.log_age() / 10).clamp(SHORTEST, INTERVAL);
     loop {
         let tidied = executor.clone();
-        let work = move || tidied.tidy(RESULT_AGE);
+        let work = move || tidied.tidy();
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "removed old logs and results"),

@@ -232,7 +232,8 @@ impl Link {
         let now = self.description.with_load(&load(&self.commands).await);
         let fixed = |info: &NodeInfo| {
             let compute = &info.compute_node_info;
-            let offer = (compute.execution_engines.clone(), compute.publishers.clone());
+            let engines = (compute.execution_engines.clone(), compute.engine_versions.clone());
+            let offer = (engines, compute.publishers.clone());
             (offer, compute.storage_sources.clone(), compute.max_capacity.clone(), info.labels.clone())
         };
         if fixed(&now) == fixed(told) {

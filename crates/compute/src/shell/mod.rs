@@ -93,6 +93,7 @@ impl Description {
         let mut info = self.info.clone();
         let compute = &mut info.compute_node_info;
         compute.execution_engines = self.executor.engines();
+        compute.engine_versions = self.executor.engine_versions();
         compute.publishers = self.executor.publishers();
         compute.storage_sources = self.executor.sources();
         compute.available_capacity = load.available.clone();

@@ -101,6 +101,10 @@ impl Source for Local {
                 create(&real, params.create_as)
                     .map_err(|e| failed(format!("cannot create volume {shown}: {e}")))?;
             }
+            // Whoever may write around it could have put a link in its place since it was looked at.
+            if real.canonicalize().is_ok_and(|now| now != real) {
+                return Err(invalid(format!("volume {shown} is not allowlisted")).hint(ALLOW_LIST_HINT));
+            }
             let metadata =
                 fs::metadata(&real).map_err(|e| failed(format!("cannot open volume {shown}: {e}")))?;
             let data = if metadata.is_dir() {

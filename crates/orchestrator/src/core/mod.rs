@@ -63,7 +63,7 @@ pub use settings::{SECOND, Settings};
 pub(crate) use schedule::largest_run;
 
 use bacalhau_model::execution::Execution;
-use bacalhau_model::{Connection, Event, Job, NodeState};
+use bacalhau_model::{Connection, Event, Job, JobState, NodeState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
 use bacalhau_wire::messages::{self, OrchestratorMessage};
 use entry::JobEntry;
@@ -414,8 +414,14 @@ impl Core {
 
     /// Figures for `agent debug` and for invariants in tests.
     pub fn census(&self) -> Census {
+        let mut job_states = [JobState::Pending, JobState::Queued, JobState::Running].map(|state| (state, 0));
+        for entry in self.jobs.values() {
+            let same = job_states.iter_mut().find(|(state, _)| *state == entry.job.state.state_type);
+            same.into_iter().for_each(|(_, count)| *count += 1);
+        }
         Census {
             jobs: self.jobs.values().filter(|e| !e.job.is_terminal()).count(),
+            job_states,
             live_executions: self.owner.len(),
             cancelling: self.cancelled.len(),
             nodes: self.nodes.iter().count(),
@@ -445,6 +451,8 @@ impl Core {
 pub struct Census {
     /// Unfinished jobs.
     pub jobs: usize,
+    /// The same by state.
+    pub job_states: [(JobState, usize); 3],
     /// Executions that may still change.
     pub live_executions: usize,
     /// Stopped executions whose node has not acknowledged it.

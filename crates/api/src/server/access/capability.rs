@@ -15,7 +15,8 @@ const OPEN: [&str; 8] = [
 ];
 
 /// Folders of the API and what they are about.
-const RESOURCES: [(&str, &str); 6] = [
+const RESOURCES: [(&str, &str); 7] = [
+    ("/metrics", "agent"),
     ("/api/v1/agent", "agent"),
     ("/api/v1/orchestrator/jobs", "job"),
     ("/api/v1/orchestrator/explain", "job"),

@@ -18,7 +18,9 @@ const FREE: [&str; 7] = [
     "Diff",
 ];
 /// Left out when zero, which the recorded cluster could not choose either; and additions of ours.
-const MAYBE: [&str; 3] = ["Attempt", "LastComputeSeqNum", "LastOrchestratorSeqNum"];
+const MAYBE: [&str; 4] = ["Attempt", "LastComputeSeqNum", "LastOrchestratorSeqNum", "StartTime"];
+/// Additions of ours at the top of an answer.
+const ADDED: [&str; 1] = ["Connection"];
 
 /// Which of our IDs stands for which recorded one. What is the same there must be the same here, in all answers.
 #[derive(Default)]
@@ -89,7 +91,8 @@ impl Comparison<'_> {
 
     fn members(&mut self, path: &str, recorded: &[(String, Tree)], ours: &[(String, Tree)]) {
         let keys = |members: &[(String, Tree)]| -> Vec<String> {
-            members.iter().map(|(key, _)| key.clone()).filter(|key| !MAYBE.contains(&key.as_str())).collect()
+            let added = |key: &str| MAYBE.contains(&key) || (path.is_empty() && ADDED.contains(&key));
+            members.iter().map(|(key, _)| key.clone()).filter(|key| !added(key)).collect()
         };
         if keys(recorded) != keys(ours) {
             self.say(path, format!("members recorded {:?}, ours {:?}", keys(recorded), keys(ours)));

@@ -80,6 +80,7 @@ async fn start_compute(nats: &Server, name: &str, dir: &Path, input: &str) -> Co
         heartbeat: Duration::from_secs(1),
         info_update: Duration::from_secs(1),
         address: String::new(),
+        leaves_tasks: false,
     };
     bacalhau_compute::start(options).await.unwrap().0
 }
@@ -124,6 +125,7 @@ impl Cluster {
             info,
             version: version(),
             config: json!({}),
+            metrics: true,
         };
         let listen = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), port_may_change: false };
         let api = server::start(listen, services).await.unwrap();

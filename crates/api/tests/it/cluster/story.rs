@@ -21,7 +21,8 @@ const IMPROVED: [(&str, u16, &str); 8] = [
     ("stop_failed_500", 409, "a conflict with the state of the job"),
 ];
 /// Parts of bodies that differ on purpose: the recording (a part of its name), the place (its end), why.
-const DIFFERENT: [(&str, &str, &str); 7] = [
+const DIFFERENT: [(&str, &str, &str); 8] = [
+    ("", "SupportedProtocols", "nodes that report progress say so"),
     ("", "Items.EvalID", "each placement has an ID of its own, not that of the submission"),
     ("", "Items.Job.State", "executions show their job as it is, not as it was when they were placed"),
     ("", "Items.Job.State.StateType", "the same"),
