@@ -21,6 +21,8 @@ pub struct BidPolicy {
     pub reject_stateless: bool,
     /// `JobAdmissionControl.Locality` is `local`.
     pub only_local_inputs: bool,
+    /// Engines whose bids depend on what only IO can tell, lower-case.
+    pub asking: Vec<String>,
     /// An external probe (`ProbeExec`, `ProbeHTTP`) must be asked.
     pub external_probe: bool,
     /// Taken when a job asks for nothing.
@@ -101,11 +103,13 @@ impl BidPolicy {
         refusals
     }
 
-    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables. Whether an
-    /// image exists for this node's platform, Docker has to be asked.
+    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables, ports of the
+    /// job's choice, and programs from registries.
     fn needs_io(&self, task: &Task) -> bool {
         self.external_probe
-            || task.engine.is_type("docker")
+            || self.asking.iter().any(|name| task.engine.is_type(name))
+            || task.engine.params.values().any(is_in_registry)
+            || task.network().ports.iter().any(|port| port.r#static > 0)
             || task.input_sources.iter().any(|i| !i.source.is_type("inline"))
             || task.env.values().any(|value| value.starts_with("env:"))
     }
@@ -126,6 +130,15 @@ impl BidPolicy {
 /// Inputs that need no download.
 fn is_local(source: &bacalhau_model::SpecConfig) -> bool {
     ["inline", "local", "localDirectory"].iter().any(|name| source.is_type(name))
+}
+
+/// A parameter that names a module in a registry, or a list with such a name.
+fn is_in_registry(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.starts_with("oci://"),
+        serde_json::Value::Array(list) => list.iter().any(is_in_registry),
+        _ => false,
+    }
 }
 
 /// The text of a refused bid. Each reason goes on after "this node does not".

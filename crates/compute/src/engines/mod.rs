@@ -52,6 +52,12 @@ pub trait Engine: Send + Sync {
         ready(Ok(())).boxed()
     }
 
+    /// Whether [`Engine::check`] has to be asked about every task. Without it only those are asked about whose parameters
+    /// name something in a registry.
+    fn checks_every_bid(&self) -> bool {
+        false
+    }
+
     /// Whether what it runs outlives the node's process, so that a restarted node can adopt it. To drop the future of
     /// [`Engine::run`] must then leave the task as it is: that is how the node lets go of it when it stops.
     fn outlives_the_node(&self) -> bool {

@@ -289,6 +289,12 @@ impl Executor {
         engines.map(|engine| engine.name().to_owned()).collect()
     }
 
+    /// Names of the engines that have to be asked before every bid, available or not.
+    pub fn asking(&self) -> Vec<String> {
+        let engines = self.inner.engines.all().iter().filter(|engine| engine.checks_every_bid());
+        engines.map(|engine| engine.name().to_owned()).collect()
+    }
+
     /// How long the log of an execution is kept after its end.
     pub fn log_age(&self) -> Duration {
         self.inner.config.log_age

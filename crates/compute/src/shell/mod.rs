@@ -127,6 +127,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let policy = BidPolicy {
         outliving,
         engines: executor.engines(),
+        asking: executor.asking(),
         publishers: executor.publishers(),
         sources: executor.sources(),
         ..options.policy

@@ -72,6 +72,10 @@ impl Engine for ContainerEngine {
         async { self.choose().await.is_available().await }.boxed()
     }
 
+    fn checks_every_bid(&self) -> bool {
+        true
+    }
+
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move { self.choose().await.check(execution, task).await }.boxed()
     }

@@ -88,6 +88,10 @@ impl Engine for DockerEngine {
         self.parts.daemon.answers().boxed()
     }
 
+    fn checks_every_bid(&self) -> bool {
+        true
+    }
+
     fn check<'a>(&'a self, _execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = Params::read(&task.engine)?;

@@ -153,6 +153,10 @@ impl Engine for ExecEngine {
         })
     }
 
+    fn checks_every_bid(&self) -> bool {
+        true
+    }
+
     fn check<'a>(&'a self, _execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let abilities = self.house.abilities().await?.clone();

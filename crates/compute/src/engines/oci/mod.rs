@@ -173,6 +173,10 @@ impl Engine for OciEngine {
         async { self.shared.runtime().await.is_ok() }.boxed()
     }
 
+    fn checks_every_bid(&self) -> bool {
+        true
+    }
+
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = Params::read(&task.engine)?;
