@@ -1,6 +1,12 @@
 //! Runs executions through the real executor: real guests, real files, real HTTP on loopback.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)] // tests
 
 mod downloads;
 mod egress;
