@@ -107,6 +107,12 @@ mod tests {
         let full = json!({"Task": {"Resources": resources, "Publisher": {}, "Timeouts": {}}});
         let short = json!({"Task": {"Resources": resources}});
         let mut document = document(&Config::load(&sources).unwrap());
+        // Sections of ours are empty.
+        for (section, name) in [("Orchestrator", "PinImages"), ("Engines.Types", "OCI"), ("", "Images")] {
+            let pointer = section.split('.').filter(|part| !part.is_empty()).map(|part| format!("/{part}"));
+            let inside = document.pointer_mut(&pointer.collect::<String>()).unwrap().as_object_mut().unwrap();
+            assert_eq!(inside.remove(name), Some(json!({})), "{name}");
+        }
         let ours = document["Orchestrator"].as_object_mut().unwrap().remove("Retention");
         assert_eq!(ours, Some(json!({"MaxExecutionsPerJob": 1000, "MaxHistoryPerJob": 10000})));
         let ours = document["Compute"].as_object_mut().unwrap().remove("Logs");

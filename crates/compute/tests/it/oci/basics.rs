@@ -29,19 +29,19 @@ async fn output_exit_code_and_phases() {
 async fn commands_like_docker_run() {
     let Some(site) = site() else { return };
     let node = node().await;
-    let cases: [(Option<&[&str]>, Option<&[&str]>, &str); 4] = [
-        (None, None, "entry cmd\n"),
-        (None, Some(&["p", "q"]), "entry p q\n"),
-        (Some(&["echo", "job"]), None, "job\n"),
-        (Some(&["echo", "job"]), Some(&["p"]), "job p\n"),
+    // The job's entrypoint and parameters; no words are none.
+    let cases = [
+        ("", "", "entry cmd\n"),
+        ("", "p q", "entry p q\n"),
+        ("echo job", "", "job\n"),
+        ("echo job", "p", "job p\n"),
     ];
     for (entrypoint, parameters, expected) in cases {
         let mut case = site.image("both");
-        if let Some(words) = entrypoint {
-            case = case.param("Entrypoint", words);
-        }
-        if let Some(words) = parameters {
-            case = case.param("Parameters", words);
+        for (name, words) in [("Entrypoint", entrypoint), ("Parameters", parameters)] {
+            if !words.is_empty() {
+                case = case.param(name, words.split(' ').collect::<Vec<_>>());
+            }
         }
         let output = node.run(case.execution()).await.unwrap().run_output;
         assert_eq!(output.stdout, expected, "{entrypoint:?} {parameters:?}: {}", output.stderr);

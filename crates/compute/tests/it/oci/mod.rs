@@ -105,10 +105,11 @@ pub(crate) fn left(node: &Node) -> Option<String> {
     if let Some(mount) = mounts.lines().find(|line| line.contains(folder)) {
         return Some(format!("mount {mount}"));
     }
-    for life in std::fs::read_dir(node.dir.path().join("compute/oci")).into_iter().flatten().flatten() {
-        for container in std::fs::read_dir(life.path()).into_iter().flatten().flatten() {
-            return Some(format!("container {}", container.path().display()));
-        }
+    let lives = std::fs::read_dir(node.dir.path().join("compute/oci")).into_iter().flatten().flatten();
+    let mut containers =
+        lives.flat_map(|life| std::fs::read_dir(life.path()).into_iter().flatten().flatten());
+    if let Some(container) = containers.next() {
+        return Some(format!("container {}", container.path().display()));
     }
     if let Some(cgroup) = cgroups(node).into_iter().next() {
         return Some(format!("cgroup {}", cgroup.display()));
