@@ -37,12 +37,14 @@ pub struct World {
     pub seen: Vec<String>,
 }
 
+type Log = mpsc::Sender<Result<Vec<LogLine>, Error>>;
+
 /// The made-up cluster.
 #[derive(Default)]
 pub struct Fake {
     world: Mutex<World>,
     /// Senders of logs that go on.
-    open_logs: Mutex<Vec<mpsc::Sender<Result<Vec<LogLine>, Error>>>>,
+    open_logs: Mutex<Vec<Log>>,
     live: Live,
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn show(
         });
     }
     loop {
-        let result = reading.to_the_end(&mut stream, printer).await;
+        let result = reading.until_the_end(&mut stream, printer).await;
         match result {
             Ok(()) => break,
             Err(Broken::Stream(error)) if error.retryable && stream.has_details() => {
@@ -91,7 +91,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn to_the_end(&mut self, stream: &mut LogStream, printer: &mut Printer) -> Result<(), Broken> {
+    async fn until_the_end(&mut self, stream: &mut LogStream, printer: &mut Printer) -> Result<(), Broken> {
         let mut waiting: Vec<LogNote> = Vec::new();
         loop {
             let next = match waiting.is_empty() {

@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(3600);
 
+type Given = mpsc::Sender<Result<Vec<LogLine>, Error>>;
+
 /// Prints numbered lines; an execution named `fails` fails, one named `follows` goes on until told to end.
 #[derive(Default)]
 struct Printer {
     printed: Arc<AtomicUsize>,
-    following: Mutex<Vec<mpsc::Sender<Result<Vec<LogLine>, Error>>>>,
+    following: Mutex<Vec<Given>>,
 }
 
 impl Printer {
