@@ -109,6 +109,13 @@ mod tests {
         let mut document = document(&Config::load(&sources).unwrap());
         let ours = document["Orchestrator"].as_object_mut().unwrap().remove("Retention");
         assert_eq!(ours, Some(json!({"MaxExecutionsPerJob": 1000, "MaxHistoryPerJob": 10000})));
+        for (section, key, default) in [
+            ("API", "Metrics", json!(true)),
+            ("Compute", "Disk", json!({"ResultsAge": "168h0m0s", "ResultsSize": "50%"})),
+            ("JobAdmissionControl", "ProbeTimeout", json!("10s")),
+        ] {
+            assert_eq!(document[section].as_object_mut().unwrap().remove(key), Some(default));
+        }
         assert_eq!(
             document,
             json!({
