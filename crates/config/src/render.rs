@@ -119,6 +119,16 @@ mod tests {
         assert_eq!(ours, Some(json!({"Retention": "24h0m0s", "MaxExecutionSize": "1Gi"})));
         let ours = document["Engines"]["Types"].as_object_mut().unwrap().remove("Exec");
         assert_eq!(ours, Some(json!({})));
+        let docker = document["Engines"]["Types"]["Docker"].as_object_mut().unwrap();
+        assert_eq!(docker.remove("PidsLimit"), Some(json!(4096)));
+        assert_eq!(docker.remove("StopTimeout"), Some(json!("1s")));
+        for (section, key, default) in [
+            ("API", "Metrics", json!(true)),
+            ("Compute", "Disk", json!({"ResultsAge": "168h0m0s", "ResultsSize": "50%"})),
+            ("JobAdmissionControl", "ProbeTimeout", json!("10s")),
+        ] {
+            assert_eq!(document[section].as_object_mut().unwrap().remove(key), Some(default));
+        }
         assert_eq!(
             document,
             json!({

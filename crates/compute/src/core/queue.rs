@@ -135,5 +135,25 @@ mod tests {
                 prop_assert_eq!(queue.counts().0, running.len());
             }
         }
+
+        #[test]
+        fn no_gpu_has_two_owners(steps in proptest::collection::vec((0u8..3, 0usize..8), 0..80)) {
+            let gpus: Vec<Gpu> = (0..4).map(|index| Gpu { index, ..Gpu::default() }).collect();
+            let mut queue = Queue::new(Resources { cpu: 99.0, gpu: 4, gpus, ..Resources::default() });
+            let mut running: Vec<String> = Vec::new();
+            for (step, (what, n)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => queue.push(&format!("e-{step}"), 0, Resources { gpu: n as u64 % 5, ..cores(0.1) }),
+                    1 => running.extend(queue.start_next()),
+                    _ if !running.is_empty() => queue.finish(&running.remove(n % running.len())),
+                    _ => {}
+                }
+                let mut held: Vec<u64> = running.iter().flat_map(|id| queue.gpus(id)).map(|gpu| gpu.index).collect();
+                prop_assert_eq!(held.len() as u64, queue.in_use().gpu);
+                held.extend(queue.free().gpus.iter().map(|gpu| gpu.index));
+                held.sort_unstable();
+                prop_assert_eq!(held, [0, 1, 2, 3]);
+            }
+        }
     }
 }

@@ -7,6 +7,9 @@ use bacalhau_model::{Gpu, Job, NetworkConfig, NetworkType, PortMapping, Resource
 use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Whether an engine was to adopt, and the ports it got.
+type Seen = (bool, Vec<crate::engines::Port>);
+
 type Body = dyn Fn(EngineRequest) -> BoxFuture<'static, Result<i64, EngineError>> + Send + Sync;
 
 /// Runs what a test wrote.
@@ -172,7 +175,7 @@ async fn ports_come_back_however_it_ends() {
 
 #[tokio::test]
 async fn an_adopted_execution_has_the_ports_it_had() {
-    let seen: Arc<Mutex<Vec<(bool, Vec<crate::engines::Port>)>>> = Arc::default();
+    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
     let script = |seen: &Arc<Mutex<Vec<_>>>| {
         let told = Arc::clone(seen);
         move |request: EngineRequest| -> BoxFuture<'static, Result<i64, EngineError>> {

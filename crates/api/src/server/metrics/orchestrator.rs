@@ -1,7 +1,7 @@
 //! Figures of an orchestrator: its jobs, their executions, and its nodes.
 
 use super::{Exposition, Kind};
-use bacalhau_model::{Connection, Error, Membership};
+use bacalhau_model::{Connection, Error, Membership, NodeType};
 use bacalhau_orchestrator::Orchestrator;
 
 pub(in crate::server) async fn write(
@@ -23,8 +23,14 @@ pub(in crate::server) async fn write(
     text.whole(&[], census.cancelling);
     text.family("bacalhau_orchestrator_nodes_schedulable", Kind::Gauge, "Nodes that may get work now.");
     text.whole(&[], census.connected_nodes);
-    let nodes = orchestrator.nodes().await?;
-    text.family("bacalhau_orchestrator_nodes", Kind::Gauge, "Nodes known, by membership and connection.");
+    let mut nodes = orchestrator.nodes().await?;
+    // The orchestrator lists itself.
+    nodes.retain(|node| node.info.node_type == NodeType::Compute);
+    text.family(
+        "bacalhau_orchestrator_nodes",
+        Kind::Gauge,
+        "Compute nodes known, by membership and connection.",
+    );
     for membership in [Membership::Pending, Membership::Approved, Membership::Rejected] {
         for connection in [Connection::Connected, Connection::Disconnected] {
             let same = nodes
