@@ -87,7 +87,7 @@ impl OrchestratorDisk {
                     false => file.open.insert(id.clone()),
                 };
                 self.owner.insert(id.clone(), execution.job_id.clone());
-                file.executions.insert(id, (execution.as_ref().clone(), *pending));
+                file.executions.insert(id, (execution.clone(), *pending));
             }
             Change::AppendHistory(line) => {
                 let Some(file) = self.jobs.get_mut(&line.job_id) else {
@@ -100,7 +100,7 @@ impl OrchestratorDisk {
                 file.last_history = line.seq_num;
             }
             Change::PutNode(node) => {
-                self.nodes.insert(node.info.node_id.clone(), node.as_ref().clone());
+                self.nodes.insert(node.info.node_id.clone(), node.clone());
             }
             Change::DeleteNode(id) => {
                 self.nodes.remove(id);

@@ -40,7 +40,7 @@ impl Core {
             let execution = &mut cancelled.execution;
             execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
             let pending = Some(PendingMessage::CancelExecution);
-            out.changes.push(Change::PutExecution { execution: Box::new(execution.clone()), pending });
+            out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
             self.cancelled.insert(id, cancelled);
         }
     }

@@ -40,7 +40,7 @@ impl Core {
         node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
         nodes::connect(&mut node.state, now);
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
-        out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+        out.changes.push(Change::PutNode(node.state.clone()));
         self.set_node_timer(&node_id);
         let answer = Handshake { accepted: true, reason: reason.to_owned(), last_compute_seq, protocols };
         // The answer leaves before the first message: a Go node takes its sequence number from it.
@@ -111,7 +111,7 @@ impl Core {
             Some(node) if nodes::is_compute(&info) => {
                 let node_id = info.node_id.clone();
                 node.state.info = info;
-                out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+                out.changes.push(Change::PutNode(node.state.clone()));
                 self.wake_for_node(&node_id);
                 Handshake { accepted: true, ..refused("") }
             }
@@ -155,7 +155,7 @@ impl Core {
         nodes::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
         node.silent_at = None;
-        out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+        out.changes.push(Change::PutNode(node.state.clone()));
         out.effects.push(Effect::NodeDown(node_id.to_owned()));
         self.set_node_timer(node_id);
         if lose_at <= now {
@@ -239,12 +239,12 @@ impl Core {
             (NodeAction::Reject, Membership::Rejected) => return Err(conflict("rejected")),
             (NodeAction::Approve, _) => {
                 node.state.membership = Membership::Approved;
-                out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+                out.changes.push(Change::PutNode(node.state.clone()));
                 self.wake_for_node(node_id);
             }
             (NodeAction::Reject, _) => {
                 node.state.membership = Membership::Rejected;
-                out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+                out.changes.push(Change::PutNode(node.state.clone()));
                 self.go_offline(now, node_id, "node rejected", now, out);
             }
             (NodeAction::Cordon, _) => return self.set_cordoned(node_id, true, out),

@@ -30,7 +30,7 @@ impl Core {
             node.state.drain = None;
             self.draining.remove(node_id);
         }
-        out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+        out.changes.push(Change::PutNode(node.state.clone()));
         self.set_node_timer(node_id);
         if !cordoned {
             self.wake_for_node(node_id);
@@ -92,7 +92,7 @@ impl Core {
                 drain.finished = Some(Time::from_unix_nanos(now));
                 self.draining.remove(&node_id);
             }
-            out.changes.push(Change::PutNode(Box::new(node.state.clone())));
+            out.changes.push(Change::PutNode(node.state.clone()));
             self.set_node_timer(&node_id);
         }
     }

@@ -106,7 +106,7 @@ impl World {
             match change {
                 Change::PutJob(job) => drop(self.latest.insert(job.id.clone(), Arc::clone(job))),
                 Change::PutExecution { execution, .. } => {
-                    drop(self.executions.insert(execution.id.clone(), execution.as_ref().clone()));
+                    drop(self.executions.insert(execution.id.clone(), execution.clone()));
                 }
                 _ => {}
             }

@@ -87,8 +87,7 @@ pub(crate) fn running<T>(entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
 pub(crate) fn put_execution<T>(live: &mut Live, now: i64, out: &mut Output<T>) {
     live.execution.revision += 1;
     live.execution.modify_time = now;
-    out.changes
-        .push(Change::PutExecution { execution: Box::new(live.execution.clone()), pending: live.pending });
+    out.changes.push(Change::PutExecution { execution: live.execution.clone(), pending: live.pending });
 }
 
 /// An event that reports a scheduling decision about an execution.

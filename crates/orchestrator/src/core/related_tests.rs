@@ -96,7 +96,7 @@ impl World {
                     self.jobs.insert(job.id.clone(), (*job).clone());
                 }
                 Change::PutExecution { execution, pending } => {
-                    self.executions.insert(execution.id.clone(), (*execution, pending));
+                    self.executions.insert(execution.id.clone(), (execution, pending));
                 }
                 Change::AppendHistory(line) => self.history.push((line.job_id, line.event.message)),
                 _ => {}

@@ -182,7 +182,7 @@ impl Core {
             let Some(cancelled) = self.cancelled.remove(execution_id) else { return };
             if cancelled.execution.job_version > 0 {
                 // Its time stays that of its end: a restart reckons from it how long it ran and until when its slot rests.
-                let execution = Box::new(cancelled.execution);
+                let execution = cancelled.execution;
                 out.changes.push(Change::PutExecution { execution, pending: None });
             }
             return;

@@ -165,10 +165,10 @@ impl World {
                     jobs.entry(job.id.clone()).or_default().insert(job.version, (**job).clone());
                 }
                 Change::PutExecution { execution, pending } => {
-                    executions.insert(execution.id.clone(), (execution.as_ref().clone(), *pending));
+                    executions.insert(execution.id.clone(), (execution.clone(), *pending));
                 }
                 Change::PutNode(node) => {
-                    nodes.insert(node.info.node_id.clone(), node.as_ref().clone());
+                    nodes.insert(node.info.node_id.clone(), node.clone());
                 }
                 Change::AppendHistory(line) => {
                     next_history_seq.insert(line.job_id.clone(), line.seq_num + 1);
@@ -200,7 +200,7 @@ impl World {
         let mut latest: BTreeMap<String, Execution> = BTreeMap::new();
         for change in &self.changes {
             if let Change::PutExecution { execution, .. } = change {
-                latest.insert(execution.id.clone(), execution.as_ref().clone());
+                latest.insert(execution.id.clone(), execution.clone());
             }
         }
         let mut all: Vec<_> = latest.into_values().collect();

@@ -47,14 +47,14 @@ pub enum Change {
     /// Creates or updates an execution. Its job is not stored with it.
     PutExecution {
         /// The record.
-        execution: Box<Execution>,
+        execution: Execution,
         /// What its node has not acknowledged.
         pending: Option<PendingMessage>,
     },
     /// Adds a line to the history of its job.
     AppendHistory(JobHistory),
     /// Creates or updates a node.
-    PutNode(Box<NodeState>),
+    PutNode(NodeState),
     /// Forgets a node.
     DeleteNode(String),
     /// Deletes a job with all its versions, executions and history. It is gone at once; the room comes free in

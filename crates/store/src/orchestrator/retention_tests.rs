@@ -50,7 +50,7 @@ fn ended(job: &Job, n: i64) -> Execution {
 }
 
 fn put(execution: &Execution, pending: Option<PendingMessage>) -> Change {
-    Change::PutExecution { execution: Box::new(execution.clone()), pending }
+    Change::PutExecution { execution: execution.clone(), pending }
 }
 
 #[test]

@@ -163,7 +163,7 @@ mod tests {
             desired_state: State::new(DesiredState::Running),
             ..Execution::default()
         };
-        Change::PutExecution { execution: Box::new(execution), pending }
+        Change::PutExecution { execution, pending }
     }
 
     /// `type state` of each event, or the line of a history.
@@ -218,7 +218,7 @@ mod tests {
         else {
             unreachable!()
         };
-        let mut next = Teller::new(&Snapshot { executions: vec![(*stored, pending)], ..Snapshot::default() });
+        let mut next = Teller::new(&Snapshot { executions: vec![(stored, pending)], ..Snapshot::default() });
         assert_eq!(next.tell(&[execution(ComputeState::Failed, None)]), []);
         // One that lives again after all ends again.
         teller.tell(&[execution(ComputeState::Failed, cancel), execution(ComputeState::Running, None)]);
@@ -230,7 +230,7 @@ mod tests {
         let mut node = NodeState::default();
         node.info.node_id = "n-1".into();
         let mut teller = Teller::default();
-        let mut tell = |node: &NodeState| teller.tell(&[Change::PutNode(Box::new(node.clone()))]).pop();
+        let mut tell = |node: &NodeState| teller.tell(&[Change::PutNode(node.clone())]).pop();
         assert_eq!(tell(&node).unwrap().r#type, EventKind::Node);
         node.connection_state.last_compute_seq_num = 9;
         node.connection_state.last_heartbeat = Time::from_unix_nanos(5);
@@ -249,6 +249,6 @@ mod tests {
         assert!(tell(&node).unwrap().cordoned);
         let deleted = teller.tell(&[Change::DeleteNode("n-1".into())]);
         assert_eq!(told(&deleted), ["node DELETED"]);
-        assert!(teller.tell(&[Change::PutNode(Box::new(node))]).len() == 1, "a new one of that name");
+        assert!(teller.tell(&[Change::PutNode(node)]).len() == 1, "a new one of that name");
     }
 }
