@@ -288,6 +288,8 @@ mod tests {
         "Engines.Types.Exec.User",
         "Engines.Types.Exec.Group",
         "Engines.Types.Docker.Backend",
+        "Engines.Types.Docker.PidsLimit",
+        "Engines.Types.Docker.StopTimeout",
         "Engines.Types.OCI.Runtime",
         "Engines.Types.OCI.PidsLimit",
         "Engines.Types.OCI.StopTimeout",

@@ -103,13 +103,12 @@ impl BidPolicy {
         refusals
     }
 
-    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables, ports of the
-    /// job's choice, and programs from registries.
+    /// Inputs other than inline ones have sizes and permissions that only IO can tell; so have host variables and
+    /// programs from registries.
     fn needs_io(&self, task: &Task) -> bool {
         self.external_probe
             || self.asking.iter().any(|name| task.engine.is_type(name))
             || task.engine.params.values().any(is_in_registry)
-            || task.network().ports.iter().any(|port| port.r#static > 0)
             || task.input_sources.iter().any(|i| !i.source.is_type("inline"))
             || task.env.values().any(|value| value.starts_with("env:"))
     }

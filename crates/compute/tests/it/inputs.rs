@@ -6,7 +6,7 @@ use bacalhau_model::{InputSource, SpecConfig};
 
 #[tokio::test]
 async fn names_are_offered_unless_disabled() {
-    let node = Node::with(|c| c.disabled_engines = vec!["Docker".into()]).await;
+    let node = Node::with(|c| c.disabled_engines = vec!["Docker".into(), "oci".into()]).await;
     assert_eq!(node.executor.engines(), ["wasm"]);
     assert_eq!(node.executor.sources(), ["inline", "urldownload"]);
     assert_eq!(node.executor.publishers(), ["local", "noop"]);
@@ -15,7 +15,7 @@ async fn names_are_offered_unless_disabled() {
         c.allow_listed_local_paths = vec!["/data".into()];
         c.disabled_sources = vec!["urlDownload".into()];
         c.disabled_publishers = vec!["Local".into()];
-        c.disabled_engines = vec!["WASM".into(), " docker ".into()];
+        c.disabled_engines = vec!["WASM".into(), " docker ".into(), "OCI".into()];
     })
     .await;
     assert!(node.executor.engines().is_empty());

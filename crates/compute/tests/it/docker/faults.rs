@@ -5,6 +5,7 @@ use super::stopping::{has_printed, running};
 use super::{docker, node, sh};
 use crate::support::{Node, in_time};
 use bacalhau_compute::engines::Engine;
+use bacalhau_compute::engines::container::Backend;
 use bacalhau_compute::engines::docker::{DockerConfig, DockerEngine};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,7 +19,11 @@ async fn without_a_daemon_the_engine_is_not_available_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let host = format!("unix://{}/none.sock", dir.path().display());
     assert!(!engine(&host).is_available().await);
-    let node = Node::with(|config| config.docker.host = host.clone()).await;
+    let node = Node::with(|config| {
+        config.docker.host = host.clone();
+        config.docker_backend = Backend::Docker;
+    })
+    .await;
     let error = node.executor.probe(&docker("busybox").execution()).await.unwrap_err();
     assert!(error.retryable && error.message.contains("cannot be reached"), "{error:?}");
     let failure = node.run(docker("busybox").execution()).await.unwrap_err();
