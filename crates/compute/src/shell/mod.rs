@@ -116,13 +116,14 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let executor = Executor::open(executor).await?;
     let (complete, outliving) = (complete_results(&executor, &stored), executor.outliving());
     let adopted = to_be_adopted(&executor, &stored, &complete);
+    // Before the folders go: some of them may still be mounted.
+    if tokio::time::timeout(CLEAN_UP_LIMIT, executor.clean_up(&adopted)).await.is_err() {
+        tracing::warn!("engines could not remove what a former life left behind within {CLEAN_UP_LIMIT:?}");
+    }
     match executor.sweep(&complete.union(&adopted).cloned().collect()) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed folders that a former life left behind"),
         Err(error) => tracing::warn!(%error, "folders of a former life could not be removed"),
-    }
-    if tokio::time::timeout(CLEAN_UP_LIMIT, executor.clean_up(&adopted)).await.is_err() {
-        tracing::warn!("engines could not remove what a former life left behind within {CLEAN_UP_LIMIT:?}");
     }
     let policy = BidPolicy {
         outliving,

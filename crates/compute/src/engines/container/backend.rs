@@ -72,6 +72,11 @@ impl Engine for ContainerEngine {
         async { self.choose().await.is_available().await }.boxed()
     }
 
+    /// Of the Docker Engine if there is one.
+    fn version(&self) -> Option<String> {
+        self.usual().version().or_else(|| self.oci.version())
+    }
+
     fn checks_every_bid(&self) -> bool {
         true
     }

@@ -51,6 +51,8 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) docker: Docker,
+    /// Such as `Docker 20.10.24`.
+    pub(super) version: Option<String>,
     /// Operating system and architecture of what it runs, in Go's words.
     pub(super) platform: Platform,
     /// Cores it has.
@@ -128,6 +130,11 @@ impl Daemon {
         found.is_ok_and(|seen| seen.is_ok_and(|seen| seen.answers))
     }
 
+    /// What it said of its version when it was last connected to.
+    pub(super) fn version(&self) -> Option<String> {
+        self.lock().as_ref().and_then(|connected| connected.version.clone())
+    }
+
     /// Asks the daemon, and connects again when it is another one or a new one.
     async fn look(&self) {
         let answers =
@@ -164,6 +171,7 @@ async fn connect(host: &str) -> Result<Connected, Error> {
     let spoken = docker.client_version();
     let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
     Ok(Connected {
+        version: version.version.map(|version| format!("Docker {version}")),
         platform,
         cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).map_or(f64::MAX, f64::from),
         live_restore: info.live_restore_enabled.unwrap_or(false),

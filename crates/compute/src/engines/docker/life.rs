@@ -9,7 +9,7 @@ use super::started::Started;
 use super::{Names, Parts, errors, gpus};
 use crate::egress;
 use crate::engines::{EngineError, EngineRequest};
-use bacalhau_model::{Error, NetworkType};
+use bacalhau_model::{Error, NetworkType, error::code};
 use bollard::models::{ContainerCreateBody, ContainerSummary};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +61,8 @@ impl Life {
     /// Makes a container and starts it.
     async fn start(&mut self, daemon: &Arc<Connected>) -> Result<Started, EngineError> {
         let not_started = EngineError::not_started;
-        let params = Params::read(&self.request.engine).map_err(not_started)?;
+        let params =
+            Params::of(&self.request.engine, self.request.execution.job.as_deref()).map_err(not_started)?;
         let body = self.describe(daemon, &params).await.map_err(not_started)?;
         let id = self.create(daemon, &params, body).await?;
         self.held.container = Some(id.clone());
@@ -97,6 +98,14 @@ impl Life {
                 .collect(),
             gpus => gpus.to_vec(),
         };
+        let asked = self.request.resources.gpu;
+        if asked > gpus.len() as u64 {
+            let message =
+                format!("{asked} GPUs are set aside for the task, and the node can name {}", gpus.len());
+            return Err(Error::new(code::INTERNAL_ERROR, message)
+                .component(errors::COMPONENT)
+                .hint("The node found no tool of the GPUs' vendor; see docs/compute-node.md"));
+        }
         let (inputs, results) = (self.request.mounts.clone(), self.request.results.clone());
         let work = Arc::clone(&self.request.work);
         let prepared = tokio::task::spawn_blocking(move || {

@@ -92,9 +92,13 @@ impl Engine for DockerEngine {
         true
     }
 
-    fn check<'a>(&'a self, _execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
+    fn version(&self) -> Option<String> {
+        self.parts.daemon.version()
+    }
+
+    fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
-            let params = Params::read(&task.engine)?;
+            let params = Params::of(&task.engine, execution.job.as_deref())?;
             let daemon = self.parts.daemon.get().await?;
             self.parts.manifests.check(&daemon, &self.parts.config, &params.image).await
         }

@@ -2,7 +2,8 @@
 
 use super::errors::COMPONENT;
 use super::reference::Reference;
-use bacalhau_model::{Error, SpecConfig, error::code};
+use bacalhau_model::job::meta;
+use bacalhau_model::{Error, Job, SpecConfig, error::code};
 use serde::Deserialize;
 
 /// Names that only the system sets.
@@ -35,6 +36,14 @@ pub(super) struct Params {
 }
 
 impl Params {
+    /// The parameters of a task of `job`; the digest that was noted at submit says which image its tag stands for.
+    pub(super) fn of(spec: &SpecConfig, job: Option<&Job>) -> Result<Params, Error> {
+        let mut params = Params::read(spec)?;
+        let noted = job.and_then(|job| job.meta.get(meta::IMAGE_DIGEST));
+        params.image = params.image.pinned(noted.map(String::as_str));
+        Ok(params)
+    }
+
     pub(super) fn read(spec: &SpecConfig) -> Result<Params, Error> {
         let raw: Raw = spec.decode_params().map_err(|e| invalid(e.to_string()))?;
         if raw.image.trim().is_empty() {

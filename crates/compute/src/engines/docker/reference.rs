@@ -62,6 +62,14 @@ impl Reference {
         })
     }
 
+    /// The image of this digest, unless the name has one itself or is an ID. A text that is no digest changes nothing.
+    pub(super) fn pinned(mut self, digest: Option<&str>) -> Reference {
+        if !self.is_id && self.digest.is_none() {
+            self.digest = digest.filter(|text| is_digest(text)).map(str::to_owned);
+        }
+        self
+    }
+
     /// As the user wrote it, for messages.
     pub(super) fn text(&self) -> &str {
         &self.text

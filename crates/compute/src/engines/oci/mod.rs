@@ -180,7 +180,7 @@ impl Engine for OciEngine {
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = Params::read(&task.engine)?;
-            refuse(execution.allocated_resources.total().gpu)?;
+            refuse(task.resources.parse().map_or(0, |asked| asked.gpu))?;
             network::check(&task.network())?;
             let image = prepare::image_name(&params, execution);
             if self.shared.images()?.cached(&image).is_some() {

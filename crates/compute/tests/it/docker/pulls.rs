@@ -5,6 +5,7 @@ use super::registry::{PASSWORD, Registry, USER};
 use super::{docker, images, node};
 use crate::support::{Node, in_time};
 use bacalhau_compute::executor::Phase;
+use bacalhau_model::job::meta;
 use base64::Engine as _;
 use serde_json::json;
 use std::sync::Arc;
@@ -61,6 +62,12 @@ async fn a_digest_is_what_runs_whatever_the_tag_has_become() {
         node.executor.probe(&case.clone().execution()).await.unwrap();
         assert_eq!(node.run(case.execution()).await.unwrap().run_output.stdout, expected, "{image}");
     }
+    // What the tag stood for when the job was submitted.
+    let mut execution = docker(&registry.name("moving:v1")).execution();
+    let job = Arc::make_mut(execution.job.as_mut().unwrap());
+    job.meta.insert(meta::IMAGE_DIGEST.to_owned(), first);
+    node.executor.probe(&execution).await.unwrap();
+    assert_eq!(node.run(execution).await.unwrap().run_output.stdout, "first\n");
 }
 
 #[tokio::test]
