@@ -163,8 +163,12 @@ async fn a_helper_is_asked() {
     let script = format!(
         "#!/bin/sh\n[ \"$1\" = get ] && [ \"$(cat)\" = {host} ] && echo '{{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"s3cret\"}}'\n"
     );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = dir.path().join("script");
+    std::fs::write(&text, script).unwrap();
+    // By another process: a program that this one has written could not be started while a child that another test has
+    // just forked still holds the file.
+    let installed = std::process::Command::new("install").arg("-m755").args([&text, &program]).status();
+    assert!(installed.unwrap().success());
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "registries::with_the_helper_in_path", "--ignored"])

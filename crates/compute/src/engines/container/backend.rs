@@ -53,9 +53,14 @@ impl ContainerEngine {
         }
     }
 
-    /// Without asking anybody.
+    /// Without asking anybody: the Docker Engine, if one has answered since this node was started. Whether tasks outlive
+    /// the node hangs on this, and where there is no Docker Engine they do not.
     fn usual(&self) -> &Arc<dyn Engine> {
-        self.docker.as_ref().filter(|_| self.backend != Backend::Oci).unwrap_or(&self.oci)
+        match (&self.docker, self.backend) {
+            (Some(docker), Backend::Docker) => docker,
+            (Some(docker), Backend::Auto) if docker.version().is_some() => docker,
+            _ => &self.oci,
+        }
     }
 }
 
@@ -72,9 +77,8 @@ impl Engine for ContainerEngine {
         async { self.choose().await.is_available().await }.boxed()
     }
 
-    /// Of the Docker Engine if there is one.
     fn version(&self) -> Option<String> {
-        self.usual().version().or_else(|| self.oci.version())
+        self.usual().version()
     }
 
     fn checks_every_bid(&self) -> bool {
@@ -85,7 +89,7 @@ impl Engine for ContainerEngine {
         async move { self.choose().await.check(execution, task).await }.boxed()
     }
 
-    /// What the Docker Engine runs does; for the rest an adoption finds nothing.
+    /// What the Docker Engine runs does. For what `oci` runs while a Docker Engine is away an adoption finds nothing.
     fn outlives_the_node(&self) -> bool {
         self.usual().outlives_the_node()
     }
@@ -122,6 +126,12 @@ mod tests {
         fn name(&self) -> &'static str {
             self.0
         }
+        fn version(&self) -> Option<String> {
+            self.1.then(|| self.0.to_owned())
+        }
+        fn outlives_the_node(&self) -> bool {
+            self.0 == "docker"
+        }
         fn validate(&self, _: &Task) -> Result<(), Error> {
             Ok(())
         }
@@ -148,6 +158,7 @@ mod tests {
             let engine = ContainerEngine::new(docker, Arc::new(Fake("oci", true)), backend);
             assert_eq!(engine.choose().await.name(), expected, "{backend:?}");
             assert_eq!((engine.name(), engine.is_available().await), ("docker", offered), "{backend:?}");
+            assert_eq!(engine.outlives_the_node(), expected == "docker", "{backend:?}");
         }
         assert_eq!(Backend::parse(" OCI"), Some(Backend::Oci));
         assert_eq!(Backend::parse("podman"), None);

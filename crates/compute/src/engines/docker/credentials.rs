@@ -251,15 +251,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_is_asked_on_its_standard_input() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("helper");
+        let (text, path) = (dir.path().join("text"), dir.path().join("helper"));
         let script = r#"#!/bin/sh
             read -r registry
             [ "$1 $registry" = "get example.com" ] || { echo "credentials not found"; exit 1; }
             echo '{"ServerURL": "x", "Username": "u", "Secret": "s"}'"#;
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(&text, script).unwrap();
+        // By another process: a program that this one has written could not be started while a child that another test has
+        // just forked still holds the file.
+        let installed = std::process::Command::new("install").arg("-m700").args([&text, &path]).status();
+        assert!(installed.unwrap().success());
         let program = path.to_str().unwrap();
         let answer = run_helper(program, "example.com\n").await.unwrap().unwrap();
         assert_eq!((answer.username.as_str(), answer.secret.as_str()), ("u", "s"));

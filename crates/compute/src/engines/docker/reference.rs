@@ -177,13 +177,13 @@ mod tests {
 
     #[test]
     fn the_digest_noted_at_submit_counts_unless_the_name_has_one() {
-        let exact = |text: &str, noted| Reference::parse(text).unwrap().pinned(noted).exact();
+        let exact = |text: &str, noted: Option<&str>| Reference::parse(text).unwrap().pinned(noted).exact();
+        let other = DIGEST.replace("01", "10");
         assert_eq!(exact("localhost:5000/x:v1", Some(DIGEST)), format!("localhost:5000/x@{DIGEST}"));
         assert_eq!(exact("x:v1", None), "x:v1");
         assert_eq!(exact("x:v1", Some("sha256:short")), "x:v1");
-        assert_eq!(exact(DIGEST, Some(&DIGEST.replace("01", "10"))), DIGEST);
-        let own = format!("x@{DIGEST}");
-        assert_eq!(exact(&own, Some(&DIGEST.replace("01", "10"))), own);
+        assert_eq!(exact(DIGEST, Some(&other)), DIGEST);
+        assert_eq!(exact(&format!("x@{DIGEST}"), Some(&other)), format!("x@{DIGEST}"));
     }
 
     #[test]
