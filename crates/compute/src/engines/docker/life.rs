@@ -87,17 +87,7 @@ impl Life {
             self.held.proxy = Some(proxy);
             network_id = Some(private.id);
         }
-        let gpus: Vec<_> = match self.request.resources.gpus.as_slice() {
-            [] => self
-                .request
-                .execution
-                .allocated_resources
-                .tasks
-                .values()
-                .flat_map(|t| t.gpus.clone())
-                .collect(),
-            gpus => gpus.to_vec(),
-        };
+        let gpus = self.request.resources.gpus.clone();
         let asked = self.request.resources.gpu;
         if asked > gpus.len() as u64 {
             let message =
