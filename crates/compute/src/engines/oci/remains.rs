@@ -14,11 +14,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Waits for the end of its input, then ends all containers of this life (`$2`), takes their roots (below `$3`) out of
-/// sight and removes their cgroups (the other arguments).
+/// Waits for the end of its input, then ends the runtimes that are still at work (they could make a container after all
+/// others are gone) and all containers of this life (`$2`), takes their roots (below `$3`) out of sight and removes their
+/// cgroups (the other arguments).
 const GUARD: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _
+for command in $(grep -l -z -x -F -e "$2" /proc/[0-9]*/cmdline); do
+    grep -q -F bacalhau-guard "$command" && continue
+    process=${command#/proc/}
+    kill -9 "${process%/cmdline}"
+done
 for container in "$2"/*; do
     [ -d "$container" ] && "$1" --root "$2" delete --force "${container##*/}"
 done

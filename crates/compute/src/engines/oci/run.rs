@@ -2,7 +2,7 @@
 //!
 //! The runtime stays as the parent of the container: it hands on the exit code. The node's pipes are the container's
 //! standard output and error. Whatever happens, nothing of it is left: what cannot be awaited any more is done by a
-//! thread.
+//! thread. A runtime that is still at work ends before its container is removed: it could make one after that.
 
 use super::prepare::Prepared;
 use super::remains::{delete, delete_now};
@@ -12,6 +12,8 @@ use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
 use crate::logs::frame::LogStream;
 use bacalhau_model::Error;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -62,6 +64,7 @@ pub(super) async fn run(
         shared: Arc::clone(shared),
         runtime,
         prepared: Some(prepared),
+        process: None,
         init: None,
     };
     let mut child = container.spawn().map_err(|e| not_started(format!("cannot start the runtime: {e}")))?;
@@ -107,12 +110,14 @@ struct Container {
     shared: Arc<Shared>,
     runtime: Runtime,
     prepared: Option<Prepared>,
+    /// The runtime.
+    process: Option<OwnedFd>,
     /// Its first process. A signal can never reach another one that got the same number.
     init: Option<OwnedFd>,
 }
 
 impl Container {
-    fn spawn(&self) -> std::io::Result<Child> {
+    fn spawn(&mut self) -> std::io::Result<Child> {
         let layout = self.prepared.as_ref().map(|prepared| &prepared.layout);
         let layout = layout.ok_or_else(|| std::io::Error::other("it is gone"))?;
         let mut command = Command::new(&self.runtime.program);
@@ -125,7 +130,15 @@ impl Container {
         command.arg(&self.id).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // What a terminal sends to the node's group is not for containers; the node stops them itself.
         command.process_group(0);
-        command.spawn()
+        let mut child = command.spawn()?;
+        match open_process(child.id()) {
+            Ok(process) => self.process = Some(process),
+            Err(e) => {
+                let _ = child.start_kill();
+                return Err(e);
+            }
+        }
+        Ok(child)
     }
 
     /// Waits for its end and stops it when it is time to.
@@ -236,8 +249,8 @@ impl Container {
         let state = self.shared.state.join(&self.id);
         let Some(prepared) = self.prepared.take() else { return };
         if !quick {
-            delete(&self.runtime, &self.shared.state, &self.id).await;
             let _ = child.kill().await;
+            delete(&self.runtime, &self.shared.state, &self.id).await;
         }
         let (hierarchies, cgroup) = (self.shared.hierarchies.clone(), prepared.cgroup.clone());
         let Prepared { layout, network, mounted, image, work, .. } = prepared;
@@ -276,7 +289,11 @@ impl Drop for Container {
         let Some(prepared) = self.prepared.take() else { return };
         self.signal(Signal::KILL);
         let (shared, runtime, id) = (Arc::clone(&self.shared), self.runtime.clone(), self.id.clone());
+        let process = self.process.take();
         let removing = std::thread::Builder::new().name("container".to_owned()).spawn(move || {
+            if let Some(Err(error)) = process.map(end_process) {
+                tracing::warn!(container = %id, %error, "cannot end the runtime of a container");
+            }
             delete_now(&runtime, &shared.state, &id);
             if let Err(error) = shared.hierarchies.remove(&prepared.cgroup) {
                 tracing::warn!(container = %id, %error, "cannot remove a cgroup");
@@ -285,6 +302,27 @@ impl Drop for Container {
         });
         if let Err(error) = removing {
             tracing::warn!(container = %self.id, %error, "cannot remove a container; the next start does");
+        }
+    }
+}
+
+fn open_process(id: Option<u32>) -> std::io::Result<OwnedFd> {
+    let id = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let id = id.ok_or_else(|| std::io::Error::other("it has no process id"))?;
+    Ok(pidfd_open(id, PidfdFlags::empty())?)
+}
+
+/// Ends a process and waits until it has. Blocks. Its parent still learns its status.
+fn end_process(process: OwnedFd) -> std::io::Result<()> {
+    match pidfd_send_signal(&process, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(e) => return Err(e.into()),
+    }
+    loop {
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
         }
     }
 }
