@@ -25,12 +25,14 @@ pub struct Scenario {
     pub bug: Option<Bug>,
     /// Instead of the faults of the seed: one crash, at this commit of this host (from 0).
     pub crash: Option<(Host, usize, CrashPoint)>,
+    /// What happens is written down, so that two runs can be compared by [`Report::trace`].
+    pub traced: bool,
 }
 
 impl Scenario {
     /// A run with the faults of its seed.
     pub fn new(seed: u64) -> Scenario {
-        Scenario { seed, bug: None, crash: None }
+        Scenario { seed, bug: None, crash: None, traced: false }
     }
 }
 
@@ -53,6 +55,8 @@ pub struct Report {
     pub commits: BTreeMap<Host, usize>,
     /// Times that a restart of the orchestrator was compared with its memory.
     pub restarts_compared: usize,
+    /// Stands for everything that happened, in order; 0 in a run that is not traced.
+    pub trace: u64,
 }
 
 /// When runs begin, nanoseconds since 1970: some day, so that clocks can be wrong in both directions.
@@ -149,7 +153,7 @@ struct Cluster {
 /// # Errors
 /// The first broken invariant, with what happened before.
 pub fn run(scenario: Scenario) -> Result<Report, Failure> {
-    match Cluster::new(scenario, false).go() {
+    match Cluster::new(scenario, scenario.traced).go() {
         Ok(report) => Ok(report),
         // The same again, this time writing down what happens.
         Err(failure) => Err(Cluster::new(scenario, true).go().err().unwrap_or(failure)),
@@ -312,6 +316,7 @@ impl Cluster {
         self.report.executions = self.orchestrator.disk.executions();
         self.report.seconds = (self.now - BEGINNING) / SECOND;
         self.report.commits = self.hardships.iter().map(|(host, h)| (*host, h.commits)).collect();
+        self.report.trace = self.trace.digest();
         self.report
     }
 

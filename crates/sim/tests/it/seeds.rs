@@ -84,9 +84,23 @@ fn one_seed() {
     println!("{:?}", seeds(seed, 1));
 }
 
+/// With `BACALHAU_SIM_DIGESTS`: one number for each of so many seeds, to see that a change of the harness changes no run.
+#[test]
+fn digests() {
+    let Some(count) = number("BACALHAU_SIM_DIGESTS") else {
+        println!("skipped: set BACALHAU_SIM_DIGESTS to the number of seeds whose traces are to be compared");
+        return;
+    };
+    let from = number("BACALHAU_SIM_FROM").unwrap_or(1);
+    for seed in from..from + count {
+        println!("{seed} {:?}", run(Scenario { traced: true, ..Scenario::new(seed) }));
+    }
+}
+
 #[test]
 fn a_seed_repeats_itself() {
     for seed in 1..20 {
-        assert_eq!(run(Scenario::new(seed)), run(Scenario::new(seed)));
+        let traced = || run(Scenario { traced: true, ..Scenario::new(seed) });
+        assert_eq!(traced(), traced());
     }
 }
