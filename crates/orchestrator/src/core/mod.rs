@@ -19,8 +19,6 @@ mod end;
 mod entry;
 mod evaluate;
 mod everywhere;
-#[cfg(test)]
-mod expectations;
 mod explain;
 mod fleet;
 mod hold;
@@ -31,13 +29,9 @@ mod partitioned;
 mod partitions;
 mod place;
 mod progress;
-#[cfg(test)]
-mod properties;
 mod ranges;
 mod record;
 mod related;
-#[cfg(test)]
-mod related_tests;
 mod report;
 mod retention;
 mod rollout;
