@@ -41,6 +41,10 @@ impl Scenario {
 pub struct Report {
     /// Jobs acknowledged to users.
     pub jobs: usize,
+    /// Runs that schedules made.
+    pub runs: usize,
+    /// Jobs whose record was deleted.
+    pub deleted: usize,
     /// Executions created.
     pub executions: usize,
     /// Faults injected.

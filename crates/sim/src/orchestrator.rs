@@ -140,7 +140,11 @@ impl OrchestratorHost {
 
     fn write(&mut self, batch: &[Change], truth: &Truth) -> Result<(), Violation> {
         for change in batch {
-            let name = if matches!(change, Change::AppendHistory(_)) { "H1" } else { "J5" };
+            let name = match change {
+                Change::AppendHistory(_) => "H1",
+                Change::DeleteJob(_) | Change::DeleteExecutions(_) | Change::DeleteHistory { .. } => "J9",
+                _ => "J5 or J6",
+            };
             self.disk.apply(change).map_err(|what| Violation { name, what })?;
         }
         self.watch.written(batch, &self.disk, truth)
@@ -206,6 +210,7 @@ impl OrchestratorHost {
         inputs: Vec<Input<Token>>,
         outgoing: &mut Outgoing,
     ) -> Result<(), Violation> {
+        self.look_up(|core| core.unknown_runs(local));
         let Some(core) = &mut self.core else { return Ok(()) };
         let mut out = Output::default();
         for input in inputs {

@@ -104,7 +104,10 @@ impl Cluster {
     }
 
     fn finish(mut self) -> Report {
-        self.report.jobs = self.orchestrator.disk.jobs.len();
+        let watch = &self.orchestrator.watch;
+        self.report.deleted = watch.deleted.len();
+        self.report.runs = watch.runs.len();
+        self.report.jobs = self.orchestrator.disk.jobs.len() + watch.deleted.len();
         self.report.executions = self.orchestrator.disk.executions();
         self.report.seconds = (self.now - BEGINNING) / SECOND;
         self.report.commits = self.hardships.iter().map(|(host, h)| (*host, h.commits)).collect();

@@ -4,7 +4,8 @@ use super::{Command, OrchestratorHost, Outgoing, Token};
 use crate::bugs::Bug;
 use crate::network::Packet;
 use crate::workload::{self, Action};
-use bacalhau_orchestrator::core::{Input, NodeAction};
+use bacalhau_model::Job;
+use bacalhau_orchestrator::core::{Core, Input, NodeAction, Reference};
 use bacalhau_wire::messages::NodeMessage;
 use std::sync::Arc;
 
@@ -22,6 +23,14 @@ impl OrchestratorHost {
     fn user(&mut self, action: Action) -> Option<Input<Token>> {
         self.asked += 1;
         let token = Token::User(self.asked);
+        match &action {
+            Action::Submit(job) | Action::Update(_, job) => self.look_up(|core| core.unknown_to_submit(job)),
+            _ => {}
+        }
+        if let Action::Rerun(n, back) = &action {
+            let spec = self.version(*n, *back)?;
+            self.look_up(|core| core.unknown_to_rerun(&spec));
+        }
         let core = self.core.as_ref()?;
         let unless_held = |id: &str| if core.holds_job(id) { None } else { self.disk.stored(id) };
         let node =
@@ -39,11 +48,14 @@ impl OrchestratorHost {
             }
             Action::Rerun(n, back) => {
                 let job_id = workload::job_id(n);
-                let versions = &self.disk.jobs.get(&job_id)?.versions;
-                let wanted = versions.last_key_value()?.0.saturating_sub(back).max(1);
-                let spec = Arc::clone(versions.get(&wanted)?);
+                let spec = self.version(n, back)?;
                 Input::Rerun { stored: unless_held(&job_id), job_id, spec, token }
             }
+            Action::Forget(n) => {
+                let job_id = workload::job_id(n);
+                Input::Delete { stored: unless_held(&job_id), job_id, token }
+            }
+            Action::Tidy => Input::Tidy { found: self.disk.too_much(), token: Token::Nobody },
             Action::Approve(n) => node(n, NodeAction::Approve),
             Action::Reject(n) => node(n, NodeAction::Reject),
             Action::Delete(n) => node(n, NodeAction::Delete),
@@ -51,6 +63,28 @@ impl OrchestratorHost {
             Action::Uncordon(n) => node(n, NodeAction::Uncordon),
             Action::Drain(n, deadline) => node(n, NodeAction::Drain { deadline }),
         })
+    }
+
+    /// The spec of a version of the n-th job, counted back from the latest.
+    fn version(&self, n: usize, back: u64) -> Option<Arc<Job>> {
+        let versions = &self.disk.jobs.get(&workload::job_id(n))?.versions;
+        let wanted = versions.last_key_value()?.0.saturating_sub(back).max(1);
+        versions.get(&wanted).cloned()
+    }
+
+    /// Tells the core what it has to know of jobs that it does not hold.
+    pub(super) fn look_up(&mut self, unknown: impl Fn(&Core) -> Vec<Reference>) {
+        let Some(core) = &mut self.core else { return };
+        loop {
+            let wanted = unknown(core);
+            if wanted.is_empty() {
+                return;
+            }
+            for reference in wanted {
+                let found = self.disk.look_up(&reference);
+                core.learn(reference, found);
+            }
+        }
     }
 
     fn packet(&mut self, node: String, packet: Packet, outgoing: &mut Outgoing) -> Option<Input<Token>> {
