@@ -1,11 +1,14 @@
 //! A node that was given up comes back: what it still runs, and nobody else does meanwhile, goes on.
 
+use super::Core;
 use super::backoff::Slot;
+use super::cancelled::Cancelled;
 use super::entry::{JobEntry, is_lost};
 use super::io::Output;
 use super::live::Live;
+use super::node::NodeEntry;
 use super::record::{self, execution_event, scheduling};
-use super::{Cancelled, Core};
+use bacalhau_model::Membership;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
@@ -15,17 +18,12 @@ use bacalhau_store::orchestrator::{Change, PendingMessage};
 const REPLACED: &str = "replaced";
 
 impl Core {
-    /// Takes back the executions of the node that were given up and not replaced, as far as there is room for them. The
+    /// Takes back the executions of the node that were given up and not replaced, as far as it may keep them. The
     /// node learns of it by the wishes that follow its handshake; if it does not run one any more, it says so. The others
     /// it is told to stop, for good: what it forgot once is not taken back when their partition is free later.
     pub(crate) fn adopt_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
-        let candidates: Vec<String> = self
-            .cancelled
-            .values()
-            .map(|cancelled| &cancelled.execution)
-            .filter(|execution| execution.node_id == node_id && was_running(execution))
-            .map(|execution| execution.id.clone())
-            .collect();
+        let lost = self.cancelled.on_node(node_id).map(|cancelled| &cancelled.execution);
+        let candidates: Vec<String> = lost.filter(|e| was_running(e)).map(|e| e.id.clone()).collect();
         for id in candidates {
             let Some(mut cancelled) = self.cancelled.remove(&id) else { continue };
             let job_id = cancelled.execution.job_id.clone();
@@ -41,13 +39,16 @@ impl Core {
             execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
             let pending = Some(PendingMessage::CancelExecution);
             out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
-            self.cancelled.insert(id, cancelled);
+            self.cancelled.insert(cancelled);
         }
     }
 
     fn may_adopt(&self, lost: &Execution) -> bool {
         let wanted = self.jobs.get(&lost.job_id).filter(|entry| entry.misses(lost));
-        let node = self.nodes.get(&lost.node_id);
+        // Not on one that was deleted and waits for approval now; and a drained node was empty, and stays so.
+        let may_keep =
+            |node: &&NodeEntry| node.state.membership == Membership::Approved && node.state.drain.is_none();
+        let node = self.nodes.get(&lost.node_id).filter(may_keep);
         wanted
             .zip(node)
             .is_some_and(|(entry, node)| node.has_room(&entry.request, self.settings.oversubscription))

@@ -96,7 +96,7 @@ impl Core {
         if self.jobs.get(&job_id).is_none_or(|entry| entry.job.is_terminal()) {
             return 0;
         }
-        executions.retain(|id| !self.owner.contains_key(id) && !self.cancelled.contains_key(id));
+        executions.retain(|id| !self.owner.contains_key(id) && !self.cancelled.contains(id));
         let count = executions.len() + usize::from(history_before > 0);
         if !executions.is_empty() {
             out.changes.push(Change::DeleteExecutions(executions));
@@ -113,10 +113,7 @@ impl Core {
             self.names.remove(&(entry.job.namespace.clone(), entry.job.name.clone()));
         }
         // What is promised to nodes belongs to no job any more, as after a restart: a new one may take the same ID.
-        for cancelled in self.cancelled.values_mut().filter(|c| c.execution.job_id == job_id) {
-            cancelled.execution.job_id.clear();
-            cancelled.execution.namespace.clear();
-        }
+        self.cancelled.leave_job(job_id);
         self.ledger.deleted.push((self.batch, job_id.to_owned()));
         out.changes.push(Change::DeleteJob(job_id.to_owned()));
     }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::core::place;
 use bacalhau_model::Requirement;
-use bacalhau_model::execution::Execution;
 use proptest::prelude::*;
 
 /// Nodes 0 to 3, the last of which has GPUs.

@@ -26,11 +26,13 @@ mod versions;
 mod world;
 
 use super::*;
-use bacalhau_model::execution::{ComputeState, DesiredState};
+use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::{
-    ComputeNodeInfo, Error, Job, JobState, NodeInfo, NodeType, Resources, SpecConfig, Task, Timeouts,
+    ComputeNodeInfo, Connection, Error, Event, Job, JobState, NodeInfo, NodeState, NodeType, Resources,
+    SpecConfig, Task, Timeouts,
 };
-use bacalhau_store::orchestrator::{Change, StoredJob};
-use bacalhau_wire::messages::NodeMessage;
+use bacalhau_store::orchestrator::{Change, PendingMessage, Snapshot, StoredJob};
+use bacalhau_wire::messages::{self, NodeMessage};
 use fixtures::*;
+use std::sync::Arc;
 use world::World;
