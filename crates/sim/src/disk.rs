@@ -179,11 +179,12 @@ impl OrchestratorDisk {
     }
 
     fn delete_execution(&mut self, id: &str) -> Result<(), String> {
-        let file = self.owner.remove(id).and_then(|job| self.jobs.get_mut(&job));
-        let Some(file) = file else { return Err(format!("unknown execution {id} is deleted")) };
+        // Found twice, because the first deletion was still on its way.
+        let Some(file) = self.owner.get(id).and_then(|job| self.jobs.get_mut(job)) else { return Ok(()) };
         if file.open.contains(id) {
             return Err(format!("execution {id} is deleted before its end, or before its node knows of it"));
         }
+        self.owner.remove(id);
         file.executions.remove(id);
         file.made.retain(|made| made != id);
         Ok(())

@@ -6,7 +6,6 @@ use super::cancelled::Cancelled;
 use super::entry::{JobEntry, is_lost};
 use super::io::Output;
 use super::live::Live;
-use super::node::NodeEntry;
 use super::record::{self, execution_event, scheduling};
 use bacalhau_model::Membership;
 use bacalhau_model::event::detail;
@@ -35,20 +34,49 @@ impl Core {
                 self.jobs.insert(job_id, entry);
                 continue;
             }
-            let execution = &mut cancelled.execution;
-            execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
-            let pending = Some(PendingMessage::CancelExecution);
-            out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
+            give_up_for_good(&mut cancelled, out);
             self.cancelled.insert(cancelled);
         }
     }
 
+    /// A node reports the end of an execution that was given up with it: the node was silent only for us. The execution is
+    /// live again, so that the report counts, if nothing took its place. Otherwise it is over for good: the node forgets
+    /// what it reported, so there will be nothing to take back when it shakes hands.
+    pub(crate) fn take_back_ended<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        execution_id: &str,
+        out: &mut Output<T>,
+    ) {
+        let found = self.cancelled.get(execution_id).map(|cancelled| &cancelled.execution);
+        if found.is_none_or(|execution| execution.node_id != node_id || !was_running(execution)) {
+            return;
+        }
+        let Some(mut cancelled) = self.cancelled.remove(execution_id) else { return };
+        let job_id = cancelled.execution.job_id.clone();
+        // It ends at once and needs no room.
+        if self.is_missed(&cancelled.execution)
+            && let Some(mut entry) = self.jobs.remove(&job_id)
+        {
+            self.adopt_execution(now, &mut entry, cancelled, out);
+            self.jobs.insert(job_id, entry);
+            return;
+        }
+        give_up_for_good(&mut cancelled, out);
+        self.cancelled.insert(cancelled);
+    }
+
+    fn is_missed(&self, lost: &Execution) -> bool {
+        let node = self.nodes.get(&lost.node_id);
+        node.is_some_and(|node| node.state.membership == Membership::Approved)
+            && self.jobs.get(&lost.job_id).is_some_and(|entry| entry.misses(lost))
+    }
+
     fn may_adopt(&self, lost: &Execution) -> bool {
-        let wanted = self.jobs.get(&lost.job_id).filter(|entry| entry.misses(lost));
-        // Not on one that was deleted and waits for approval now; and a drained node was empty, and stays so.
-        let may_keep =
-            |node: &&NodeEntry| node.state.membership == Membership::Approved && node.state.drain.is_none();
-        let node = self.nodes.get(&lost.node_id).filter(may_keep);
+        let wanted = self.jobs.get(&lost.job_id).filter(|_| self.is_missed(lost));
+        // A drained node was empty, and stays so. One that waits for approval misses nothing.
+        let node = self.nodes.get(&lost.node_id).filter(|node| node.state.drain.is_none());
         wanted
             .zip(node)
             .is_some_and(|(entry, node)| node.has_room(&entry.request, self.settings.oversubscription))
@@ -81,6 +109,14 @@ impl Core {
         let event = scheduling("Execution goes on because its node is back", now);
         execution_event(entry, &id, event.with(detail::NODE_ID, node_id), now, out);
     }
+}
+
+/// The execution is not taken back any more, whatever happens; its node is told to stop it.
+fn give_up_for_good<T>(cancelled: &mut Cancelled, out: &mut Output<T>) {
+    let execution = &mut cancelled.execution;
+    execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
+    let pending = Some(PendingMessage::CancelExecution);
+    out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
 }
 
 fn was_running(execution: &Execution) -> bool {

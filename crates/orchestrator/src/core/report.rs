@@ -32,6 +32,9 @@ impl Core {
             *last = seq.max(*last);
         }
         let execution_id = message.execution_id().to_owned();
+        if matches!(message, NodeMessage::RunResult(_) | NodeMessage::ComputeError(_)) {
+            self.take_back_ended(now, node_id, &execution_id, out);
+        }
         let Some(job_id) = self.owner.get(&execution_id).cloned() else {
             self.report_on_unknown(now, node_id, &message, out);
             return;

@@ -80,3 +80,51 @@ fn an_absence_of_the_orchestrator_is_no_loss_of_its_nodes() {
     w.pass(61);
     assert_eq!(w.core.census().connected_nodes, 0);
 }
+
+#[test]
+fn the_end_of_an_execution_that_was_given_up_counts_if_nothing_took_its_place() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    let queue = Timeouts { queue_timeout: 10_000, ..Timeouts::default() };
+    for id in ["well", "badly"] {
+        w.submit(with_timeouts(job(id, "batch", 1), queue)).unwrap();
+    }
+    let of = |w: &World, job: &str| w.executions().into_iter().find(|e| e.job_id == job).unwrap();
+    let (well, badly) = (of(&w, "well").id, of(&w, "badly").id);
+    w.accept(&well);
+    w.accept(&badly);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(10);
+    assert_eq!(w.core.census().live_executions, 0);
+    w.complete(&well);
+    assert_eq!(w.job("well").state.state_type, JobState::Completed);
+    w.fail(&badly);
+    assert_eq!(of(&w, "badly").compute_state.message, "boom");
+    w.node("n1", 4.0);
+    assert_eq!(w.executions().len(), 3, "what failed is tried again, and nothing else");
+    assert_eq!(w.core.census().live_executions, 1);
+}
+
+#[test]
+fn an_execution_whose_end_was_not_wanted_is_not_taken_back_later() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    let queue = Timeouts { queue_timeout: 10_000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("j", "batch", 1), queue)).unwrap();
+    let first = w.last();
+    w.accept(&first);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(10);
+    w.node("n2", 4.0);
+    let second = w.last();
+    w.accept(&second);
+    // Acknowledged, so the first node forgets it.
+    w.complete(&first);
+    assert_eq!(w.job("j").state.state_type, JobState::Running);
+    w.step(Input::ConnectionLost { node_id: "n2".into() });
+    w.pass(10);
+    w.restart();
+    w.node("n1", 4.0);
+    let live: Vec<String> = w.executions().into_iter().filter(|e| !e.is_terminal()).map(|e| e.id).collect();
+    assert!(live.len() == 1 && live[0] != first && live[0] != second, "{live:?}");
+}
