@@ -15,7 +15,7 @@ mod reference;
 mod registry;
 mod store;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Login};
 pub use digest::Digest;
 pub use manifest::{Descriptor, ImageConfig, Platform, RunConfig};
 pub use oci_client::Reference;

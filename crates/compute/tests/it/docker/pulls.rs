@@ -5,6 +5,7 @@ use super::registry::{PASSWORD, Registry, USER};
 use super::{docker, images, node};
 use crate::support::{Node, in_time};
 use bacalhau_compute::executor::Phase;
+use bacalhau_images::Credentials;
 use bacalhau_model::job::meta;
 use base64::Engine as _;
 use serde_json::json;
@@ -90,7 +91,7 @@ async fn a_private_registry_lets_in_who_has_credentials() {
     let (host, folder) = (daemon.host.clone(), docker_config.path().to_path_buf());
     let node = Node::with(|config| {
         config.docker.host = host;
-        config.docker.config_folder = Some(folder);
+        config.docker.credentials = Credentials::from_docker_config(folder.join("config.json"));
     })
     .await;
     node.executor.probe(&case.clone().execution()).await.unwrap();
