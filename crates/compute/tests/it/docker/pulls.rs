@@ -144,7 +144,7 @@ async fn what_does_not_exist_is_said_at_the_bid_and_at_the_run() {
     );
 
     // Nobody there: that is not known, and worth another try.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = crate::test_registry::free_port();
     let error = node.executor.probe(&docker(&format!("127.0.0.1:{port}/x")).execution()).await.unwrap_err();
     assert!(error.retryable, "{error:?}");
     assert_eq!(daemon.leftovers(&id).await, Vec::<String>::new());
