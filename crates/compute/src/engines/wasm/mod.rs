@@ -17,6 +17,7 @@ mod params;
 mod poll;
 mod pool;
 mod pull;
+mod refusals;
 mod runtime;
 mod stdio;
 mod stop;
