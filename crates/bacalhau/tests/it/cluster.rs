@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -14,14 +17,19 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The binary under test.
 pub const BACALHAU: &str = env!("CARGO_BIN_EXE_bacalhau");
 
-/// A port that was free a moment ago. It is below those that the system gives to outgoing connections and to whoever asks
-/// for any port, so that nobody takes it by chance before it is used.
+/// A port for this test alone, until its process ends. It is below those that the system gives to outgoing connections and
+/// to whoever asks for any port, so that nobody takes it by chance before it is used; and it is claimed, so that no other
+/// test that runs at the same time takes it.
 pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     loop {
         let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
         let port = 10_000 + u16::try_from(number % 20_000).unwrap();
+        let claim = SocketAddr::from_abstract_name(format!("bacalhau-test-port-{port}")).unwrap();
+        let Ok(claim) = UnixListener::bind_addr(&claim) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            CLAIMS.lock().unwrap().push(claim);
             return port;
         }
     }
@@ -204,9 +212,8 @@ impl Cluster {
     /// Runs a client command, which must end in time.
     pub fn cli(&self, args: &[&str]) -> Output {
         let mut command = bacalhau(&self.root.path().join("client"));
-        let (group, rest) = args.split_at(1);
-        command.args(group).args(rest);
-        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        // First, for what follows `--` belongs to a job's program.
+        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]).args(args);
         command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id().to_string();

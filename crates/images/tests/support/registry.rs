@@ -9,7 +9,10 @@ use sha2::Digest as _;
 use std::fmt::Write;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,13 +40,17 @@ pub fn sha256(bytes: &[u8]) -> String {
     text
 }
 
-/// A port that was free a moment ago, below those that are given out by chance.
+/// A port for this test alone, below those that are given out by chance. No other test takes it before its process ends.
 pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     loop {
         let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
         let port = 10_000 + u16::try_from(number % 20_000).unwrap();
+        let claim = SocketAddr::from_abstract_name(format!("bacalhau-test-port-{port}")).unwrap();
+        let Ok(claim) = UnixListener::bind_addr(&claim) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            CLAIMS.lock().unwrap().push(claim);
             return port;
         }
     }
