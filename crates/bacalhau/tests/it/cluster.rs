@@ -187,7 +187,19 @@ impl Cluster {
         env: Vec<(String, String)>,
     ) -> usize {
         let name = format!("node-{}", self.nodes.len());
-        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.clone()];
+        self.add_named_node(&name, address, api_port, more, env)
+    }
+
+    /// The same with a name of its own, where nodes of several tests share something that knows them by their names.
+    pub fn add_named_node(
+        &mut self,
+        name: &str,
+        address: &str,
+        api_port: u16,
+        more: &[&str],
+        env: Vec<(String, String)>,
+    ) -> usize {
+        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.to_owned()];
         args.extend(common());
         let own = [format!("API.Port={api_port}"), format!("Compute.Orchestrators={address}")];
         args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));

@@ -17,6 +17,7 @@ mod names;
 mod network;
 mod output;
 mod params;
+mod patience;
 mod pull;
 mod reference;
 mod remains;
