@@ -216,9 +216,11 @@ impl Cluster {
     /// Runs a client command, which must end in time.
     pub fn cli(&self, args: &[&str]) -> Output {
         let mut command = bacalhau(&self.root.path().join("client"));
-        let (group, rest) = args.split_at(1);
-        command.args(group).args(rest);
-        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        // What follows `--` belongs to the job.
+        let own = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+        let (options, program) = args.split_at(own);
+        command.args(options).args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        command.args(program);
         command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id().to_string();

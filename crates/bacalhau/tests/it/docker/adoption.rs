@@ -147,12 +147,7 @@ fn what_is_stopped_while_its_daemon_is_away_is_removed_when_it_is_back() {
     eventually("it waits", || setup.cluster.nodes[0].log().contains("waiting for Docker").then_some(()));
     setup.cluster.wait_connected(1);
     setup.cluster.ok(&["job", "stop", "unseen"]);
-    eventually("the node is idle", || {
-        let node = &setup.cluster.json(&["node", "describe", &setup.node])["Info"]["ComputeNodeInfo"];
-        (node["RunningExecutions"].as_u64().unwrap_or(0) == 0
-            && node["AvailableCapacity"] == node["MaxCapacity"])
-            .then_some(())
-    });
+    setup.is_idle();
     runtime().block_on(setup.daemon.start_again());
     setup.nothing_is_left();
     assert_eq!(setup.containers(), []);

@@ -8,11 +8,12 @@ mod faults;
 #[path = "../../../../compute/tests/it/docker/images.rs"]
 #[allow(dead_code)] // shared with another crate
 mod images;
+mod logs;
 mod networks;
 mod runs;
 mod web;
 
-use crate::cluster::{Cluster, eventually, free_port};
+use crate::cluster::{Cluster, eventually, free_port, request};
 use daemon::Daemon;
 use serde_json::{Value, json};
 use std::ops::Deref;
@@ -26,6 +27,8 @@ struct Setup<D> {
     daemon: D,
     /// The node's name.
     node: String,
+    /// The port of the node's own API.
+    api_port: u16,
 }
 
 /// With the daemon that tests share. `None`, said aloud, where Docker is not installed.
@@ -70,9 +73,10 @@ impl<D: Deref<Target = Daemon>> Setup<D> {
         env.push(("DOCKER_HOST".to_owned(), daemon.host.clone()));
         let settings = ["Engines.Types.Docker.Backend=docker"].iter().chain(settings);
         let args: Vec<&str> = settings.flat_map(|setting| ["-c", *setting]).collect();
-        cluster.add_named_node(&node, &address, free_port(), &args, env);
+        let api_port = free_port();
+        cluster.add_named_node(&node, &address, api_port, &args, env);
         cluster.wait_connected(1);
-        Setup { cluster, daemon, node }
+        Setup { cluster, daemon, node, api_port }
     }
 
     /// What the node has in its daemon: names of containers and networks.
@@ -127,6 +131,17 @@ impl<D: Deref<Target = Daemon>> Setup<D> {
         eventually(&format!("{job} is in state {state}"), || {
             let all = self.executions(job);
             (all.len() == 1 && all[0]["ComputeState"]["StateType"] == state).then_some(())
+        });
+    }
+
+    /// Waits until the node has nothing to do.
+    fn is_idle(&self) {
+        eventually("the node is idle", || {
+            let answer = request(self.api_port, "GET", "/api/v1/agent/node", "").ok()?;
+            let info: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+            let info = &info["ComputeNodeInfo"];
+            let amount = |name: &str| info[name].as_u64().unwrap_or(0);
+            (amount("RunningExecutions") == 0 && amount("EnqueuedExecutions") == 0).then_some(())
         });
     }
 

@@ -10,7 +10,7 @@ fn ports_of_a_service_are_reachable_and_given_back() {
     let range = [("Start", first), ("End", first)].map(|(end, port)| format!("Compute.Network.PortRange{end}={port}"));
     let Some(setup) = shared("ports", &[&range[0], &range[1]]) else { return };
     let script = "echo $BACALHAU_PORT_any $BACALHAU_HOST_PORT_any $BACALHAU_PORT_fixed $BACALHAU_HOST_PORT_fixed
-        serve() { while true; do printf \"HTTP/1.0 200 OK\\r\\n\\r\\n$1\" | nc -l -p $2; done; }
+        serve() { while true; do printf \"HTTP/1.0 200 OK\\r\\n\\r\\n$1\" | nc -l -p $2 >/dev/null; done; }
         serve any $BACALHAU_PORT_any & serve fixed $BACALHAU_PORT_fixed";
     let ports = json!([{"Name": "any", "Target": 8080}, {"Name": "fixed", "Target": 9090, "Static": fixed, "HostNetwork": "127.0.0.1"}]);
     let service = |name: &str| {

@@ -224,6 +224,8 @@ impl Life {
     async fn adopt_network(&mut self, daemon: &Connected, port: u16) -> Result<(), Error> {
         let name = self.parts.names.object(&self.request.execution, "network");
         self.held.network = Some(name.clone());
+        // What a try before this one has started.
+        self.held.proxy = None;
         let gateway = network::gateway(daemon, &name).await?;
         self.held.proxy = Some(self.start_proxy(&Private { id: name, gateway }, port).await?);
         Ok(())
