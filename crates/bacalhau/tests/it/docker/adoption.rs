@@ -1,7 +1,7 @@
 //! A node that goes and comes back: containers run on, and it goes on with them.
 
-use super::{NUMBERS, Setup, alone, are_numbers, job, runtime, with};
 use super::daemon::Daemon;
+use super::{NUMBERS, Setup, alone, are_numbers, job, runtime, with};
 use crate::cluster::eventually;
 use serde_json::json;
 use std::ops::Deref;
@@ -75,7 +75,11 @@ fn a_batch_job_completes_after_its_node_was_killed() {
 #[test]
 fn one_that_ends_while_its_node_is_away_tells_its_end() {
     let Some(mut setup) = alone("ends", &[]) else { return };
-    setup.submit(&job("ends", "batch", "for i in 0 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.2; done; exit 5"));
+    setup.submit(&job(
+        "ends",
+        "batch",
+        "for i in 0 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.2; done; exit 5",
+    ));
     setup.more_lines("ends", 0);
     setup.cluster.nodes[0].kill();
     eventually("it has ended", || setup.containers().iter().all(|(_, runs)| !runs).then_some(()));
@@ -128,7 +132,10 @@ fn a_node_waits_for_the_daemon_that_has_its_containers() {
     assert_eq!(setup.cluster.wait_final("batch"), "Completed");
     let lines = setup.lines("batch");
     are_numbers(&lines);
-    assert_eq!((lines.len(), setup.executions("batch").len(), setup.executions("service").len()), (100, 1, 1));
+    assert_eq!(
+        (lines.len(), setup.executions("batch").len(), setup.executions("service").len()),
+        (100, 1, 1)
+    );
     containers.retain(|container| setup.containers().contains(container));
     assert_eq!(containers.len(), 1);
     setup.cluster.ok(&["job", "stop", "service"]);

@@ -13,7 +13,10 @@ fn without_its_daemon_a_node_does_not_offer_docker_and_with_it_again_it_does() {
     setup.submit(&job("refused", "batch", "echo refused"));
     assert_eq!(setup.cluster.wait_final("refused"), "Failed");
     let told = setup.cluster.ok(&["job", "describe", "refused"]);
-    assert!(told.contains("not enough nodes to run job") && told.contains("does not support docker"), "{told}");
+    assert!(
+        told.contains("not enough nodes to run job") && told.contains("does not support docker"),
+        "{told}"
+    );
     let mut waiting = job("waiting", "batch", "echo it runs");
     waiting["Tasks"][0]["Timeouts"] = json!({"QueueTimeout": 600});
     setup.submit(&waiting);

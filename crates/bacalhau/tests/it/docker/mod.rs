@@ -37,11 +37,7 @@ fn shared(name: &str, settings: &[&str]) -> Option<Setup<daemon::Shared>> {
 }
 
 /// The same with variables for the node.
-fn shared_with(
-    name: &str,
-    settings: &[&str],
-    env: Vec<(String, String)>,
-) -> Option<Setup<daemon::Shared>> {
+fn shared_with(name: &str, settings: &[&str], env: Vec<(String, String)>) -> Option<Setup<daemon::Shared>> {
     let daemon = runtime().block_on(daemon::shared())?;
     Some(Setup::new(daemon, name, settings, env))
 }

@@ -7,15 +7,16 @@ use serde_json::json;
 #[test]
 fn ports_of_a_service_are_reachable_and_given_back() {
     let (first, fixed) = (free_port(), free_port());
-    let range = [("Start", first), ("End", first)].map(|(end, port)| format!("Compute.Network.PortRange{end}={port}"));
+    let range = [("Start", first), ("End", first)]
+        .map(|(end, port)| format!("Compute.Network.PortRange{end}={port}"));
     let Some(setup) = shared("ports", &[&range[0], &range[1]]) else { return };
-    let script = "echo $BACALHAU_PORT_any $BACALHAU_HOST_PORT_any $BACALHAU_PORT_fixed $BACALHAU_HOST_PORT_fixed
+    let script =
+        "echo $BACALHAU_PORT_any $BACALHAU_HOST_PORT_any $BACALHAU_PORT_fixed $BACALHAU_HOST_PORT_fixed
         serve() { while true; do printf \"HTTP/1.0 200 OK\\r\\n\\r\\n$1\" | nc -l -p $2 >/dev/null; done; }
         serve any $BACALHAU_PORT_any & serve fixed $BACALHAU_PORT_fixed";
     let ports = json!([{"Name": "any", "Target": 8080}, {"Name": "fixed", "Target": 9090, "Static": fixed, "HostNetwork": "127.0.0.1"}]);
-    let service = |name: &str| {
-        with(job(name, "service", script), "Network", json!({"Type": "Bridge", "Ports": ports}))
-    };
+    let service =
+        |name: &str| with(job(name, "service", script), "Network", json!({"Type": "Bridge", "Ports": ports}));
     setup.submit(&service("ports"));
     for (port, word) in [(first, "any"), (fixed, "fixed")] {
         let is_it = || web::get(port).filter(|answer| answer.ends_with(word)).map(drop);

@@ -84,7 +84,8 @@ fn failures_are_told_in_words() {
     // The memory of a variable is that of the shell itself.
     let hungry = "x=0123456789abcdef; while true; do x=$x$x; done";
     fails("hungry", job("hungry", "batch", hungry), "memory limit exceeded");
-    let slow = with(job("slow", "batch", "echo begun; sleep 600"), "Timeouts", json!({"ExecutionTimeout": 1}));
+    let slow =
+        with(job("slow", "batch", "echo begun; sleep 600"), "Timeouts", json!({"ExecutionTimeout": 1}));
     fails("slow", slow, "Execution timed out after 1s");
     // What it printed until then is there.
     assert_eq!(setup.lines("slow"), ["begun"]);
@@ -94,25 +95,34 @@ fn failures_are_told_in_words() {
 #[test]
 fn a_job_is_stopped_while_it_runs() {
     let Some(setup) = shared("stop", &[]) else { return };
-    setup.submit(&job("stopped", "batch", "trap 'echo told to end; exit 0' TERM; echo begun; while true; do sleep 0.1; done"));
+    setup.submit(&job(
+        "stopped",
+        "batch",
+        "trap 'echo told to end; exit 0' TERM; echo begun; while true; do sleep 0.1; done",
+    ));
     setup.more_lines("stopped", 0);
     setup.cluster.ok(&["job", "stop", "stopped"]);
     assert_eq!(setup.cluster.state("stopped"), "Stopped");
     setup.nothing_is_left();
-    eventually("its last words are there", || (setup.lines("stopped") == ["begun", "told to end"]).then_some(()));
+    eventually("its last words are there", || {
+        (setup.lines("stopped") == ["begun", "told to end"]).then_some(())
+    });
 }
 
 #[test]
 fn the_environment_is_the_tasks_and_what_the_node_allows() {
-    let env = vec![("REGION".to_owned(), "eu-1".to_owned()), ("SECRET".to_owned(), "none of theirs".to_owned())];
+    let env =
+        vec![("REGION".to_owned(), "eu-1".to_owned()), ("SECRET".to_owned(), "none of theirs".to_owned())];
     let Some(setup) = shared_with("env", &["Compute.Env.AllowList=REGION*"], env) else { return };
-    let script = "echo $MINE $WHERE $FROM_IMAGE [$SECRET] $BACALHAU_PARTITION_INDEX/$BACALHAU_PARTITION_COUNT; pwd";
+    let script =
+        "echo $MINE $WHERE $FROM_IMAGE [$SECRET] $BACALHAU_PARTITION_INDEX/$BACALHAU_PARTITION_COUNT; pwd";
     let options = ["-e", "MINE=a b", "-e", "WHERE=env:REGION", "--workdir", "/somewhere"];
     let run = [&["docker", "run", "--name", "env", "--network", "none"], &options[..]].concat();
     setup.cluster.ok(&[&run[..], &["busybox", "--", "sh", "-c", script]].concat());
     assert_eq!(setup.output("env")["Stdout"], "a b eu-1 yes [] 0/1\n/somewhere\n");
 
-    let run = ["docker", "run", "--name", "secret", "--network", "none", "-e", "X=env:SECRET", "busybox", "true"];
+    let run =
+        ["docker", "run", "--name", "secret", "--network", "none", "-e", "X=env:SECRET", "busybox", "true"];
     let refused = setup.cluster.cli(&run);
     assert!(!refused.status.success());
     let history = setup.history("secret");
