@@ -22,4 +22,4 @@ pub use oci_client::Reference;
 pub use pin::{Pinner, PinnerConfig, pinned};
 pub use reference::parse as parse_reference;
 pub use registry::{Artifact, Described, Registry, RegistryConfig};
-pub use store::{Image, ImageStore, Progress, Root, StoreConfig};
+pub use store::{HeldLayers, Image, ImageStore, Progress, Root, StoreConfig};
