@@ -3,10 +3,11 @@
 use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet, Loads};
 use super::place::Shortage;
+use super::tenants::Tenants;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::node::protocol;
 use bacalhau_model::{Connection, Job, Membership, NodeInfo, NodeState, NodeType, Resources, Task, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A node and its bookings.
@@ -18,8 +19,8 @@ pub struct NodeEntry {
     pub reserved: Resources,
     /// The part of it that services and daemons hold, which no waiting makes free.
     pub lasting: Resources,
-    /// Live executions on it: (job, execution).
-    pub executions: BTreeSet<(String, String)>,
+    /// Live executions on it.
+    pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
     pub lose_work_at: Option<i64>,
     /// When it counts as gone if nothing is heard of it, nanoseconds since 1970; `None` while it is disconnected.
@@ -33,7 +34,7 @@ impl NodeEntry {
             state,
             reserved: Resources::default(),
             lasting: Resources::default(),
-            executions: BTreeSet::new(),
+            executions: Tenants::default(),
             lose_work_at: None,
             silent_at: None,
         }
@@ -72,19 +73,6 @@ impl NodeEntry {
             && self.lasting.plus(beside_lasting).fits_in(&self.limit(oversubscription.min(1.0)))
     }
 
-    /// How many executions of a job it has.
-    pub(crate) fn count_of(&self, job_id: &str) -> usize {
-        let from = (job_id.to_owned(), String::new());
-        self.executions.range(from..).take_while(|(of, _)| of == job_id).count()
-    }
-
-    /// IDs of the executions of a job that it has.
-    pub(crate) fn executions_of(&self, job_id: &str) -> Vec<String> {
-        let from = (job_id.to_owned(), String::new());
-        let of_job = self.executions.range(from..).take_while(|(of, _)| of == job_id);
-        of_job.map(|(_, execution_id)| execution_id.clone()).collect()
-    }
-
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.
     #[allow(clippy::cast_precision_loss)]
     pub fn load_with(&self, request: &Resources) -> f64 {
@@ -103,7 +91,10 @@ impl NodeEntry {
 pub struct Nodes {
     slots: Vec<Option<NodeEntry>>,
     vacant: Vec<usize>,
-    by_id: BTreeMap<String, usize>,
+    /// Slots in the order of IDs.
+    order: BTreeMap<String, usize>,
+    /// The same, to find one.
+    by_id: HashMap<String, usize>,
     fleet: Fleet,
     /// Slots that may have changed since the index was brought up to date.
     touched: BTreeSet<usize>,
@@ -122,7 +113,7 @@ pub struct Nodes {
 impl Nodes {
     /// One node.
     pub fn get(&self, id: &str) -> Option<&NodeEntry> {
-        self.at(*self.by_id.get(id)?)
+        self.at(self.slot(id)?)
     }
 
     /// True when the node reports how far its executions are.
@@ -132,7 +123,7 @@ impl Nodes {
 
     /// One node, to change.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut NodeEntry> {
-        let slot = *self.by_id.get(id)?;
+        let slot = self.slot(id)?;
         self.touched.insert(slot);
         self.epoch += 1;
         self.slots.get_mut(slot)?.as_mut()
@@ -150,6 +141,7 @@ impl Nodes {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or(self.slots.len()),
         };
+        self.order.insert(id.clone(), slot);
         self.by_id.insert(id, slot);
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -164,6 +156,7 @@ impl Nodes {
     /// Forgets a node.
     pub fn remove(&mut self, id: &str) -> Option<NodeEntry> {
         let slot = self.by_id.remove(id)?;
+        self.order.remove(id);
         self.touched.remove(&slot);
         self.gained.remove(&slot);
         if self.held.as_ref().is_some_and(|(held, _)| *held == slot) {
@@ -177,12 +170,12 @@ impl Nodes {
 
     /// All nodes by ID.
     pub fn iter(&self) -> impl Iterator<Item = &NodeEntry> {
-        self.by_id.values().filter_map(|slot| self.at(*slot))
+        self.order.values().filter_map(|slot| self.at(*slot))
     }
 
     /// All nodes, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut NodeEntry> {
-        self.touched.extend(self.by_id.values());
+        self.touched.extend(self.order.values());
         self.epoch += 1;
         self.slots.iter_mut().flatten()
     }
@@ -194,10 +187,9 @@ impl Nodes {
 
     /// Sets resources aside for an execution; `lasting` when it is one of a service or daemon.
     pub fn reserve(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
-        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
-        let Some(&slot) = self.by_id.get(node_id) else { return };
+        let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.insert((job_id.to_owned(), execution_id.to_owned()))
+            && node.executions.insert(&execution.job_id, &execution.id)
         {
             node.reserved = node.reserved.plus(amount);
             if lasting {
@@ -210,10 +202,9 @@ impl Nodes {
 
     /// Gives back what was set aside for an execution.
     pub fn release(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
-        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
-        let Some(&slot) = self.by_id.get(node_id) else { return };
+        let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.remove(&(job_id.to_owned(), execution_id.to_owned()))
+            && node.executions.remove(&execution.job_id, &execution.id)
         {
             node.reserved = node.reserved.minus(amount);
             if lasting {
@@ -322,7 +313,7 @@ impl Nodes {
 
     /// Nodes that may get work now, by ID, with their slots.
     pub(crate) fn schedulable_slots(&self) -> impl Iterator<Item = (usize, &NodeEntry)> {
-        let nodes = self.by_id.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
+        let nodes = self.order.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
         nodes.filter(|(_, node)| node.state.is_schedulable())
     }
 
