@@ -198,7 +198,12 @@ fn schedule(random: &mut fastrand::Rng, n: usize, until: i64) -> Schedule {
     Schedule {
         cron: text(often),
         time_zone: text(&["", "Europe/Berlin", "America/New_York"]),
-        overlap: ["skip", "allow", "replace"][n / 2 % 3].to_owned(),
+        overlap: match n / 2 % 3 {
+            0 => "skip",
+            1 => "allow",
+            _ => "replace",
+        }
+        .to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::backoff::{Failure, Retries, Slot};
 use super::live::{Live, LiveSet};
+use super::node::NodeEntry;
 use super::partitions::Unplaced;
 use super::ranges::Ranges;
 use bacalhau_model::event::detail;
@@ -244,6 +245,11 @@ impl JobEntry {
             }
         }
         nodes
+    }
+
+    /// True when the node has room for one more execution of the job.
+    pub(crate) fn fits_on(&self, node: &NodeEntry, oversubscription: f64) -> bool {
+        node.has_room(&self.request, self.job_type.is_long_running(), oversubscription)
     }
 
     /// Seconds limits of the task as nanoseconds; 0 means none.

@@ -12,6 +12,8 @@ pub struct NodeEntry {
     pub reserved: Resources,
     /// The part of it that services and daemons hold, which no waiting makes free.
     pub lasting: Resources,
+    /// What batch and ops executions hold: each amount, and how many hold as much.
+    passing: Vec<(Resources, usize)>,
     /// Live executions on it.
     pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
@@ -27,6 +29,7 @@ impl NodeEntry {
             state,
             reserved: Resources::default(),
             lasting: Resources::default(),
+            passing: Vec::new(),
             executions: Tenants::default(),
             lose_work_at: None,
             silent_at: None,
@@ -45,14 +48,46 @@ impl NodeEntry {
         self.state.info.compute_node_info.max_capacity.scaled(oversubscription)
     }
 
-    /// True when `request` can be set aside on top of what is.
-    pub fn has_room(&self, request: &Resources, oversubscription: f64) -> bool {
-        self.has_room_for(request, 1, false, oversubscription)
+    /// Sets an amount aside; `lasting` when a service or daemon holds it.
+    pub(crate) fn reserve(&mut self, amount: &Resources, lasting: bool) {
+        self.reserved = self.reserved.plus(amount);
+        if lasting {
+            self.lasting = self.lasting.plus(amount);
+            return;
+        }
+        // Few amounts are different, so a list is enough.
+        match self.passing.iter_mut().find(|(known, _)| known == amount) {
+            Some((_, count)) => *count += 1,
+            None => self.passing.push((amount.clone(), 1)),
+        }
     }
 
-    /// True when `count` executions can be set aside. What waits in the node's queue beyond its capacity must be able to run
-    /// once batch and ops executions have ended: next to services and daemons, which do not end, one has to fit as it is,
-    /// and of those all (`lasting`).
+    /// Gives back what [`NodeEntry::reserve`] set aside.
+    pub(crate) fn release(&mut self, amount: &Resources, lasting: bool) {
+        self.reserved = self.reserved.minus(amount);
+        if lasting {
+            self.lasting = self.lasting.minus(amount);
+            return;
+        }
+        if let Some(at) = self.passing.iter().position(|(known, _)| known == amount)
+            && let Some((_, count)) = self.passing.get_mut(at)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.passing.swap_remove(at);
+            }
+        }
+    }
+
+    /// True when `request` can be set aside on top of what is; see [`NodeEntry::has_room_for`].
+    pub fn has_room(&self, request: &Resources, lasting: bool, oversubscription: f64) -> bool {
+        self.has_room_for(request, 1, lasting, oversubscription)
+    }
+
+    /// True when `count` executions can be set aside; `lasting` when they are those of a service or daemon. What waits in
+    /// the node's queue beyond its capacity must be able to run once batch and ops executions have ended: next to services
+    /// and daemons, which do not end, one has to fit as it is. So what lasts has to fit all at once, and next to the
+    /// largest of what passes: that may still wait in the queue, and the node may start what lasts first.
     pub fn has_room_for(
         &self,
         request: &Resources,
@@ -61,9 +96,15 @@ impl NodeEntry {
         oversubscription: f64,
     ) -> bool {
         let all = if count == 1 { request.clone() } else { request.scaled(f64::from(count)) };
-        let beside_lasting = if lasting { &all } else { request };
-        self.reserved.plus(&all).fits_in(&self.limit(oversubscription))
-            && self.lasting.plus(beside_lasting).fits_in(&self.limit(oversubscription.min(1.0)))
+        if !self.reserved.plus(&all).fits_in(&self.limit(oversubscription)) {
+            return false;
+        }
+        let most = self.limit(oversubscription.min(1.0));
+        if !lasting {
+            return self.lasting.plus(request).fits_in(&most);
+        }
+        let lasting = self.lasting.plus(&all);
+        lasting.fits_in(&most) && self.passing.iter().all(|(amount, _)| lasting.plus(amount).fits_in(&most))
     }
 
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.

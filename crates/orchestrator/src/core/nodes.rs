@@ -115,10 +115,7 @@ impl Nodes {
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.insert(&execution.job_id, &execution.id)
         {
-            node.reserved = node.reserved.plus(amount);
-            if lasting {
-                node.lasting = node.lasting.plus(amount);
-            }
+            node.reserve(amount, lasting);
             self.fleet.set_used(slot, &node.reserved);
             self.epoch += 1;
         }
@@ -130,10 +127,7 @@ impl Nodes {
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
             && node.executions.remove(&execution.job_id, &execution.id)
         {
-            node.reserved = node.reserved.minus(amount);
-            if lasting {
-                node.lasting = node.lasting.minus(amount);
-            }
+            node.release(amount, lasting);
             self.fleet.set_used(slot, &node.reserved);
             self.gained.insert(slot);
             self.epoch += 1;
@@ -187,8 +181,7 @@ impl Nodes {
     /// True when one more execution of a job that runs on all nodes may go to this one.
     pub(crate) fn has_room_for(&self, entry: &JobEntry, node_id: &str, oversubscription: f64) -> bool {
         let slot = self.slot(node_id).filter(|slot| self.held_from(&entry.job.id) != Some(*slot));
-        slot.and_then(|slot| self.at(slot))
-            .is_some_and(|node| node.has_room(&entry.request, oversubscription))
+        slot.and_then(|slot| self.at(slot)).is_some_and(|node| entry.fits_on(node, oversubscription))
     }
 
     /// Room for loads, to be given back with [`Nodes::keep_loads`].
