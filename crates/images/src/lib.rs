@@ -23,5 +23,5 @@ pub use oci_client::Reference;
 pub use pin::{Pinner, PinnerConfig, pinned};
 pub use reference::parse as parse_reference;
 pub use registry::{Artifact, Described, Registry, RegistryConfig};
-pub use store::{Image, ImageStore, Progress, Root, StoreConfig};
+pub use store::{HeldLayers, Image, ImageStore, Progress, Root, StoreConfig};
 pub use tree::remove_tree;

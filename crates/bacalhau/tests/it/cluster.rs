@@ -173,7 +173,19 @@ impl Cluster {
         env: Vec<(String, String)>,
     ) -> usize {
         let name = format!("node-{}", self.nodes.len());
-        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.clone()];
+        self.add_named_node(&name, address, api_port, more, env)
+    }
+
+    /// The same with a name of its own, where nodes of several tests share something that knows them by their names.
+    pub fn add_named_node(
+        &mut self,
+        name: &str,
+        address: &str,
+        api_port: u16,
+        more: &[&str],
+        env: Vec<(String, String)>,
+    ) -> usize {
+        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.to_owned()];
         args.extend(common());
         let own = [format!("API.Port={api_port}"), format!("Compute.Orchestrators={address}")];
         args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));
@@ -190,9 +202,11 @@ impl Cluster {
     /// Runs a client command, which must end in time.
     pub fn cli(&self, args: &[&str]) -> Output {
         let mut command = bacalhau(&self.root.path().join("client"));
-        let (group, rest) = args.split_at(1);
-        command.args(group).args(rest);
-        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        // What follows `--` belongs to the job.
+        let own = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+        let (options, program) = args.split_at(own);
+        command.args(options).args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        command.args(program);
         command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id().to_string();

@@ -58,6 +58,12 @@ impl Default for StoreConfig {
     }
 }
 
+/// Layers that stay on disk until this is dropped.
+#[derive(Clone, Debug)]
+pub struct HeldLayers {
+    _lease: Arc<Lease>,
+}
+
 /// Told while an image is fetched: bytes that came and bytes there are, compressed. Must not block.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
@@ -212,6 +218,17 @@ impl ImageStore {
             *state.leases.entry(layer.clone()).or_default() += 1;
         }
         Lease { inner: Arc::clone(&self.inner), layers }
+    }
+
+    /// Holds layers by their folders ([`Image::layers`]), for something that a former life of the node started and that
+    /// still uses them. What is no layer of this store is left out.
+    pub fn hold(&self, layers: &[PathBuf]) -> HeldLayers {
+        let digest = |path: &PathBuf| {
+            let hex = path.strip_prefix(self.inner.sub("layers")).ok()?.parent()?.to_str()?;
+            Digest::parse(&format!("sha256:{hex}"))
+        };
+        let layers = layers.iter().filter_map(digest).collect();
+        HeldLayers { _lease: Arc::new(self.lease(&mut self.inner.lock(), layers)) }
     }
 
     /// `None` when a layer is missing.

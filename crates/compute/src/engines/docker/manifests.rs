@@ -77,7 +77,8 @@ impl Manifests {
             return Err(errors::no_image(image, "an image ID names only what is on the node already"));
         }
         let platforms = self.of_registry(daemon, config, image).await?;
-        if platforms.contains(&daemon.platform) {
+        // Of a manifest in the format of OCI that is not in an index, Docker 20 tells nothing: the pull finds out.
+        if platforms.is_empty() || platforms.contains(&daemon.platform) {
             return Ok(());
         }
         refuse(&daemon.platform, &platforms)

@@ -17,6 +17,7 @@ mod manifests;
 mod names;
 mod network;
 mod output;
+mod patience;
 mod pull;
 mod remains;
 mod started;

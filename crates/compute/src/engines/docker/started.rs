@@ -2,6 +2,7 @@
 
 use super::daemon::Connected;
 use super::output::Output;
+use super::patience::{RETURN_LIMIT, RETURN_PAUSE};
 use super::{Parts, ending, errors};
 use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
@@ -23,10 +24,6 @@ const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest time the daemon may take to stop a container, beyond the grace period.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a daemon that leaves containers running may take to come back.
-const RETURN_LIMIT: Duration = Duration::from_secs(60);
-const RETURN_PAUSE: Duration = Duration::from_millis(500);
 
 /// A container that was started, by this life of the node or a former one.
 pub(super) struct Started {

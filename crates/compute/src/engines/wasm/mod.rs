@@ -107,6 +107,11 @@ impl Engine for WasmEngine {
         "wasm"
     }
 
+    /// It is part of the node.
+    fn version(&self) -> Option<String> {
+        Some(format!("Wasmtime {}", wasmtime_environ::VERSION))
+    }
+
     fn validate(&self, task: &Task) -> Result<(), Error> {
         pull::validate(&Params::read(&task.engine)?)?;
         Access::of(&task.network()).map(|_| ())
