@@ -3,9 +3,10 @@
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::job::meta;
-use bacalhau_model::{Event, Job, NodeState};
+use bacalhau_model::{Event, Job, JobState, NodeState};
+use bacalhau_orchestrator::core::{Reference, Tidy};
 use bacalhau_store::compute::{Change as ComputeChange, PendingReport, StoredExecution};
-use bacalhau_store::orchestrator::{Change, PendingMessage, Snapshot, StoredJob};
+use bacalhau_store::orchestrator::{Change, Excess, PendingMessage, Snapshot, StoredJob};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub(crate) struct JobFile {
     pub(crate) executions: BTreeMap<String, OrchestratorRecord>,
     /// Those that are not final, or that a message is pending for.
     pub(crate) open: BTreeSet<String>,
+    /// Executions in the order in which they were made.
+    made: Vec<String>,
     /// Number of the last line of its history.
     pub(crate) last_history: u64,
 }
@@ -40,6 +43,22 @@ impl JobFile {
     pub(crate) fn live(&self) -> impl Iterator<Item = &Execution> {
         let records = self.open.iter().filter_map(|id| self.executions.get(id));
         records.map(|(execution, _)| execution).filter(|execution| !execution.is_terminal())
+    }
+
+    /// What housekeeping would delete of it when so much is kept: executions of former versions that are over, the
+    /// oldest first, and lines of history.
+    fn excess(&self, executions: usize, history: u64) -> Option<Excess> {
+        let job = self.latest().filter(|job| !job.is_terminal())?;
+        let kept = job.kept_versions();
+        let may_go = |(e, pending): &&OrchestratorRecord| {
+            e.is_terminal() && pending.is_none() && !kept.contains(&e.job_version)
+        };
+        let old = self.made.iter().filter_map(|id| self.executions.get(id)).filter(may_go);
+        let old: Vec<String> = old.map(|(e, _)| e.id.clone()).collect();
+        let surplus = old.len().saturating_sub(executions);
+        let executions: Vec<String> = old.into_iter().take(surplus).collect();
+        let history_before = (self.last_history + 1).saturating_sub(history);
+        (!executions.is_empty()).then(|| Excess { job_id: job.id.clone(), executions, history_before })
     }
 
     fn stored(&self) -> Option<StoredJob> {
@@ -63,6 +82,10 @@ pub(crate) struct OrchestratorDisk {
     /// Execution to its job.
     pub(crate) owner: BTreeMap<String, String>,
     pub(crate) nodes: BTreeMap<String, NodeState>,
+    /// Executions of deleted jobs whose node has yet to acknowledge their cancellation.
+    promised: BTreeMap<String, OrchestratorRecord>,
+    /// Executions that were ever made.
+    made: usize,
 }
 
 impl OrchestratorDisk {
@@ -70,12 +93,22 @@ impl OrchestratorDisk {
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), String> {
         match change {
             Change::PutJob(job) => {
+                let by_name = Reference::Named { namespace: job.namespace.clone(), name: job.name.clone() };
+                if let Some(other) = self.look_up(&by_name).filter(|other| other.id != job.id) {
+                    return Err(format!("{} and {} are both named {}", job.id, other.id, job.name));
+                }
                 let file = self.jobs.entry(job.id.clone()).or_default();
                 let last = file.versions.last_key_value().map_or(0, |(version, _)| *version);
                 if job.version != last && job.version != last + 1 {
                     return Err(format!("version of {} goes from {last} to {}", job.id, job.version));
                 }
                 file.versions.insert(job.version, Arc::clone(job));
+            }
+            Change::PutExecution { execution, pending } if self.promised.contains_key(&execution.id) => {
+                match pending {
+                    None => self.promised.remove(&execution.id),
+                    Some(_) => self.promised.insert(execution.id.clone(), (execution.clone(), *pending)),
+                };
             }
             Change::PutExecution { execution, pending } => {
                 let Some(file) = self.jobs.get_mut(&execution.job_id) else {
@@ -86,7 +119,10 @@ impl OrchestratorDisk {
                     true => file.open.remove(&id),
                     false => file.open.insert(id.clone()),
                 };
-                self.owner.insert(id.clone(), execution.job_id.clone());
+                if self.owner.insert(id.clone(), execution.job_id.clone()).is_none() {
+                    self.made += 1;
+                    file.made.push(id.clone());
+                }
                 file.executions.insert(id, (execution.clone(), *pending));
             }
             Change::AppendHistory(line) => {
@@ -105,25 +141,73 @@ impl OrchestratorDisk {
             Change::DeleteNode(id) => {
                 self.nodes.remove(id);
             }
-            Change::DeleteJob(id) => {
-                if let Some(file) = self.jobs.remove(id) {
-                    file.executions.keys().for_each(|execution| drop(self.owner.remove(execution)));
+            Change::DeleteJob(id) => self.delete_job(id)?,
+            Change::DeleteExecutions(ids) => ids.iter().try_for_each(|id| self.delete_execution(id))?,
+            Change::DeleteHistory { job_id, before } => {
+                let last = self.jobs.get(job_id).map_or(0, |file| file.last_history);
+                if *before > last + 1 {
+                    return Err(format!("history of {job_id} up to {before} is deleted, it ends at {last}"));
                 }
             }
-            #[allow(unreachable_patterns)]
-            other => return Err(format!("a change the simulation does not know: {other:?}")),
+            // The core makes no events, its shell does.
+            Change::AppendEvents { .. } => {}
         }
         Ok(())
     }
 
+    /// Only what is over and not waited for is deleted; promises to nodes outlive it.
+    fn delete_job(&mut self, id: &str) -> Result<(), String> {
+        let Some(file) = self.jobs.remove(id) else { return Err(format!("unknown job {id} is deleted")) };
+        if !file.is_final() {
+            return Err(format!("{id} is deleted before its end"));
+        }
+        if let Some(waiter) =
+            self.jobs.values().find(|other| other.latest().is_some_and(|job| waits_for(job, id)))
+        {
+            let waiter = waiter.latest().map_or("", |job| &job.id);
+            return Err(format!("{id} is deleted while {waiter} waits for its end"));
+        }
+        for (execution_id, (mut execution, pending)) in file.executions {
+            self.owner.remove(&execution_id);
+            if pending.is_some() {
+                execution.job_id.clear();
+                execution.namespace.clear();
+                self.promised.insert(execution_id, (execution, pending));
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_execution(&mut self, id: &str) -> Result<(), String> {
+        // Found twice, because the first deletion was still on its way.
+        let Some(file) = self.owner.get(id).and_then(|job| self.jobs.get_mut(job)) else { return Ok(()) };
+        if file.open.contains(id) {
+            return Err(format!("execution {id} is deleted before its end, or before its node knows of it"));
+        }
+        self.owner.remove(id);
+        file.executions.remove(id);
+        file.made.retain(|made| made != id);
+        Ok(())
+    }
+
+    /// What housekeeping finds: the finished job that ended first, and what some unfinished job has too much of.
+    pub(crate) fn too_much(&self) -> Tidy {
+        let finished = self.jobs.values().filter(|file| file.is_final()).filter_map(JobFile::latest);
+        let first = finished.min_by_key(|job| job.modify_time);
+        let excess = self.jobs.values().find_map(|file| file.excess(2, 5));
+        Tidy { jobs: first.map(|job| job.id.clone()).into_iter().collect(), excess }
+    }
+
     /// One execution.
     pub(crate) fn execution(&self, id: &str) -> Option<&OrchestratorRecord> {
-        self.jobs.get(self.owner.get(id)?)?.executions.get(id)
+        let owned = self.owner.get(id).and_then(|job| self.jobs.get(job)?.executions.get(id));
+        owned.or_else(|| self.promised.get(id))
     }
 
     /// What a starting orchestrator reads.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot { nodes: self.nodes.values().cloned().collect(), ..Snapshot::default() };
+        snapshot.executions.extend(self.promised.values().cloned());
         for file in self.jobs.values() {
             if file.is_final() {
                 let open = file.open.iter().filter_map(|id| file.executions.get(id));
@@ -143,14 +227,49 @@ impl OrchestratorDisk {
 
     /// The stored job of that name.
     pub(crate) fn named(&self, namespace: &str, name: &str) -> Option<StoredJob> {
-        let is_it = |job: &&Arc<Job>| job.namespace == namespace && job.name == name;
-        self.jobs.values().find(|file| file.latest().is_some_and(|job| is_it(&job)))?.stored()
+        let is_it = |job: &Arc<Job>| job.namespace == namespace && job.name == name;
+        self.jobs.values().find(|file| file.latest().is_some_and(is_it))?.stored()
     }
 
-    /// Executions of all jobs.
+    /// Executions that were ever made.
     pub(crate) fn executions(&self) -> usize {
-        self.owner.len()
+        self.made
     }
+
+    /// What the core asked for.
+    pub(crate) fn look_up(&self, reference: &Reference) -> Option<&Job> {
+        match reference {
+            Reference::Id(id) => self.jobs.get(id)?.latest().map(Arc::as_ref),
+            Reference::Named { namespace, name } => {
+                let mut jobs = self.jobs.values().filter_map(JobFile::latest);
+                jobs.find(|job| job.namespace == *namespace && job.name == *name).map(Arc::as_ref)
+            }
+        }
+    }
+}
+
+/// Details of the state of a job that waits for others, as the core writes them.
+const ENDED: &str = "DependenciesEnded";
+const RELEASED: &str = "DependenciesEndedAt";
+
+/// IDs of the jobs that an unfinished job still waits for.
+pub(crate) fn waited_for(job: &Job) -> impl Iterator<Item = &str> {
+    let details = &job.state.details;
+    let waits = !job.depends_on.is_empty()
+        && job.state.state_type == JobState::Pending
+        && !details.contains_key(RELEASED);
+    let ended = details.get(ENDED).map_or("", String::as_str);
+    depends_on(job).filter(move |id| waits && !ended.split(' ').any(|other| other == *id))
+}
+
+/// IDs of the jobs that a job depends on.
+pub(crate) fn depends_on(job: &Job) -> impl Iterator<Item = &str> {
+    let ids = job.meta.get(meta::DEPENDS_ON).filter(|_| !job.depends_on.is_empty());
+    ids.map_or("", String::as_str).split(' ').filter(|id| !id.is_empty())
+}
+
+fn waits_for(job: &Job, id: &str) -> bool {
+    waited_for(job).any(|other| other == id)
 }
 
 /// A record of the compute node's store.

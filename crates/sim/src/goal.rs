@@ -1,7 +1,7 @@
 //! What a cluster without faults must come to: M1.
 
 use crate::compute::NodeHost;
-use crate::disk::JobFile;
+use crate::disk::{JobFile, OrchestratorDisk, waited_for};
 use crate::orchestrator::OrchestratorHost;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
@@ -23,18 +23,27 @@ pub(crate) fn unmet(orchestrator: &OrchestratorHost, nodes: &[NodeHost]) -> Opti
         .disk
         .jobs
         .values()
-        .find_map(|file| job(core, file))
+        .find_map(|file| job(core, &orchestrator.disk, file))
         .or_else(|| nodes.iter().filter(|node| !node.gone).find_map(|node| holds(core, node)))
         .or_else(|| cancelled(orchestrator, core))
 }
 
 /// Each job has what it needs.
-fn job(core: &Core, file: &JobFile) -> Option<String> {
+fn job(core: &Core, disk: &OrchestratorDisk, file: &JobFile) -> Option<String> {
     let job = file.latest().filter(|job| !job.is_terminal())?;
     let (id, state) = (&job.id, job.state.state_type);
+    if job.schedule.is_some() {
+        return Some(format!("{id} has a schedule"));
+    }
+    if let Some(other) =
+        waited_for(job).find(|other| disk.jobs.get(*other).is_some_and(|file| !file.is_final()))
+    {
+        // Whether that one can go on is looked at by itself.
+        return (live_of(file) > 0).then(|| format!("{id} waits for {other} and runs"));
+    }
     let kept = job.kept_versions();
     let running: Vec<&Execution> = file.live().filter(|execution| runs(execution)).collect();
-    let live = file.live().count();
+    let live = live_of(file);
     match job.job_type()? {
         JobType::Batch | JobType::Ops if live == 0 && waits(core, file, job) => None,
         JobType::Batch | JobType::Ops => Some(format!("{id} is {state}")),
@@ -58,6 +67,10 @@ fn job(core: &Core, file: &JobFile) -> Option<String> {
             bare.map(|(node, _, _)| format!("{id} does not run on {}", node.info.node_id))
         }
     }
+}
+
+fn live_of(file: &JobFile) -> usize {
+    file.live().count()
 }
 
 /// Nothing can be done for what is left of the job: every node that may run it is full of services and daemons, which

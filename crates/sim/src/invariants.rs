@@ -6,6 +6,10 @@
 //! - **J3** a final state of a job version is final.
 //! - **J4** nothing is live on a job that is over: neither left behind nor placed there.
 //! - **J5** versions of a job are dense from 1.
+//! - **J6** a name belongs to one job of its namespace; so no due time of a schedule leads to two runs.
+//! - **J7** a job starts only when those it depends on have ended.
+//! - **J8** of a schedule that does not allow overlapping runs at most one is unfinished.
+//! - **J9** only finished jobs that nobody waits for are deleted, and of others only what is over and acknowledged.
 //! - **H1** history numbers are dense from 1.
 //!
 //! Executions, on the orchestrator's disk after every batch, and in its plans after every step:
@@ -44,9 +48,10 @@
 //!   are live; drained nodes hold none; no cancellation waits for a connected node; every outbox is empty.
 //! - **M2** then it stays so: the goal holds for minutes, and new executions are not made again and again.
 
-use crate::disk::{JobFile, OrchestratorDisk};
+use crate::disk::{JobFile, OrchestratorDisk, depends_on};
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
+use bacalhau_model::job::meta;
 use bacalhau_model::{JobState, NodeState, Resources};
 use bacalhau_store::orchestrator::Change;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,11 +99,22 @@ pub(crate) struct Watch {
     final_executions: BTreeMap<String, (ComputeState, bool)>,
     /// How far the live ones are.
     reached: BTreeMap<String, ComputeState>,
+    /// Jobs of which some version ended.
+    ended: BTreeSet<String>,
+    /// Jobs, and versions of them, that were seen to start.
+    started: BTreeSet<(String, u64)>,
+    /// Jobs that were deleted: what was promised of them went with them.
+    pub(crate) deleted: BTreeSet<String>,
+    /// Runs of schedules.
+    pub(crate) runs: BTreeSet<String>,
 }
 
 impl Watch {
     /// A user got an answer.
     pub(crate) fn promised(&mut self, promise: Promise, disk: &OrchestratorDisk) -> Result<(), Violation> {
+        if self.deleted.contains(&promise.job_id) {
+            return Ok(());
+        }
         kept(&promise, disk)?;
         self.promises.push(promise);
         Ok(())
@@ -124,18 +140,53 @@ impl Watch {
         let mut touched = BTreeSet::new();
         for change in batch {
             match change {
+                Change::DeleteJob(id) => {
+                    self.deleted.insert(id.clone());
+                    self.promises.retain(|promise| promise.job_id != *id);
+                    self.final_jobs.retain(|(job, _), _| job != id);
+                    self.started.retain(|(job, _)| job != id);
+                }
                 Change::PutJob(job) => {
                     touched.insert(job.id.as_str());
                     self.job_state(job.id.clone(), job.version, job.state.state_type)?;
                 }
                 Change::PutExecution { execution, .. } => {
                     touched.insert(execution.job_id.as_str());
+                    self.starts(execution, disk)?;
                     self.execution_state(execution, truth)?;
                 }
                 _ => {}
             }
         }
-        touched.into_iter().filter_map(|id| disk.jobs.get(id)).try_for_each(job_file)
+        touched.into_iter().filter_map(|id| disk.jobs.get(id)).try_for_each(|file| {
+            self.runs(file, disk)?;
+            job_file(file)
+        })
+    }
+
+    /// J7: the first execution of a version.
+    fn starts(&mut self, execution: &Execution, disk: &OrchestratorDisk) -> Result<(), Violation> {
+        let key = (execution.job_id.clone(), execution.job_version);
+        let job = disk.jobs.get(&key.0).and_then(|file| file.versions.get(&key.1));
+        let Some(job) = job.filter(|_| self.started.insert(key)) else { return Ok(()) };
+        match depends_on(job).find(|id| !self.ended.contains(*id)) {
+            Some(other) => broken("J7", format!("{} starts and {other} has never ended", job.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// J8: the runs of the schedule that made this one.
+    fn runs(&mut self, file: &JobFile, disk: &OrchestratorDisk) -> Result<(), Violation> {
+        let by = |file: &JobFile| file.latest()?.meta.get(meta::SCHEDULED_BY).cloned();
+        let Some(schedule) = by(file) else { return Ok(()) };
+        self.runs.extend(file.latest().map(|job| job.id.clone()));
+        let policy = disk.jobs.get(&schedule).and_then(JobFile::latest).and_then(|job| job.schedule.as_ref());
+        let unfinished =
+            disk.jobs.values().filter(|other| !other.is_final() && by(other).as_ref() == Some(&schedule));
+        if policy.is_some_and(|policy| policy.overlap != "allow") && unfinished.count() > 1 {
+            return broken("J8", format!("runs of {schedule} overlap"));
+        }
+        Ok(())
     }
 
     fn job_state(&mut self, id: String, version: u64, state: JobState) -> Result<(), Violation> {
@@ -144,6 +195,7 @@ impl Watch {
             return broken("J3", format!("{key:?} was {was} and is {state}"));
         }
         if state.is_terminal() {
+            self.ended.insert(key.0.clone());
             self.final_jobs.insert(key, state);
         }
         Ok(())

@@ -1,18 +1,21 @@
 //! The orchestrator as a host: its core, its disk, its outboxes, what waits to be taken in and what is on the way to the
 //! disk. Does what the real shell does, in the same order.
 
+mod intake;
+mod release;
+
 use crate::bugs::Bug;
 use crate::clock::Clock;
 use crate::disk::OrchestratorDisk;
 use crate::invariants::{Promise, Truth, Violation, Watch, placed_well, same_after_restart, within};
 use crate::network::{Packet, ToNode};
 use crate::pipeline::{Left, Pipeline};
-use crate::workload::{self, Action};
+use crate::workload::Action;
 use bacalhau_model::Job;
-use bacalhau_orchestrator::core::{Core, Effect, Input, NodeAction, Output, Reply, Settings};
+use bacalhau_orchestrator::core::{Core, Effect, Input, Output, Settings};
 use bacalhau_store::orchestrator::Change;
 use bacalhau_wire::delivery::Outbox;
-use bacalhau_wire::messages::NodeMessage;
+use release::{asked, promise};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -137,7 +140,11 @@ impl OrchestratorHost {
 
     fn write(&mut self, batch: &[Change], truth: &Truth) -> Result<(), Violation> {
         for change in batch {
-            let name = if matches!(change, Change::AppendHistory(_)) { "H1" } else { "J5" };
+            let name = match change {
+                Change::AppendHistory(_) => "H1",
+                Change::DeleteJob(_) | Change::DeleteExecutions(_) | Change::DeleteHistory { .. } => "J9",
+                _ => "J5 or J6",
+            };
             self.disk.apply(change).map_err(|what| Violation { name, what })?;
         }
         self.watch.written(batch, &self.disk, truth)
@@ -203,6 +210,7 @@ impl OrchestratorHost {
         inputs: Vec<Input<Token>>,
         outgoing: &mut Outgoing,
     ) -> Result<(), Violation> {
+        self.look_up(|core| core.unknown_runs(local));
         let Some(core) = &mut self.core else { return Ok(()) };
         let mut out = Output::default();
         for input in inputs {
@@ -235,179 +243,6 @@ impl OrchestratorHost {
         Ok(())
     }
 
-    /// Turns a command into an input, with what the core cannot know by itself.
-    fn input(&mut self, command: Command, outgoing: &mut Outgoing) -> Option<Input<Token>> {
-        match command {
-            Command::Tick => Some(Input::Tick),
-            Command::ConnectionLost(node_id) => Some(Input::ConnectionLost { node_id }),
-            Command::User(action) => self.user(*action),
-            Command::Packet(node, packet) => self.packet(node, *packet, outgoing),
-        }
-    }
-
-    fn user(&mut self, action: Action) -> Option<Input<Token>> {
-        self.asked += 1;
-        let token = Token::User(self.asked);
-        let core = self.core.as_ref()?;
-        let unless_held = |id: &str| if core.holds_job(id) { None } else { self.disk.stored(id) };
-        let node =
-            |n, action| Input::UpdateNode { node_id: workload::node_id(n), action, token: Token::Nobody };
-        Some(match action {
-            Action::Submit(job) | Action::Update(_, job) => {
-                let held = core.job_named(&job.namespace, &job.name).is_some();
-                let stored = if held { None } else { self.disk.named(&job.namespace, &job.name) };
-                let id_taken = unless_held(&job.id).is_some();
-                Input::Submit { job, stored, id_taken, force: false, token }
-            }
-            Action::Stop(n) => {
-                let job_id = workload::job_id(n);
-                Input::Stop { stored: unless_held(&job_id), job_id, reason: "user".into(), token }
-            }
-            Action::Rerun(n, back) => {
-                let job_id = workload::job_id(n);
-                let versions = &self.disk.jobs.get(&job_id)?.versions;
-                let wanted = versions.last_key_value()?.0.saturating_sub(back).max(1);
-                let spec = Arc::clone(versions.get(&wanted)?);
-                Input::Rerun { stored: unless_held(&job_id), job_id, spec, token }
-            }
-            Action::Approve(n) => node(n, NodeAction::Approve),
-            Action::Reject(n) => node(n, NodeAction::Reject),
-            Action::Delete(n) => node(n, NodeAction::Delete),
-            Action::Cordon(n) => node(n, NodeAction::Cordon),
-            Action::Uncordon(n) => node(n, NodeAction::Uncordon),
-            Action::Drain(n, deadline) => node(n, NodeAction::Drain { deadline }),
-        })
-    }
-
-    fn packet(&mut self, node: String, packet: Packet, outgoing: &mut Outgoing) -> Option<Input<Token>> {
-        Some(match packet {
-            Packet::Handshake(info) => Input::Handshake { info, token: Token::Node(node) },
-            Packet::Info(info) => Input::UpdateNodeInfo { info, token: Token::Info(node) },
-            Packet::Goodbye(tasks_go_on) => {
-                Input::ShutdownNotice { node_id: node, tasks_go_on, token: Token::Nobody }
-            }
-            Packet::Heartbeat(available, queued) => Input::Heartbeat {
-                node_id: node.clone(),
-                available,
-                queued,
-                last_orchestrator_seq: 0,
-                token: Token::Node(node),
-            },
-            Packet::Report(seq, message) => {
-                let token = Token::Ack(node.clone(), seq);
-                if self.bug == Some(Bug::ReportsAcknowledgedEarly) {
-                    outgoing.push((node.clone(), Packet::ReportAck(seq)));
-                }
-                let (node_id, message) = self.fenced(node, message);
-                Input::Report { node_id, message, seq, token }
-            }
-            Packet::MessageAck(seq) => {
-                let (execution_id, kind) = self.outboxes.get_mut(&node)?.acked(seq)?;
-                self.acknowledged.push((node, (execution_id.clone(), kind)));
-                Input::Delivered { execution_id, kind }
-            }
-            _ => return None,
-        })
-    }
-
-    /// The report as it came; with [`Bug::NoFencing`] in the name of whoever holds the partition now.
-    fn fenced(&self, node: String, mut message: NodeMessage) -> (String, NodeMessage) {
-        if self.bug != Some(Bug::NoFencing) {
-            return (node, message);
-        }
-        let same_place = |id: &str| {
-            let (late, _) = self.disk.execution(id).filter(|(e, _)| e.is_terminal())?;
-            let (_, now) = self
-                .core
-                .as_ref()?
-                .live_executions()
-                .find(|(job, e)| *job == late.job_id && e.partition_index == late.partition_index)?;
-            Some((now.node_id.clone(), now.id.clone()))
-        };
-        let Some((node_id, id)) = same_place(message.execution_id()) else { return (node, message) };
-        match &mut message {
-            NodeMessage::BidResult(m) => m.execution_id = id,
-            NodeMessage::RunResult(m) => m.execution_id = id,
-            NodeMessage::ComputeError(m) => m.execution_id = id,
-            NodeMessage::Progress(m) => m.execution_id = id,
-        }
-        (node_id, message)
-    }
-
-    fn effect(
-        &mut self,
-        local: i64,
-        effect: Effect<Token>,
-        outgoing: &mut Outgoing,
-    ) -> Result<(), Violation> {
-        match effect {
-            Effect::Reply(Token::User(number), reply) => self.reply(number, &reply)?,
-            Effect::Reply(Token::Node(node), Reply::Handshake(answer)) => {
-                outgoing.push((node, Packet::HandshakeAnswer(answer.accepted)));
-            }
-            Effect::Reply(Token::Info(node), Reply::Handshake(answer)) => {
-                outgoing.push((node, Packet::InfoAnswer(answer.accepted)));
-            }
-            Effect::Reply(Token::Node(node), Reply::Heartbeat(answer)) => {
-                outgoing.push((node, Packet::HeartbeatAnswer(answer)));
-            }
-            Effect::Acknowledge(Token::Ack(node, seq)) => outgoing.push((node, Packet::ReportAck(seq))),
-            Effect::Send { node_id, execution_id, kind } => {
-                if let Some(outbox) = self.outboxes.get_mut(&node_id) {
-                    outbox.push((execution_id, kind));
-                }
-            }
-            Effect::NodeUp(node) => {
-                let start = u64::try_from(local / 1_000).unwrap_or(0);
-                let start = start.max(self.outboxes.get(&node).map_or(0, Outbox::last_seq));
-                self.outboxes.insert(node, Outbox::new(start));
-            }
-            Effect::NodeDown(node) => {
-                self.outboxes.remove(&node);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn reply(&mut self, number: u64, reply: &Reply) -> Result<(), Violation> {
-        let promise = self.promises.remove(&number);
-        let done = match reply {
-            Reply::Submitted(result) => result.is_ok(),
-            Reply::Stopped(result) => result.is_ok(),
-            Reply::Rerun(result) => result.is_ok(),
-            _ => false,
-        };
-        match promise.filter(|_| done) {
-            Some(promise) if self.bug == Some(Bug::EffectsBeforeCommit) => {
-                // The user believes it; the disk will tell.
-                self.watch.believed(promise);
-                Ok(())
-            }
-            Some(promise) => self.watch.promised(promise, &self.disk),
-            None => Ok(()),
-        }
-    }
-
-    /// Messages that are due, built from the present state; stale ones vanish.
-    pub(crate) fn deliver(&mut self, now: i64) -> Outgoing {
-        let local = self.clock.read(now);
-        let mut outgoing = Vec::new();
-        let Some(core) = &self.core else { return outgoing };
-        for (node, outbox) in &mut self.outboxes {
-            while let Some(attempt) = outbox.poll(local) {
-                let message = core.message(&attempt.key.0, attempt.key.1);
-                match message {
-                    Some(message) => outgoing.push((node.clone(), Packet::Message(attempt.seq, message))),
-                    None => {
-                        outbox.acked(attempt.seq);
-                    }
-                }
-            }
-        }
-        outgoing
-    }
-
     /// When something is due at the latest, by the true time.
     pub(crate) fn next_wakeup(&self) -> Option<i64> {
         let core = self.core.as_ref()?.next_wakeup();
@@ -431,24 +266,4 @@ impl OrchestratorHost {
         let mut clock = self.clock;
         same_after_restart(&core.audit(), &self.restored(clock.read(now), 0).audit())
     }
-}
-
-/// The number of what a user asked for, the job, and whether it was a stop.
-fn asked(input: &Input<Token>) -> Option<(u64, String, bool)> {
-    match input {
-        Input::Stop { token: Token::User(number), job_id, .. } => Some((*number, job_id.clone(), true)),
-        Input::Rerun { token: Token::User(number), job_id, .. } => Some((*number, job_id.clone(), false)),
-        Input::Submit { token: Token::User(number), job, .. } => Some((*number, job.id.clone(), false)),
-        _ => None,
-    }
-}
-
-/// What the answer to a user will promise, by what the step stores.
-fn promise(changes: &[Change], job_id: &str, stopped: bool) -> Option<Promise> {
-    changes.iter().find_map(|change| match change {
-        Change::PutJob(job) if job.id == job_id && (!stopped || job.is_terminal()) => {
-            Some(Promise { job_id: job.id.clone(), version: job.version, stopped })
-        }
-        _ => None,
-    })
 }

@@ -1,10 +1,13 @@
-//! What happened last, for people who look at a failing run.
+//! What happened last, for people who look at a failing run, and one number that stands for all of it.
 //!
-//! Runs are repeated exactly by their seed, so the lines are only written in a second run of a seed that failed.
+//! Runs are repeated exactly by their seed, so the lines are only written in a second run of a seed that failed, or where
+//! two runs are compared.
 
 use crate::invariants::Violation;
 use std::collections::VecDeque;
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Lines kept.
 const MOST: usize = 400;
@@ -14,11 +17,13 @@ const MOST: usize = 400;
 pub(crate) struct Trace {
     on: bool,
     lines: VecDeque<String>,
+    /// Hash of all lines so far.
+    digest: u64,
 }
 
 impl Trace {
     pub(crate) fn new(on: bool) -> Trace {
-        Trace { on, lines: VecDeque::new() }
+        Trace { on, ..Trace::default() }
     }
 
     /// Adds a line; it is only made when somebody wants it.
@@ -27,8 +32,17 @@ impl Trace {
             if self.lines.len() == MOST {
                 self.lines.pop_front();
             }
-            self.lines.push_back(line());
+            let line = line();
+            let mut hasher = DefaultHasher::new();
+            (self.digest, &line).hash(&mut hasher);
+            self.digest = hasher.finish();
+            self.lines.push_back(line);
         }
+    }
+
+    /// Stands for all lines that were added; 0 when none is written down.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub(crate) fn lines(self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What users and operators do in a run, and how the tasks they ask for behave.
 
 use crate::{HOUR, MINUTE, MS, SECOND};
+use bacalhau_model::policy::{Dependency, Schedule};
 use bacalhau_model::{Job, Requirement, RetryPolicy, SpecConfig, Task, Timeouts, UpdatePolicy};
 use std::fmt;
 
@@ -16,6 +17,10 @@ pub(crate) enum Action {
     Update(usize, Box<Job>),
     /// Runs a version of the n-th job again; the number counts back from the latest.
     Rerun(usize, u64),
+    /// Deletes the record of the n-th job.
+    Forget(usize),
+    /// Housekeeping comes around.
+    Tidy,
     /// Lets the n-th node work.
     Approve(usize),
     /// Does not let it work.
@@ -37,6 +42,8 @@ impl fmt::Display for Action {
             Action::Stop(n) => write!(f, "stop j-{n}"),
             Action::Update(n, job) => write!(f, "update j-{n} count {}", job.count),
             Action::Rerun(n, back) => write!(f, "rerun j-{n} version latest-{back}"),
+            Action::Forget(n) => write!(f, "delete the record of j-{n}"),
+            Action::Tidy => f.write_str("housekeeping"),
             Action::Approve(n) => write!(f, "approve n-{n}"),
             Action::Reject(n) => write!(f, "reject n-{n}"),
             Action::Delete(n) => write!(f, "delete n-{n}"),
@@ -78,10 +85,22 @@ pub(crate) fn storm(random: &mut fastrand::Rng) -> i64 {
 pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until: i64) -> Vec<(i64, Action)> {
     let jobs = if until > HOUR { random.usize(5..30) } else { random.usize(1..12) };
     let mut actions = Vec::new();
+    let mut earlier: Vec<Earlier> = Vec::new();
     for n in 0..jobs {
-        let at = random.i64(0..until * 3 / 4);
+        let mut at = random.i64(0..until * 3 / 4);
         let r#type = job_type(random);
-        actions.push((at, Action::Submit(Box::new(job(random, n, r#type)))));
+        let mut first = job(random, n, r#type);
+        if random.u32(0..4) == 0 && !first.is_endless() {
+            at = depend(random, &mut first, &earlier, at);
+        } else if random.u32(0..5) == 0 && !first.is_endless() {
+            first.schedule = Some(schedule(random, n, until));
+            // In the end, later than anything that people try again, so that the runs come to an end.
+            actions.push((until + LAST, Action::Stop(n)));
+        }
+        if !first.is_endless() && first.schedule.is_none() {
+            earlier.push((n, at));
+        }
+        actions.push((at, Action::Submit(Box::new(first))));
         // Soon after, so that it meets the job alive, or any time later.
         let later = |random: &mut fastrand::Rng| match random.bool() {
             true => random.i64(at..(at + 10 * SECOND).min(until)),
@@ -104,6 +123,13 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until
         if random.u32(0..100) < 15 {
             actions.push((later(random), Action::Rerun(n, random.u64(0..2))));
         }
+        if random.u32(0..100) < 10 {
+            actions.push((later(random), Action::Forget(n)));
+        }
+    }
+    if random.bool() {
+        let rounds = random.usize(1..8);
+        actions.extend((0..rounds).map(|_| (random.i64(0..until), Action::Tidy)));
     }
     for node in 0..nodes {
         if manual {
@@ -130,6 +156,50 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until
     }
     actions.sort_by_key(|(at, _)| *at);
     actions
+}
+
+/// A job that others may wait for, and when it is submitted.
+type Earlier = (usize, i64);
+
+/// When schedules are stopped, after the faults: by then everybody who had to try again was heard.
+const LAST: i64 = 11 * MINUTE;
+
+trait Endless {
+    /// It never ends by itself.
+    fn is_endless(&self) -> bool;
+}
+
+impl Endless for Job {
+    fn is_endless(&self) -> bool {
+        matches!(self.r#type.as_str(), "service" | "daemon")
+    }
+}
+
+/// Lets the job wait for some of its namespace. Gives when it is submitted: after those, nearly always.
+fn depend(random: &mut fastrand::Rng, job: &mut Job, earlier: &[Earlier], mut at: i64) -> i64 {
+    let same = earlier.iter().filter(|(n, _)| namespace(*n) == job.namespace).copied();
+    for (n, submitted) in same.collect::<Vec<_>>() {
+        if job.depends_on.len() == 3 || random.bool() {
+            continue;
+        }
+        let on_failure = *random.choice(["", "fail", "stop", "run"].iter()).unwrap_or(&"");
+        job.depends_on.push(Dependency { job: name(n), on_failure: on_failure.to_owned() });
+        if random.u32(0..8) > 0 {
+            at = at.max(submitted + random.i64(MS..3 * SECOND));
+        }
+    }
+    at
+}
+
+/// When runs of the n-th job are due. What happens when they overlap depends on the job alone, so that updates keep it.
+fn schedule(random: &mut fastrand::Rng, n: usize, until: i64) -> Schedule {
+    let often: &[&str] = if until > HOUR { &["*/5 * * * *"] } else { &["* * * * *", "*/20 * * * * *"] };
+    let mut text = |from: &[&str]| (*random.choice(from.iter()).unwrap_or(&"")).to_owned();
+    Schedule {
+        cron: text(often),
+        time_zone: text(&["", "Europe/Berlin", "America/New_York"]),
+        overlap: ["skip", "allow", "replace"][n / 2 % 3].to_owned(),
+    }
 }
 
 fn is_submit(action: &Action, n: usize) -> bool {
@@ -171,8 +241,8 @@ fn job(random: &mut fastrand::Rng, n: usize, r#type: &str) -> Job {
     Job {
         id: job_id(n),
         update,
-        name: format!("job-{n}"),
-        namespace: if n.is_multiple_of(3) { "other" } else { "default" }.into(),
+        name: name(n),
+        namespace: namespace(n).into(),
         r#type: r#type.into(),
         priority: random.i64(0..3),
         count: if everywhere { 0 } else { random.i64(0..6) },
@@ -180,6 +250,14 @@ fn job(random: &mut fastrand::Rng, n: usize, r#type: &str) -> Job {
         tasks: vec![task],
         ..Job::default()
     }
+}
+
+fn name(n: usize) -> String {
+    format!("job-{n}")
+}
+
+fn namespace(n: usize) -> &'static str {
+    if n.is_multiple_of(3) { "other" } else { "default" }
 }
 
 fn constraints(random: &mut fastrand::Rng) -> Vec<Requirement> {

@@ -1,10 +1,9 @@
 //! Starts real `bacalhau` processes on loopback and talks to them the way people do.
 
+pub use crate::test_registry::free_port;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -13,19 +12,6 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The binary under test.
 pub const BACALHAU: &str = env!("CARGO_BIN_EXE_bacalhau");
-
-/// A port that was free a moment ago. It is below those that the system gives to outgoing connections and to whoever asks
-/// for any port, so that nobody takes it by chance before it is used.
-pub fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
-        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Calls `check` until it gives something or patience ends.
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {

@@ -35,3 +35,6 @@ mod schedules;
 #[path = "../../../images/tests/support/registry.rs"]
 #[allow(dead_code)] // shared with other crates
 mod test_registry;
+mod wasm;
+mod wasm_bounds;
+mod wasm_guests;

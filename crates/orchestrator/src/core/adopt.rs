@@ -1,11 +1,13 @@
 //! A node that was given up comes back: what it still runs, and nobody else does meanwhile, goes on.
 
+use super::Core;
 use super::backoff::Slot;
+use super::cancelled::Cancelled;
 use super::entry::{JobEntry, is_lost};
 use super::io::Output;
 use super::live::Live;
 use super::record::{self, execution_event, scheduling};
-use super::{Cancelled, Core};
+use bacalhau_model::Membership;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
@@ -15,17 +17,12 @@ use bacalhau_store::orchestrator::{Change, PendingMessage};
 const REPLACED: &str = "replaced";
 
 impl Core {
-    /// Takes back the executions of the node that were given up and not replaced, as far as there is room for them. The
+    /// Takes back the executions of the node that were given up and not replaced, as far as it may keep them. The
     /// node learns of it by the wishes that follow its handshake; if it does not run one any more, it says so. The others
     /// it is told to stop, for good: what it forgot once is not taken back when their partition is free later.
     pub(crate) fn adopt_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
-        let candidates: Vec<String> = self
-            .cancelled
-            .values()
-            .map(|cancelled| &cancelled.execution)
-            .filter(|execution| execution.node_id == node_id && was_running(execution))
-            .map(|execution| execution.id.clone())
-            .collect();
+        let lost = self.cancelled.on_node(node_id).map(|cancelled| &cancelled.execution);
+        let candidates: Vec<String> = lost.filter(|e| was_running(e)).map(|e| e.id.clone()).collect();
         for id in candidates {
             let Some(mut cancelled) = self.cancelled.remove(&id) else { continue };
             let job_id = cancelled.execution.job_id.clone();
@@ -37,17 +34,49 @@ impl Core {
                 self.jobs.insert(job_id, entry);
                 continue;
             }
-            let execution = &mut cancelled.execution;
-            execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
-            let pending = Some(PendingMessage::CancelExecution);
-            out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
-            self.cancelled.insert(id, cancelled);
+            give_up_for_good(&mut cancelled, out);
+            self.cancelled.insert(cancelled);
         }
     }
 
-    fn may_adopt(&self, lost: &Execution) -> bool {
-        let wanted = self.jobs.get(&lost.job_id).filter(|entry| entry.misses(lost));
+    /// A node reports the end of an execution that was given up with it: the node was silent only for us. The execution is
+    /// live again, so that the report counts, if nothing took its place. Otherwise it is over for good: the node forgets
+    /// what it reported, so there will be nothing to take back when it shakes hands.
+    pub(crate) fn take_back_ended<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        execution_id: &str,
+        out: &mut Output<T>,
+    ) {
+        let found = self.cancelled.get(execution_id).map(|cancelled| &cancelled.execution);
+        if found.is_none_or(|execution| execution.node_id != node_id || !was_running(execution)) {
+            return;
+        }
+        let Some(mut cancelled) = self.cancelled.remove(execution_id) else { return };
+        let job_id = cancelled.execution.job_id.clone();
+        // It ends at once and needs no room.
+        if self.is_missed(&cancelled.execution)
+            && let Some(mut entry) = self.jobs.remove(&job_id)
+        {
+            self.adopt_execution(now, &mut entry, cancelled, out);
+            self.jobs.insert(job_id, entry);
+            return;
+        }
+        give_up_for_good(&mut cancelled, out);
+        self.cancelled.insert(cancelled);
+    }
+
+    fn is_missed(&self, lost: &Execution) -> bool {
         let node = self.nodes.get(&lost.node_id);
+        node.is_some_and(|node| node.state.membership == Membership::Approved)
+            && self.jobs.get(&lost.job_id).is_some_and(|entry| entry.misses(lost))
+    }
+
+    fn may_adopt(&self, lost: &Execution) -> bool {
+        let wanted = self.jobs.get(&lost.job_id).filter(|_| self.is_missed(lost));
+        // A drained node was empty, and stays so. One that waits for approval misses nothing.
+        let node = self.nodes.get(&lost.node_id).filter(|node| node.state.drain.is_none());
         wanted
             .zip(node)
             .is_some_and(|(entry, node)| node.has_room(&entry.request, self.settings.oversubscription))
@@ -80,6 +109,14 @@ impl Core {
         let event = scheduling("Execution goes on because its node is back", now);
         execution_event(entry, &id, event.with(detail::NODE_ID, node_id), now, out);
     }
+}
+
+/// The execution is not taken back any more, whatever happens; its node is told to stop it.
+fn give_up_for_good<T>(cancelled: &mut Cancelled, out: &mut Output<T>) {
+    let execution = &mut cancelled.execution;
+    execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
+    let pending = Some(PendingMessage::CancelExecution);
+    out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
 }
 
 fn was_running(execution: &Execution) -> bool {

@@ -62,6 +62,10 @@ pub struct Retries {
     policy: Option<RetryPolicy>,
     streaks: BTreeMap<Slot, Streak>,
     resting: BTreeSet<(i64, Slot)>,
+    /// Slots whose last attempt failed, by failures in a row: a job is looked at often, and most of its slots are well.
+    failing: BTreeSet<(u32, Slot)>,
+    /// Those of them that failed as often as the policy allows.
+    spent: BTreeSet<Slot>,
 }
 
 impl Retries {
@@ -80,6 +84,26 @@ impl Retries {
         self.streaks.get(slot).map_or(1, |streak| streak.attempts + 1)
     }
 
+    /// Changes what is known of a slot. What lists it follows.
+    fn change(&mut self, slot: &Slot, change: impl FnOnce(&mut Streak)) {
+        let Some(streak) = self.streaks.get_mut(slot) else { return };
+        let before = streak.in_a_row;
+        change(streak);
+        let (after, failed) = (streak.in_a_row, i64::from(streak.failed));
+        if before != after {
+            self.failing.remove(&(before, slot.clone()));
+            if after > 0 {
+                self.failing.insert((after, slot.clone()));
+            }
+        }
+        let most = self.policy.as_ref().map_or(0, |policy| policy.max_attempts);
+        if most > 0 && failed >= most && after > 0 {
+            self.spent.insert(slot.clone());
+        } else {
+            self.spent.remove(slot);
+        }
+    }
+
     /// An attempt ended without a result and without being at fault: stopped, refused, moved.
     pub(crate) fn gave_up(&mut self, slot: Slot, attempt: u64) {
         let streak = self.streaks.entry(slot).or_default();
@@ -88,16 +112,19 @@ impl Retries {
 
     /// An attempt failed. Tells until when the slot rests.
     pub(crate) fn failed(&mut self, slot: Slot, failure: &Failure<'_>) -> Option<i64> {
-        let streak = self.streaks.entry(slot.clone()).or_default();
-        streak.attempts = streak.attempts.max(failure.attempt);
-        let stable = stable_after(self.policy.as_ref(), streak.in_a_row);
-        if self.policy.is_some() && failure.ran >= stable {
-            streak.in_a_row = 0;
-        }
-        streak.failed = streak.failed.saturating_add(1);
-        streak.in_a_row = streak.in_a_row.saturating_add(1);
-        failure.why.clone_into(&mut streak.why);
-        streak.at_fault = !failure.lost;
+        self.streaks.entry(slot.clone()).or_default();
+        let policy = self.policy.clone();
+        self.change(&slot, |streak| {
+            streak.attempts = streak.attempts.max(failure.attempt);
+            if policy.is_some() && failure.ran >= stable_after(policy.as_ref(), streak.in_a_row) {
+                streak.in_a_row = 0;
+            }
+            streak.failed = streak.failed.saturating_add(1);
+            streak.in_a_row = streak.in_a_row.saturating_add(1);
+            failure.why.clone_into(&mut streak.why);
+            streak.at_fault = !failure.lost;
+        });
+        let streak = self.streaks.get_mut(&slot)?;
         let pause = match (&self.policy, failure.lost) {
             (Some(policy), false) => policy.pause(streak.in_a_row).saturating_mul(SECOND),
             _ => 0,
@@ -114,10 +141,10 @@ impl Retries {
 
     /// The last failure of the slot was none.
     pub(crate) fn forgive(&mut self, slot: &Slot) {
-        if let Some(streak) = self.streaks.get_mut(slot) {
+        self.change(slot, |streak| {
             streak.failed = streak.failed.saturating_sub(1);
             streak.in_a_row = streak.in_a_row.saturating_sub(1);
-        }
+        });
     }
 
     /// The slot has an execution again: it does not rest.
@@ -130,8 +157,16 @@ impl Retries {
     /// An attempt succeeded, or runs for long enough.
     pub(crate) fn recovered(&mut self, slot: &Slot) {
         self.started(slot);
-        if let Some(streak) = self.streaks.get_mut(slot) {
-            streak.in_a_row = 0;
+        self.change(slot, |streak| streak.in_a_row = 0);
+    }
+
+    /// No rest takes longer from now on than its pause: where the clock was set back between two lives, the end of the
+    /// rest, by the clock of the former life, may be far away.
+    pub(crate) fn rest_no_longer(&mut self, now: i64) {
+        for (due, slot) in std::mem::take(&mut self.resting) {
+            let Some(streak) = self.streaks.get_mut(&slot) else { continue };
+            streak.not_before = due.min(now.saturating_add(streak.pause));
+            self.resting.insert((streak.not_before, slot));
         }
     }
 
@@ -172,7 +207,7 @@ impl Retries {
 
     /// True when the last attempt at any slot failed.
     pub(crate) fn any_failing(&self) -> bool {
-        self.streaks.values().any(|streak| streak.in_a_row > 0)
+        !self.failing.is_empty()
     }
 
     /// How many slots rest.
@@ -187,8 +222,8 @@ impl Retries {
 
     /// Why an execution failed that did not fail because of its node.
     pub(crate) fn why_at_fault(&self) -> Option<&str> {
-        let streak = self.streaks.values().find(|streak| streak.in_a_row > 0 && streak.at_fault)?;
-        Some(&streak.why)
+        let mut failing = self.failing.iter().rev().filter_map(|(_, slot)| self.streaks.get(slot));
+        failing.find(|streak| streak.at_fault).map(|streak| streak.why.as_str())
     }
 
     /// True when the policy allows another attempt at a slot that failed.
@@ -199,14 +234,13 @@ impl Retries {
 
     /// A slot that failed as often as the policy allows.
     pub(crate) fn exhausted(&self) -> Option<(&Slot, &Streak)> {
-        let most = self.policy.as_ref().map(|p| p.max_attempts).filter(|most| *most > 0)?;
-        self.streaks.iter().find(|(_, streak)| streak.in_a_row > 0 && i64::from(streak.failed) >= most)
+        self.spent.first().and_then(|slot| self.streaks.get_key_value(slot))
     }
 
     /// The slot with the most failures in a row, if they make a crash loop.
     pub(crate) fn crash_loop(&self) -> Option<(&Slot, &Streak)> {
-        let worst = self.streaks.iter().max_by_key(|(_, streak)| streak.in_a_row)?;
-        (worst.1.in_a_row >= CRASH_LOOP).then_some(worst)
+        let (_, worst) = self.failing.last().filter(|(in_a_row, _)| *in_a_row >= CRASH_LOOP)?;
+        self.streaks.get_key_value(worst)
     }
 
     /// How long (nanoseconds) an execution of the slot has to run until its failures are forgotten; `None` when there
@@ -224,6 +258,7 @@ fn stable_after(policy: Option<&RetryPolicy>, in_a_row: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn failure(attempt: u64, ended: i64, ran: i64) -> Failure<'static> {
         Failure { attempt, ended: ended * SECOND, ran: ran * SECOND, lost: false, why: "boom" }
@@ -258,5 +293,28 @@ mod tests {
         assert!(!retries.may_try(&slot) && retries.exhausted().is_some());
         retries.recovered(&slot);
         assert!(retries.exhausted().is_none() && !retries.any_failing());
+    }
+
+    proptest! {
+        #[test]
+        fn the_lists_agree_with_the_slots(max_attempts in 0..4_i64, steps in proptest::collection::vec((0..6u8, 0..4_i64, 0..100_i64), 0..60)) {
+            let policy = RetryPolicy { max_attempts, backoff: 1, ..RetryPolicy::default() };
+            let mut retries = Retries::new(Some(policy));
+            for (number, (what, partition, ran)) in steps.into_iter().enumerate() {
+                let slot = Slot::Partition(partition);
+                match what {
+                    0..=2 => drop(retries.failed(slot, &failure(1, number as i64, ran))),
+                    3 => retries.recovered(&slot),
+                    4 => retries.forgive(&slot),
+                    _ => drop(retries.rested(number as i64 * SECOND)),
+                }
+                let failing = retries.streaks.iter().filter(|(_, streak)| streak.in_a_row > 0);
+                let listed: BTreeSet<_> = failing.map(|(slot, streak)| (streak.in_a_row, slot.clone())).collect();
+                prop_assert_eq!(&retries.failing, &listed);
+                let spent = |streak: &Streak| max_attempts > 0 && i64::from(streak.failed) >= max_attempts;
+                let spent = listed.iter().filter(|(_, slot)| spent(&retries.streaks[slot]));
+                prop_assert_eq!(&retries.spent, &spent.map(|(_, slot)| slot.clone()).collect());
+            }
+        }
     }
 }

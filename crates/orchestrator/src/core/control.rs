@@ -3,7 +3,7 @@
 use super::Core;
 use super::end::Cause;
 use super::io::{Effect, Handshake, NodeAction, Output, Reply};
-use super::nodes::{self, NodeEntry};
+use super::node::{self, NodeEntry};
 use super::timers::Due;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::node::protocol;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 impl Core {
     pub(crate) fn handshake<T>(&mut self, now: i64, info: NodeInfo, token: T, out: &mut Output<T>) {
         let known = self.nodes.get(&info.node_id);
-        let refusal = if !nodes::is_compute(&info) {
+        let refusal = if !node::is_compute(&info) {
             Some("node is not a compute node")
         } else if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
             Some("node has been rejected")
@@ -31,14 +31,14 @@ impl Core {
         let protocols: Vec<String> = info.speaks(progress).then(|| progress.to_owned()).into_iter().collect();
         let reason = if known.is_some() { "node reconnected" } else { "node registered" };
         if known.is_none() {
-            let state = nodes::first_seen(info.clone(), self.settings.manual_approval);
+            let state = node::first_seen(info.clone(), self.settings.manual_approval);
             self.nodes.insert(NodeEntry::new(state));
         }
         let Some(node) = self.nodes.get_mut(&node_id) else { return };
         node.state.info = info;
         node.lose_work_at = None;
         node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
-        nodes::connect(&mut node.state, now);
+        node::connect(&mut node.state, now);
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
         out.changes.push(Change::PutNode(node.state.clone()));
         self.set_node_timer(&node_id);
@@ -71,9 +71,14 @@ impl Core {
             let wish = wish(&live.execution, job_type);
             entry.set_deadline(&execution_id, deadline);
             messages.extend(wish.map(|kind| (created, execution_id, kind)));
-            self.look_at_node(&job_id, node_id);
+            if job_type == JobType::Ops {
+                // Only times changed. A look at the whole job, for each of its nodes that comes back, costs too much.
+                self.renew_timer(&job_id, now);
+            } else {
+                self.look_at_node(&job_id, node_id);
+            }
         }
-        let cancels = self.cancelled.values().map(|c| &c.execution).filter(|e| e.node_id == node_id);
+        let cancels = self.cancelled.on_node(node_id).map(|c| &c.execution);
         messages.extend(cancels.map(|e| (e.create_time, e.id.clone(), PendingMessage::CancelExecution)));
         messages.sort();
         for (_, execution_id, kind) in messages {
@@ -108,7 +113,7 @@ impl Core {
 
     pub(crate) fn update_node_info<T>(&mut self, info: NodeInfo, token: T, out: &mut Output<T>) {
         let answer = match self.nodes.get_mut(&info.node_id) {
-            Some(node) if nodes::is_compute(&info) => {
+            Some(node) if node::is_compute(&info) => {
                 let node_id = info.node_id.clone();
                 node.state.info = info;
                 out.changes.push(Change::PutNode(node.state.clone()));
@@ -152,7 +157,7 @@ impl Core {
         if node.state.connection_state.status != Connection::Connected {
             return;
         }
-        nodes::disconnect(&mut node.state, now, why);
+        node::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
         node.silent_at = None;
         out.changes.push(Change::PutNode(node.state.clone()));
@@ -206,8 +211,9 @@ impl Core {
                 self.look_at_node(&job_id, node_id);
             }
         }
-        // Jobs that waited for this node to come back look elsewhere or fail now.
-        self.dirty.extend(self.waiting.impatient());
+        // Jobs that waited for this node to come back look elsewhere or fail now. Those that have executions wait for them.
+        let idle = |id: &String| self.jobs.get(id).is_some_and(|entry| entry.all_live().next().is_none());
+        self.dirty.extend(self.waiting.impatient().filter(idle));
         self.wake_for_node(node_id);
     }
 
@@ -266,7 +272,8 @@ impl Core {
     /// A node changed: waiting jobs, and jobs that run on all nodes, look at it again.
     pub(crate) fn wake_for_node(&mut self, node_id: &str) {
         self.wake = true;
-        for job_id in self.everywhere.iter().cloned().collect::<Vec<_>>() {
+        let concerned = self.everywhere.iter().filter(|job_id| self.concerns(job_id, node_id));
+        for job_id in concerned.cloned().collect::<Vec<_>>() {
             self.look_at_node(&job_id, node_id);
         }
     }

@@ -1,10 +1,11 @@
 //! How executions and jobs end, for every reason there is.
 
+use super::Core;
+use super::cancelled::Cancelled;
 use super::entry::JobEntry;
 use super::io::{Effect, Output};
 use super::record::{self, execution_event, job_event, put_execution, scheduling};
 use super::timers::Due;
-use super::{Cancelled, Core};
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::execution::{ComputeState, DesiredState};
 use bacalhau_model::state::State;
@@ -115,7 +116,7 @@ impl Core {
             execution_id: execution_id.to_owned(),
             kind: PendingMessage::CancelExecution,
         });
-        self.cancelled.insert(execution_id.to_owned(), Cancelled { execution, reason: event.clone() });
+        self.cancelled.insert(Cancelled { execution, reason: event.clone() });
         execution_event(entry, execution_id, event, now, out);
         self.forget_live(entry, execution_id);
     }

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::entry::JobEntry;
-use super::nodes::NodeEntry;
+use super::node::NodeEntry;
 use super::{depends, end, place, suitable};
 use bacalhau_model::explain::{Explanation, NodeVerdict, Verdict};
 use bacalhau_model::{Connection, Job, Membership, NodeType};

@@ -5,7 +5,7 @@
 //! enough to rank by; whoever places checks the room of the one node it chose exactly.
 
 use super::bits::Bits;
-use super::nodes::NodeEntry;
+use super::node::NodeEntry;
 use super::suitable;
 use bacalhau_model::{Job, Requirement, Resources};
 use std::collections::hash_map::DefaultHasher;

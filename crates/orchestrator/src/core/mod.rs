@@ -10,6 +10,7 @@ mod audit;
 mod backoff;
 mod bits;
 mod calendar;
+mod cancelled;
 mod control;
 mod crash_loop;
 mod create;
@@ -19,26 +20,22 @@ mod end;
 mod entry;
 mod evaluate;
 mod everywhere;
-#[cfg(test)]
-mod expectations;
 mod explain;
 mod fleet;
 mod hold;
 mod io;
 mod live;
+mod node;
 mod nodes;
 mod partitioned;
 mod partitions;
 mod place;
 mod progress;
-#[cfg(test)]
-mod properties;
 mod ranges;
 mod record;
 mod related;
-#[cfg(test)]
-mod related_tests;
 mod report;
+mod restore;
 mod retention;
 mod rollout;
 mod schedule;
@@ -50,6 +47,7 @@ mod suitable;
 mod tests;
 mod timers;
 mod versions;
+mod view;
 mod visit;
 mod waiting;
 mod wake;
@@ -59,29 +57,19 @@ pub use io::{Effect, Handshake, Input, NodeAction, Output, Reply, Rerun, Submitt
 pub use related::Reference;
 pub use retention::{Retention, Tidy};
 pub use settings::{SECOND, Settings};
+pub use view::Census;
 
 pub(crate) use schedule::largest_run;
 
-use bacalhau_model::execution::Execution;
-use bacalhau_model::{Connection, Event, Job, JobState, NodeState};
-use bacalhau_store::orchestrator::{PendingMessage, Snapshot};
-use bacalhau_wire::messages::{self, OrchestratorMessage};
+use cancelled::Cancellations;
 use entry::JobEntry;
 use hold::Hold;
-use nodes::{NodeEntry, Nodes};
+use nodes::Nodes;
 use related::Related;
 use seeded::Seeded;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use timers::{Due, Timers};
 use waiting::Waiting;
-
-/// A stopped execution whose node has not acknowledged the cancellation.
-#[derive(Debug)]
-struct Cancelled {
-    execution: Execution,
-    reason: Event,
-}
 
 /// The core. One per orchestrator.
 #[derive(Debug)]
@@ -99,7 +87,7 @@ pub struct Core {
     /// Live execution to its job.
     owner: HashMap<String, String>,
     nodes: Nodes,
-    cancelled: BTreeMap<String, Cancelled>,
+    cancelled: Cancellations,
     /// Nodes that are being drained and not empty yet.
     draining: BTreeSet<String>,
     waiting: Waiting,
@@ -132,7 +120,7 @@ impl Core {
             visits: BTreeMap::new(),
             owner: HashMap::new(),
             nodes: Nodes::default(),
-            cancelled: BTreeMap::new(),
+            cancelled: Cancellations::default(),
             draining: BTreeSet::new(),
             waiting: Waiting::default(),
             related: Related::default(),
@@ -145,94 +133,6 @@ impl Core {
             finished: Vec::new(),
             ledger: retention::Ledger::default(),
         }
-    }
-
-    /// Takes over what the store holds. Nodes count as disconnected until they shake hands again.
-    pub fn restore(&mut self, now: i64, snapshot: Snapshot) {
-        for mut state in snapshot.nodes {
-            if state.connection_state.status == Connection::Connected {
-                nodes::disconnect(&mut state, now, "orchestrator restarted");
-            }
-            let mut node = NodeEntry::new(state);
-            let lose_at = now.saturating_add(self.settings.disconnect_timeout);
-            node.lose_work_at = Some(lose_at);
-            let node_id = node.state.info.node_id.clone();
-            if node.state.drain.as_ref().is_some_and(|drain| drain.finished.is_none()) {
-                self.draining.insert(node_id.clone());
-            }
-            self.timers.set(Due::Node(node_id), node.due());
-            self.nodes.insert(node);
-        }
-        let mut executions: HashMap<String, Vec<(Execution, Option<PendingMessage>)>> = HashMap::new();
-        for (execution, pending) in snapshot.executions {
-            if execution.is_terminal() && pending.is_some() {
-                let reason = record::scheduling(execution.compute_state.message.clone(), now);
-                let id = execution.id.clone();
-                self.cancelled.insert(id, Cancelled { execution: execution.clone(), reason });
-            }
-            executions.entry(execution.job_id.clone()).or_default().push((execution, pending));
-        }
-        for stored in snapshot.jobs {
-            self.restore_job(now, stored, &mut executions);
-        }
-        self.restore_queue(now);
-    }
-
-    /// Jobs that waited get their turns again, the oldest first.
-    fn restore_queue(&mut self, now: i64) {
-        let waiting = self.jobs.values().filter_map(|e| Some((e.queued_since?, e.job.id.clone())));
-        let mut waiting: Vec<(i64, String)> = waiting.collect();
-        waiting.sort_unstable();
-        for (_, id) in waiting {
-            if let Some(entry) = self.jobs.get(&id) {
-                self.waiting.insert(entry, self.may_wait(entry, now), &self.settings);
-            }
-        }
-    }
-
-    fn restore_job(
-        &mut self,
-        now: i64,
-        stored: bacalhau_store::orchestrator::StoredJob,
-        executions: &mut HashMap<String, Vec<(Execution, Option<PendingMessage>)>>,
-    ) {
-        let job = Arc::new(stored.job);
-        let found = executions.remove(&job.id).unwrap_or_default();
-        // The store keeps no time of submission per version. The first execution of the version is close to it.
-        let first =
-            found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
-        let started = match depends::released_at(&job) {
-            Some(at) => at,
-            None if job.version == 1 && job.depends_on.is_empty() => job.create_time,
-            None => first.min().unwrap_or(job.modify_time),
-        };
-        let queued = job.state.state_type == bacalhau_model::JobState::Queued;
-        let queued_since = queued.then_some(job.modify_time);
-        let Some(mut entry) = JobEntry::new(Arc::clone(&job), stored.next_history_seq, started) else {
-            return;
-        };
-        entry.queued_since = queued_since;
-        entry.restore(found);
-        entry.previous = stored.previous.map(Arc::new);
-        // What a rolling update has still to replace holds what its own version asked for.
-        let request = entry.previous.as_ref().and_then(|job| job.task()?.resources.parse().ok());
-        if let Some(request) = request {
-            entry.old.set_reserved(&request);
-        }
-        let settings = &self.settings;
-        for set in [&mut entry.live, &mut entry.old] {
-            set.set_tells_progress(|node_id| self.nodes.tells_progress(node_id));
-            set.set_deadlines(|live| evaluate::deadline(settings, live, &job, now));
-        }
-        for live in entry.all_live() {
-            let execution = &live.execution;
-            self.owner.insert(execution.id.clone(), job.id.clone());
-            self.nodes.reserve(execution, &live.reserved, entry.job_type.is_long_running());
-        }
-        self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
-        self.related.note(&job);
-        self.timers.set(Due::Job(job.id.clone()), Some(now));
-        self.jobs.insert(job.id.clone(), Box::new(entry));
     }
 
     /// Handles one input.
@@ -354,111 +254,7 @@ impl Core {
         }
     }
 
-    /// ID of the job of that name, if it is in memory.
-    pub fn job_named(&self, namespace: &str, name: &str) -> Option<&str> {
-        self.names.get(&(namespace.to_owned(), name.to_owned())).map(String::as_str)
-    }
-
-    /// True when the job is in memory.
-    pub fn holds_job(&self, job_id: &str) -> bool {
-        self.jobs.contains_key(job_id)
-    }
-
-    /// What has to be looked up in the store before the next step, because runs of schedules may be due in it. The
-    /// answers go to [`Core::learn`].
-    pub fn unknown_runs(&self, now: i64) -> Vec<Reference> {
-        self.names_of_due_runs(now)
-    }
-
-    /// What has to be looked up before this job is submitted, as for [`Core::unknown_runs`]. Answers may lead to more:
-    /// it is to be asked until nothing comes.
-    pub fn unknown_to_submit(&self, job: &Job) -> Vec<Reference> {
-        self.unknown_dependencies(job, false)
-    }
-
-    /// The same before a version of a job is run again.
-    pub fn unknown_to_rerun(&self, spec: &Job) -> Vec<Reference> {
-        self.unknown_dependencies(spec, true)
-    }
-
-    /// Takes the stored job that was looked up, or that there is none. It holds until the batch is sealed.
-    pub fn learn(&mut self, reference: Reference, found: Option<&Job>) {
-        self.related.learn(reference, found);
-    }
-
-    /// All nodes, by ID.
-    pub fn nodes(&self) -> impl Iterator<Item = &NodeState> {
-        self.nodes.iter().map(|n| &n.state)
-    }
-
-    /// A message about an execution, from its present state. `None` when it is out of date and need not be sent.
-    pub fn message(&self, execution_id: &str, kind: PendingMessage) -> Option<OrchestratorMessage> {
-        if kind == PendingMessage::CancelExecution {
-            let cancelled = self.cancelled.get(execution_id)?;
-            return Some(messages::cancel_execution(execution_id, cancelled.reason.clone()));
-        }
-        let entry = self.jobs.get(self.owner.get(execution_id)?)?;
-        let live = entry.get_live(execution_id)?;
-        match (kind, live.execution.compute_state.state_type) {
-            (PendingMessage::AskForBid, state) if control::is_asked(entry.job_type, state) => {
-                let mut execution = live.execution.clone();
-                execution.job = Some(Arc::clone(entry.job_of(&execution)?));
-                Some(messages::ask_for_bid(execution))
-            }
-            (PendingMessage::BidAccepted, state) if state.is_executing() => {
-                Some(messages::bid_accepted(execution_id))
-            }
-            _ => None,
-        }
-    }
-
-    /// Figures for `agent debug` and for invariants in tests.
-    pub fn census(&self) -> Census {
-        let mut job_states = [JobState::Pending, JobState::Queued, JobState::Running].map(|state| (state, 0));
-        for entry in self.jobs.values() {
-            let same = job_states.iter_mut().find(|(state, _)| *state == entry.job.state.state_type);
-            same.into_iter().for_each(|(_, count)| *count += 1);
-        }
-        Census {
-            jobs: self.jobs.values().filter(|e| !e.job.is_terminal()).count(),
-            job_states,
-            live_executions: self.owner.len(),
-            cancelling: self.cancelled.len(),
-            nodes: self.nodes.iter().count(),
-            connected_nodes: self.nodes.schedulable().count(),
-        }
-    }
-
-    /// Every node's reservations and limit, for invariants in tests.
-    pub fn bookings(
-        &self,
-    ) -> impl Iterator<Item = (&NodeState, &bacalhau_model::Resources, bacalhau_model::Resources)> {
-        self.nodes.iter().map(|n| (&n.state, &n.reserved, n.limit(self.settings.oversubscription)))
-    }
-
-    /// Live executions as (job, execution), for invariants in tests.
-    pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
-        self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &l.execution)))
-    }
-
     fn new_id(&mut self, prefix: &str) -> String {
         bacalhau_model::ids::from_random(prefix, self.random.u128(..))
     }
-}
-
-/// Counts of what the core holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
-    /// Unfinished jobs.
-    pub jobs: usize,
-    /// The same by state.
-    pub job_states: [(JobState, usize); 3],
-    /// Executions that may still change.
-    pub live_executions: usize,
-    /// Stopped executions whose node has not acknowledged it.
-    pub cancelling: usize,
-    /// Nodes known.
-    pub nodes: usize,
-    /// Nodes that may get work now.
-    pub connected_nodes: usize,
 }

@@ -7,7 +7,8 @@
 use super::bits::Bits;
 use super::entry::JobEntry;
 use super::fleet::{Loads, steps};
-use super::nodes::{NodeEntry, Nodes};
+use super::node::NodeEntry;
+use super::nodes::Nodes;
 use super::settings::Settings;
 use super::suitable;
 use bacalhau_model::Resources;

@@ -3,12 +3,13 @@
 //! Reports may come twice, late or for executions that are long over. Whatever does not fit the present state is
 //! noted and dropped; the node's copy catches up through the cancellation that is sent to it.
 
+use super::Core;
+use super::cancelled::Cancelled;
 use super::end::timeout;
 use super::entry::JobEntry;
 use super::evaluate::deadline;
 use super::io::{Effect, Output};
 use super::record::{self, execution_event, put_execution, scheduling};
-use super::{Cancelled, Core};
 use bacalhau_model::event::{detail, topic};
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
@@ -31,6 +32,9 @@ impl Core {
             *last = seq.max(*last);
         }
         let execution_id = message.execution_id().to_owned();
+        if matches!(message, NodeMessage::RunResult(_) | NodeMessage::ComputeError(_)) {
+            self.take_back_ended(now, node_id, &execution_id, out);
+        }
         let Some(job_id) = self.owner.get(&execution_id).cloned() else {
             self.report_on_unknown(now, node_id, &message, out);
             return;
@@ -158,7 +162,7 @@ impl Core {
     /// A node that offers to run something that is over is told to drop it. Other late reports need no answer.
     fn report_on_unknown<T>(&mut self, now: i64, node_id: &str, message: &NodeMessage, out: &mut Output<T>) {
         let NodeMessage::BidResult(bid) = message else { return };
-        if !bid.accepted || self.cancelled.contains_key(&bid.execution_id) {
+        if !bid.accepted || self.cancelled.contains(&bid.execution_id) {
             return;
         }
         let execution = Execution {
@@ -168,7 +172,7 @@ impl Core {
             ..Execution::default()
         };
         let reason = scheduling("Execution is not wanted any more", now);
-        self.cancelled.insert(bid.execution_id.clone(), Cancelled { execution, reason });
+        self.cancelled.insert(Cancelled { execution, reason });
         out.effects.push(Effect::Send {
             node_id: node_id.to_owned(),
             execution_id: bid.execution_id.clone(),

@@ -3,7 +3,7 @@
 //! Only facts that do not change with load are looked at here; room is the business of [`super::place`].
 
 use super::entry::JobEntry;
-use super::nodes::NodeEntry;
+use super::node::NodeEntry;
 use bacalhau_model::{Job, NodeInfo, Requirement, Resources, SpecConfig};
 
 /// Oldest version of a compute node that understands what this orchestrator sends: major 1.

@@ -32,6 +32,19 @@ impl Core {
         }
     }
 
+    /// True when a change of the node may be of any interest to a job that runs on all nodes. An ops job is looked at as a
+    /// whole, so what says nothing to it must not lead to that: it is done with most nodes.
+    pub(crate) fn concerns(&self, job_id: &str, node_id: &str) -> bool {
+        match (self.jobs.get(job_id), self.nodes.get(node_id)) {
+            (Some(entry), Some(node)) if entry.job_type == JobType::Ops => {
+                self.waiting.contains(job_id)
+                    || (wants_execution(entry, node_id)
+                        && suitable::unsuitable_in_brief(entry, node).is_none())
+            }
+            _ => true,
+        }
+    }
+
     /// True for a daemon that was looked at as a whole, is not being rolled out and waits for no other job.
     fn is_visited(&self, job_id: &str) -> bool {
         let entry = self.jobs.get(job_id);

@@ -66,6 +66,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some(done) = committed.recv() => self.settle(done)?,
+                // Before the commands: under load there are always some.
+                () = super::asked_to_stop(&mut shutdown) => break,
                 count = commands.recv_many(&mut waiting, MOST_PER_BATCH), if room => {
                     if count == 0 {
                         break;
@@ -78,7 +80,6 @@ impl Driver {
                         self.step_batch(std::iter::once(Input::Tick));
                     }
                 }
-                () = super::asked_to_stop(&mut shutdown) => break,
             }
             if self.deaf {
                 return Err(deaf());
@@ -144,13 +145,14 @@ impl Driver {
                 Err(error) => return refuse(answer, error),
             },
             Command::Rerun { job_id, version, answer } => {
-                let spec = self.reader.job(&job_id, version);
+                // What is in memory is newer: it may be on its way to the disk.
+                let latest = self.core.job(&job_id).filter(|_| version == 0).map(Arc::clone);
+                let spec = latest.map_or_else(|| self.reader.job(&job_id, version).map(Arc::new), Ok);
                 match (spec, self.stored_unless_held(&job_id)) {
                     (Ok(spec), Ok(stored)) => {
                         if let Err(error) = lookup::for_rerun(&mut self.core, &self.reader, &spec) {
                             return refuse(answer, read_failed(&error));
                         }
-                        let spec = Arc::new(spec);
                         Input::Rerun { job_id, spec, stored, token: Token::Rerun(answer) }
                     }
                     (Err(error), _) | (_, Err(error)) => return refuse(answer, error),

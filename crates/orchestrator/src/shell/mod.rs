@@ -27,6 +27,8 @@ use feed::{Cursor, Feed, LiveEvents};
 use post::Post;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -289,8 +291,15 @@ impl Orchestrator {
     /// The bus lost the connection of a node.
     pub fn connection_lost(&self, node_id: &str) {
         self.inner.logs.node_lost(node_id);
-        // With a full queue the loss is found by the missing heartbeat.
-        let _ = self.inner.commands.try_send(Command::ConnectionLost { node_id: node_id.to_owned() });
+        let lost = Command::ConnectionLost { node_id: node_id.to_owned() };
+        // Many may be lost at once, with the switch they hang on. Each waits for its place in the queue; they are no more
+        // than there were connections.
+        if let Err(TrySendError::Full(lost)) = self.inner.commands.try_send(lost)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let commands = self.inner.commands.clone();
+            runtime.spawn(async move { commands.send(lost).await });
+        }
     }
 
     /// Counts of what is going on.

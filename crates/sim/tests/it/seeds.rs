@@ -59,9 +59,11 @@ fn many_seeds_hold_the_invariants() {
     let sum = |of: fn(&Report) -> usize| reports.iter().map(of).sum::<usize>();
     let hours = reports.iter().map(|r| r.seconds).sum::<i64>() / 3600;
     println!(
-        "{count} clusters, {hours} cluster-hours in {:.1?}: {} jobs, {} executions, {} faults, {} crashes, {} restarts compared, {} events",
+        "{count} clusters, {hours} cluster-hours in {:.1?}: {} jobs, {} of them runs of schedules, {} deleted, {} executions, {} faults, {} crashes, {} restarts compared, {} events",
         started.elapsed(),
         sum(|r| r.jobs),
+        sum(|r| r.runs),
+        sum(|r| r.deleted),
         sum(|r| r.executions),
         sum(|r| r.faults),
         sum(|r| r.crashes),
@@ -71,6 +73,8 @@ fn many_seeds_hold_the_invariants() {
     // The runs really did something.
     assert!(sum(|r| r.jobs) > reports.len());
     assert!(sum(|r| r.executions) > reports.len());
+    assert!(sum(|r| r.runs) > reports.len());
+    assert!(sum(|r| r.deleted) > reports.len() / 4);
     assert!(sum(|r| r.crashes) > reports.len());
     assert!(sum(|r| r.restarts_compared) > reports.len());
 }
@@ -84,9 +88,23 @@ fn one_seed() {
     println!("{:?}", seeds(seed, 1));
 }
 
+/// With `BACALHAU_SIM_DIGESTS`: one number for each of so many seeds, to see that a change of the harness changes no run.
+#[test]
+fn digests() {
+    let Some(count) = number("BACALHAU_SIM_DIGESTS") else {
+        println!("skipped: set BACALHAU_SIM_DIGESTS to the number of seeds whose traces are to be compared");
+        return;
+    };
+    let from = number("BACALHAU_SIM_FROM").unwrap_or(1);
+    for seed in from..from + count {
+        println!("{seed} {:?}", run(Scenario { traced: true, ..Scenario::new(seed) }));
+    }
+}
+
 #[test]
 fn a_seed_repeats_itself() {
     for seed in 1..20 {
-        assert_eq!(run(Scenario::new(seed)), run(Scenario::new(seed)));
+        let traced = || run(Scenario { traced: true, ..Scenario::new(seed) });
+        assert_eq!(traced(), traced());
     }
 }

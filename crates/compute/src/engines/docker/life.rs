@@ -2,13 +2,14 @@
 
 use super::container;
 use super::daemon::Connected;
+use super::image::ImageName;
 use super::network::{self, Private};
-use super::params::Params;
 use super::patience::Patience;
 use super::remains::Remains;
 use super::started::Started;
-use super::{Names, Parts, errors, gpus};
+use super::{Names, Parts, errors, gpus, params};
 use crate::egress;
+use crate::engines::container::Params;
 use crate::engines::{EngineError, EngineRequest};
 use bacalhau_model::{Error, NetworkType, error::code};
 use bollard::models::{ContainerCreateBody, ContainerSummary};
@@ -68,7 +69,7 @@ impl Life {
     async fn start(&mut self, daemon: &Arc<Connected>) -> Result<Started, EngineError> {
         let not_started = EngineError::not_started;
         let params =
-            Params::of(&self.request.engine, self.request.execution.job.as_deref()).map_err(not_started)?;
+            params(&self.request.engine, self.request.execution.job.as_deref()).map_err(not_started)?;
         let body = self.describe(daemon, &params).await.map_err(not_started)?;
         let id = self.create(daemon, &params, body).await?;
         self.held.container = Some(id.clone());
@@ -81,7 +82,11 @@ impl Life {
         Ok(started)
     }
 
-    async fn describe(&mut self, daemon: &Connected, params: &Params) -> Result<ContainerCreateBody, Error> {
+    async fn describe(
+        &mut self,
+        daemon: &Connected,
+        params: &Params<ImageName>,
+    ) -> Result<ContainerCreateBody, Error> {
         let mut labels = self.parts.names.labels(&self.request.execution);
         let mut network_id = None;
         if self.request.network.r#type == NetworkType::Http {
@@ -137,7 +142,7 @@ impl Life {
     async fn create(
         &self,
         daemon: &Arc<Connected>,
-        params: &Params,
+        params: &Params<ImageName>,
         body: ContainerCreateBody,
     ) -> Result<String, EngineError> {
         let name = self.parts.names.object(&self.request.execution, "executor");
@@ -168,7 +173,7 @@ impl Life {
         }
     }
 
-    async fn pull(&self, daemon: &Arc<Connected>, params: &Params) -> Result<(), EngineError> {
+    async fn pull(&self, daemon: &Arc<Connected>, params: &Params<ImageName>) -> Result<(), EngineError> {
         if self.parts.config.skip_pull {
             let why = "it is not on the node, and SKIP_IMAGE_PULL is set";
             return Err(EngineError::not_started(errors::no_image(&params.image, why)));

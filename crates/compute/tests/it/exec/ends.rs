@@ -39,6 +39,29 @@ async fn daemons_end_with_the_task() {
 }
 
 #[tokio::test]
+async fn what_is_dropped_half_way_ends_before_its_folder_goes() {
+    let (node, marker) = (node().await, marker());
+    // It writes as fast as it can where the node removes.
+    let script = format!(
+        "trap '' TERM; mkdir /tmp/d; echo ready; while :; do for n in 1 2 3 4 5 6 7 8 9; do : > /tmp/d/$n; done; rm -f /tmp/d/*; done; : {marker}"
+    );
+    let execution = sh(&script).execution();
+    let id = execution.id.clone();
+    let (_cancel, task) = node.start(execution);
+    printed(&node, &id, "ready").await;
+    task.abort();
+    let folder = node.dir.path().join("compute/executions").join(&id);
+    let note = node.dir.path().join("compute/exec").join(&id);
+    in_time(async {
+        while folder.exists() || note.exists() || !processes(&marker).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_nothing_left(&node, &id);
+}
+
+#[tokio::test]
 async fn cancelling_ends_everything_politely() {
     let (node, marker) = (node().await, marker());
     let script = format!(

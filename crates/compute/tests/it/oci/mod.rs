@@ -7,7 +7,7 @@ mod remains;
 
 use crate::support::{Case, Node};
 use crate::test_registry::{TestRegistry, busybox, is_installed};
-use bacalhau_compute::engines::Engine;
+use bacalhau_compute::engines::{Engine, supervisor};
 use bacalhau_compute::engines::oci::{OciConfig, OciEngine};
 use bacalhau_images::Credentials;
 use bacalhau_model::{SpecConfig, Task};
@@ -85,7 +85,8 @@ pub(crate) async fn node() -> Node {
 
 pub(crate) fn settings(config: OciConfig) -> OciConfig {
     let registry = bacalhau_images::RegistryConfig { credentials: Credentials::none(), ..config.registry };
-    OciConfig { registry, ..config }
+    let supervisor = vec![env!("CARGO_BIN_EXE_exec-supervisor").into(), supervisor::ARGUMENT.into()];
+    OciConfig { registry, supervisor, ..config }
 }
 
 /// The engine of a node's next life.

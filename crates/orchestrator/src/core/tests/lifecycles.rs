@@ -167,3 +167,22 @@ fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     w.node("n2", 4.0);
     assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n2".into(), 2)));
 }
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_pause_longer() {
+    let mut w = World::new();
+    w.now = 100_000 * SECOND;
+    w.node("n1", 4.0);
+    let retry = RetryPolicy { max_attempts: 3, backoff: 30, ..RetryPolicy::default() };
+    w.submit(with_retry(job("j", "batch", 1), retry)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.fail(&e);
+    w.now -= 3600 * SECOND;
+    w.restart();
+    w.node("n1", 4.0);
+    w.pass_alive(20);
+    assert_eq!(w.executions().len(), 1, "it rests");
+    w.pass_alive(20);
+    assert_eq!(w.core.live_executions().count(), 1);
+}

@@ -1,6 +1,7 @@
 //! Nodes that are taken out of service, change, or come back.
 
 use super::*;
+use bacalhau_model::Membership;
 
 fn act(w: &mut World, node: &str, action: NodeAction) -> Result<(), Error> {
     w.step(Input::UpdateNode { node_id: node.into(), action, token: () });
@@ -205,4 +206,71 @@ fn a_job_outlives_the_return_of_a_node_whose_work_was_replaced() {
     assert_eq!(on(&w, "n2"), 1);
     w.node("n1", 4.0);
     assert!(w.core.holds_job("s"));
+}
+
+#[test]
+fn a_node_that_was_deleted_gets_nothing_back_before_it_is_approved() {
+    let mut w = World::new();
+    w.core.settings.manual_approval = true;
+    w.node("n1", 4.0);
+    act(&mut w, "n1", NodeAction::Approve).unwrap();
+    let queue = Timeouts { queue_timeout: 1000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("b", "batch", 1), queue)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    act(&mut w, "n1", NodeAction::Delete).unwrap();
+    w.node("n1", 4.0);
+    assert_eq!(node(&w, "n1").membership, Membership::Pending);
+    assert_eq!((on(&w, "n1"), w.executions().len()), (0, 1), "its work was given up and is not taken back");
+    assert_eq!(w.sent.last(), Some(&("n1".to_owned(), e, PendingMessage::CancelExecution)));
+    act(&mut w, "n1", NodeAction::Approve).unwrap();
+    assert_eq!((on(&w, "n1"), w.executions().len()), (1, 2));
+}
+
+#[test]
+fn a_drained_node_that_comes_back_stays_empty() {
+    for r#type in ["batch", "service", "daemon"] {
+        let mut w = World::new();
+        w.node("n1", 4.0);
+        let queue = Timeouts { queue_timeout: 10_000, ..Timeouts::default() };
+        w.submit(with_timeouts(job("j", r#type, i64::from(r#type != "daemon")), queue)).unwrap();
+        let e = w.last();
+        w.accept(&e);
+        w.step(Input::ConnectionLost { node_id: "n1".into() });
+        w.pass(10);
+        act(&mut w, "n1", NodeAction::Drain { deadline: 3600 * SECOND }).unwrap();
+        assert!(node(&w, "n1").drain.unwrap().finished.is_some());
+        w.node("n1", 4.0);
+        w.pass_alive(60);
+        assert_eq!(on(&w, "n1"), 0, "{type}");
+        act(&mut w, "n1", NodeAction::Uncordon).unwrap();
+        assert_eq!(on(&w, "n1"), 1, "{type}");
+    }
+}
+
+#[test]
+fn an_ops_job_sees_what_becomes_of_the_nodes_that_it_waits_for() {
+    let mut w = World::new();
+    w.node("n1", 1.0);
+    w.node("n2", 1.0);
+    let mut full = job("full", "service", 1);
+    full.constraints = bacalhau_model::selector::parse("name = n1").unwrap();
+    w.submit(full).unwrap();
+    let mut ops = job("ops", "ops", 0);
+    ops.constraints = bacalhau_model::selector::parse("name in (n1,n2,n3)").unwrap();
+    ops.tasks[0].timeouts.queue_timeout = 10_000;
+    w.submit(ops).unwrap();
+    let on_n2 = w.executions().into_iter().find(|e| e.job_id == "ops").unwrap();
+    assert_eq!(on_n2.node_id, "n2");
+    w.complete(&on_n2.id);
+    assert_eq!(w.job("ops").state.state_type, JobState::Running, "n1 has no room yet");
+    // One that matches comes, another one does not match, a third matches no more.
+    w.node("n4", 1.0);
+    w.node("n3", 1.0);
+    let on_n3 = w.executions().into_iter().find(|e| e.node_id == "n3").unwrap();
+    w.node("n3", 1.0);
+    w.complete(&on_n3.id);
+    assert_eq!(w.job("ops").state.state_type, JobState::Running);
+    w.relabel("n1", "name", "other");
+    assert_eq!(w.job("ops").state.state_type, JobState::Completed);
 }

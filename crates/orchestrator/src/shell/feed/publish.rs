@@ -34,8 +34,11 @@ pub(in crate::shell) async fn publish(mut cursor: Cursor, reader: Reader, bus: A
                 let page = match read {
                     Ok(Ok(page)) => page,
                     Ok(Err(error)) => {
-                        tracing::error!(%error, after = from, "events cannot be read; they are published no more");
-                        return;
+                        if let Some(left_out) = complaints.admit() {
+                            tracing::error!(%error, after = from, left_out, "events cannot be read, trying again");
+                        }
+                        tokio::time::sleep(LONGEST_PAUSE).await;
+                        continue;
                     }
                     // The runtime is ending.
                     Err(_) => return,

@@ -1,29 +1,16 @@
 //! Expectations of Bacalhau 1.9 that need settings or machines which the real binary does not have in a test; see
 //! docs/expectations.md.
 
-use super::tests::{World, job};
 use super::*;
-use bacalhau_model::{ComputeNodeInfo, JobState, NodeInfo, NodeType, Resources, SpecConfig};
 
 /// A node of its own kind.
 fn node(w: &mut World, id: &str, change: impl FnOnce(&mut ComputeNodeInfo)) {
-    let most = Resources { cpu: 2.0, memory: 1 << 30, disk: 1 << 30, gpu: 2, ..Resources::default() };
-    let mut compute = ComputeNodeInfo {
-        execution_engines: vec!["wasm".into()],
-        publishers: vec!["local".into()],
-        storage_sources: vec!["inline".into()],
-        max_capacity: most.clone(),
-        max_job_requirements: most,
-        ..ComputeNodeInfo::default()
-    };
-    change(&mut compute);
-    let info = NodeInfo {
-        node_id: id.into(),
-        node_type: NodeType::Compute,
-        compute_node_info: compute,
-        ..NodeInfo::default()
-    };
-    w.step(Input::Handshake { info: Box::new(info), token: () });
+    let most = Resources { memory: 1 << 30, disk: 1 << 30, gpu: 2, ..amounts(2.0) };
+    let mut info = node_info(id, most);
+    let compute = &mut info.compute_node_info;
+    (compute.publishers, compute.storage_sources) = (vec!["local".into()], vec!["inline".into()]);
+    change(compute);
+    w.step(handshake(info));
 }
 
 fn with(change: impl FnOnce(&mut Settings)) -> World {
