@@ -57,7 +57,8 @@ impl Supervisor {
     /// The one of this folder; `None` when there is none any more.
     pub(crate) async fn find(folder: &Path) -> Option<Supervisor> {
         let folder =
-            rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .ok()?;
         // The names of sockets are short, those of folders need not be.
         let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
         let socket = UnixStream::connect(path).await.ok()?;

@@ -7,8 +7,8 @@ mod remains;
 
 use crate::support::{Case, Node};
 use crate::test_registry::{TestRegistry, busybox, is_installed};
-use bacalhau_compute::engines::{Engine, supervisor};
 use bacalhau_compute::engines::oci::{OciConfig, OciEngine};
+use bacalhau_compute::engines::{Engine, supervisor};
 use bacalhau_images::Credentials;
 use bacalhau_model::{SpecConfig, Task};
 use serde_json::json;
