@@ -1,7 +1,7 @@
 //! One node: what everybody may see of it, and what the core has set aside on it.
 
+use super::tenants::Tenants;
 use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
-use std::collections::BTreeSet;
 
 /// A node and its bookings.
 #[derive(Clone, Debug)]
@@ -12,8 +12,8 @@ pub struct NodeEntry {
     pub reserved: Resources,
     /// The part of it that services and daemons hold, which no waiting makes free.
     pub lasting: Resources,
-    /// Live executions on it: (job, execution).
-    pub executions: BTreeSet<(String, String)>,
+    /// Live executions on it.
+    pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
     pub lose_work_at: Option<i64>,
     /// When it counts as gone if nothing is heard of it, nanoseconds since 1970; `None` while it is disconnected.
@@ -27,7 +27,7 @@ impl NodeEntry {
             state,
             reserved: Resources::default(),
             lasting: Resources::default(),
-            executions: BTreeSet::new(),
+            executions: Tenants::default(),
             lose_work_at: None,
             silent_at: None,
         }
@@ -64,19 +64,6 @@ impl NodeEntry {
         let beside_lasting = if lasting { &all } else { request };
         self.reserved.plus(&all).fits_in(&self.limit(oversubscription))
             && self.lasting.plus(beside_lasting).fits_in(&self.limit(oversubscription.min(1.0)))
-    }
-
-    /// How many executions of a job it has.
-    pub(crate) fn count_of(&self, job_id: &str) -> usize {
-        let from = (job_id.to_owned(), String::new());
-        self.executions.range(from..).take_while(|(of, _)| of == job_id).count()
-    }
-
-    /// IDs of the executions of a job that it has.
-    pub(crate) fn executions_of(&self, job_id: &str) -> Vec<String> {
-        let from = (job_id.to_owned(), String::new());
-        let of_job = self.executions.range(from..).take_while(|(of, _)| of == job_id);
-        of_job.map(|(_, execution_id)| execution_id.clone()).collect()
     }
 
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.
