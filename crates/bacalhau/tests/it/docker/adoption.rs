@@ -159,3 +159,43 @@ fn what_is_stopped_while_its_daemon_is_away_is_removed_when_it_is_back() {
     setup.nothing_is_left();
     assert_eq!(setup.containers(), []);
 }
+
+/// The machine is restarted: node and daemon end, and the daemon ends its containers.
+#[test]
+fn what_ended_with_the_machine_is_done_again() {
+    for graceful in [true, false] {
+        let Some(mut setup) = alone("machine", &[]) else { return };
+        let script = "trap 'exit 143' TERM; echo begun; while true; do sleep 0.1; done";
+        // The node offers docker only some seconds after the daemon is there.
+        setup.submit(&with(job("batch", "batch", script), "Timeouts", json!({"QueueTimeout": 600})));
+        setup.submit(&job("service", "service", script));
+        for name in ["batch", "service"] {
+            setup.is_in_state(name, 6);
+        }
+        let before = setup.containers();
+        if graceful {
+            setup.cluster.nodes[0].terminate();
+            setup.daemon.stop();
+        } else {
+            setup.cluster.nodes[0].kill();
+            setup.daemon.kill();
+        }
+        setup.cluster.nodes[0].start();
+        runtime().block_on(setup.daemon.start_again());
+        // The first try of the batch job has failed with its node, the service goes on in the same execution.
+        eventually("both run again", || {
+            let running = setup.containers().into_iter().filter(|(_, runs)| *runs);
+            (running.filter(|(id, _)| before.iter().all(|(old, _)| old != id)).count() == 2).then_some(())
+        });
+        assert_eq!(setup.executions("service").len(), 1);
+        let batch = setup.executions("batch");
+        let failed = batch.iter().filter(|execution| execution["ComputeState"]["StateType"] == 10);
+        assert_eq!((batch.len(), failed.count()), (2, 1), "{batch:?}");
+        assert!(setup.history("batch").contains("Failing due to node restart"));
+        for name in ["batch", "service"] {
+            setup.cluster.ok(&["job", "stop", name]);
+        }
+        setup.nothing_is_left();
+        assert_eq!(setup.containers(), []);
+    }
+}

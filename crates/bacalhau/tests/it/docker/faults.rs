@@ -82,3 +82,22 @@ fn a_service_runs_again_when_its_daemon_is_back() {
     setup.cluster.ok(&["job", "stop", "again"]);
     setup.nothing_is_left();
 }
+
+#[test]
+fn containers_that_are_ended_with_their_daemon_do_not_count_as_done() {
+    let Some(setup) = alone("ends", &[]) else { return };
+    let listens = "trap 'exit 143' TERM; echo begun; while true; do sleep 0.1; done";
+    setup.submit(&job("listens", "batch", listens));
+    setup.submit(&job("ignores", "batch", "echo begun; sleep 600"));
+    for name in ["listens", "ignores"] {
+        setup.is_in_state(name, 6);
+    }
+    setup.daemon.stop();
+    for name in ["listens", "ignores"] {
+        assert_eq!(setup.cluster.wait_final(name), "Failed");
+        let history = setup.history(name);
+        assert!(history.contains("the Docker daemon went away"), "{history}");
+    }
+    runtime().block_on(setup.daemon.start_again());
+    setup.nothing_is_left();
+}

@@ -68,7 +68,7 @@ impl Started {
         Ok(Started { daemon, id, since: Instant::now(), output, replays: false })
     }
 
-    /// Goes on with a container. `None` when it was never started, or is not there any more.
+    /// Goes on with a container. `None` when it was never started, is not there any more, or was ended with its daemon.
     pub(super) async fn adopt(
         daemon: Arc<Connected>,
         id: String,
@@ -80,8 +80,11 @@ impl Started {
             Err(error) if errors::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(errors::explain("looking at the container to go on with", &error)),
         };
-        let begun = found.state.and_then(|state| state.started_at).and_then(|text| Time::parse(&text).ok());
-        if begun.is_none_or(|time| time.unix_nanos() <= 0) {
+        let state = found.state.unwrap_or_default();
+        let begun = state.started_at.as_ref().and_then(|text| Time::parse(text).ok());
+        if begun.is_none_or(|time| time.unix_nanos() <= 0)
+            || ending::ended_with_its_daemon(&daemon, &id, &state).await
+        {
             return Ok(None);
         }
         let output = Output::continued(log, docker_keeps).await;
