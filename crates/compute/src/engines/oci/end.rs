@@ -23,10 +23,7 @@ pub(super) fn outcome(
         Some(End::Ended { signal: Some(signal), .. }) => SIGNAL_BASE.saturating_add(i64::from(signal)),
         Some(End::Ended { .. }) | None => {
             let error = error("how the container ended is not known: its supervisor is gone");
-            return Err(EngineError::Failed {
-                exit_code: None,
-                error: error.fails_execution().retryable(),
-            });
+            return Err(EngineError::Failed { exit_code: None, error: error.fails_execution().retryable() });
         }
     };
     match out_of_memory {
@@ -60,11 +57,11 @@ mod tests {
         assert_eq!(outcome(ended(Some(3), None), None, None).unwrap(), 3);
         assert_eq!(outcome(ended(None, Some(15)), None, None).unwrap(), 143);
         assert_eq!(outcome(ended(Some(0), None), Some(1), None).unwrap(), 0);
-        let failed = |end, memory, words: Option<&str>| {
-            match outcome(end, memory, words.map(str::to_owned)).unwrap_err() {
-                EngineError::Failed { exit_code, error } => (exit_code, error.message),
-                other => panic!("{other:?}"),
-            }
+        let failed = |end, memory, words: Option<&str>| match outcome(end, memory, words.map(str::to_owned))
+            .unwrap_err()
+        {
+            EngineError::Failed { exit_code, error } => (exit_code, error.message),
+            other => panic!("{other:?}"),
         };
         let (code, message) = failed(ended(None, Some(9)), Some(64), None);
         assert_eq!((code, message.starts_with("memory limit exceeded")), (Some(137), true));

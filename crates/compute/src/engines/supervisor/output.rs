@@ -58,7 +58,8 @@ impl Output {
         flock(&cursor, FlockOperation::LockExclusive)?;
         let mut bytes = [0; CURSOR_SIZE];
         cursor.read_exact_at(&mut bytes, 0)?;
-        let mut numbers = bytes.chunks_exact(8).filter_map(|part| Some(u64::from_le_bytes(*part.first_chunk()?)));
+        let mut numbers =
+            bytes.chunks_exact(8).filter_map(|part| Some(u64::from_le_bytes(*part.first_chunk()?)));
         let mut next = || numbers.next().unwrap_or_default();
         let (position, since, begun) = (next(), next(), next());
         let known = log.resume(begun, since)?;
@@ -141,7 +142,9 @@ impl Output {
         if lost > 0 {
             self.position = start;
             self.known = Logged::default();
-            let remark = format!("[about {lost} bytes of output were lost here: more was printed while the node was away than is kept for it]\n");
+            let remark = format!(
+                "[about {lost} bytes of output were lost here: more was printed while the node was away than is kept for it]\n"
+            );
             self.log.write(LogStream::System, remark.as_bytes());
         }
     }

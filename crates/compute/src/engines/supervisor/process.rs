@@ -30,7 +30,8 @@ const LAST_OUTPUT: Duration = Duration::from_secs(5);
 pub fn supervise() -> ExitCode {
     let Ok((plan, node)) = receive() else { return ExitCode::FAILURE };
     let folder = plan.folder.clone();
-    let end = Supervisor::start(plan, node).unwrap_or_else(|why| End::NotStarted(Some(short(&why.to_string()))));
+    let end =
+        Supervisor::start(plan, node).unwrap_or_else(|why| End::NotStarted(Some(short(&why.to_string()))));
     // Room for it was made; if this fails the node says that the program's end is not known.
     match end.note(&folder) {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,7 +136,11 @@ impl Supervisor {
         let _ = setsid();
         // The program comes here when what started it has ended.
         set_child_subreaper(Some(getpid()))?;
-        let folder = rustix::fs::open(&plan.folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder = rustix::fs::open(
+            &plan.folder,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let namespace = plan.namespace.as_ref().map(File::open).transpose()?;
         if let Some(file) = &namespace {
             let link = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -207,7 +212,8 @@ impl Supervisor {
     fn wait(&self) -> io::Result<Ready> {
         // A program that prints faster than a node that is there can log has to wait.
         let reads = self.end.is_some() || self.node.is_none() || self.spool.backlog() < BACKLOG;
-        let [stdout, stderr] = self.pipes.each_ref().map(|pipe| pipe.as_ref().filter(|_| reads).map(AsFd::as_fd));
+        let [stdout, stderr] =
+            self.pipes.each_ref().map(|pipe| pipe.as_ref().filter(|_| reads).map(AsFd::as_fd));
         let sources: [Option<BorrowedFd<'_>>; 6] = [
             self.starter.as_ref().map(|process| process.handle.as_fd()),
             self.program.as_ref().map(|process| process.handle.as_fd()),
@@ -249,7 +255,9 @@ impl Supervisor {
         let mut bytes = [0; 64 * ORDER];
         match node.socket.read(&mut bytes) {
             Ok(length @ 1..) => node.orders.extend_from_slice(bytes.get(..length).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return;
+            }
             Ok(_) | Err(_) => {
                 self.node = None;
                 return;

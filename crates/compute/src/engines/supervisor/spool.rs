@@ -79,7 +79,8 @@ impl Spool {
     /// soon as there is room.
     pub(super) fn keep(&mut self, stream: LogStream, bytes: &[u8]) {
         if self.lost > 0 {
-            let remark = format!("[{} bytes of output were lost here: the node's disk was full]\n", self.lost);
+            let remark =
+                format!("[{} bytes of output were lost here: the node's disk was full]\n", self.lost);
             if self.append(LogStream::System, remark.as_bytes()).is_ok() {
                 self.lost = 0;
             }
@@ -99,7 +100,8 @@ impl Spool {
         let start = self.starts.back().copied().unwrap_or(0);
         if self.file.is_none() || self.written.saturating_sub(start) >= SEGMENT {
             let path = segment(&self.folder, self.written);
-            let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            let options =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
             self.file = Some(options);
             if self.starts.back() != Some(&self.written) {
                 self.starts.push_back(self.written);

@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn what_is_there_is_counted_and_recorded() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || LogStore::new(dir.path(), LogLimits { execution: 1 << 20, together: 1 << 20, keep_free: 0 }).open("e-1").unwrap();
+        let open = || {
+            LogStore::new(dir.path(), LogLimits { execution: 1 << 20, together: 1 << 20, keep_free: 0 })
+                .open("e-1")
+                .unwrap()
+        };
         let first = open();
         assert_eq!(first.position().unwrap(), 0);
         first.write(LogStream::Stdout, b"an earlier program\n");
