@@ -52,7 +52,9 @@ impl Supervisor {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(end)
             .stderr(Stdio::null())
-            .process_group(0)
+            // What the node's environment says may be secret, and is none of a runtime's business.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .spawn()?;
         own.set_nonblocking(true)?;
         let mut socket = UnixStream::from_std(own)?;

@@ -132,7 +132,7 @@ struct Ready {
 impl Supervisor {
     /// From the start of the program to its end.
     fn start(plan: Plan, node: UnixStream) -> io::Result<End> {
-        // Fails for the leader of a session, which is as good.
+        // What a terminal sends to the node is not for it. Fails for the leader of a session, which is as good.
         let _ = setsid();
         // The program comes here when what started it has ended.
         set_child_subreaper(Some(getpid()))?;
@@ -151,21 +151,26 @@ impl Supervisor {
         listener.set_nonblocking(true)?;
         let (stdout, stdout_theirs) = io::pipe()?;
         let (stderr, stderr_theirs) = io::pipe()?;
+        let node = Some(Node::new(node)?);
         let (program, arguments) = &plan.starter;
-        let starter = Command::new(program)
+        let mut starter = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(stdout_theirs)
             .stderr(stderr_theirs)
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("cannot start {}: {e}", program.display())))?;
-        let starter = Process::open(i32::try_from(starter.id()).unwrap_or_default())?;
+        let process = Process::open(i32::try_from(starter.id()).unwrap_or_default());
+        let process = process.inspect_err(|_| {
+            // Nobody could look after what it starts. That it has ended already is as good.
+            let _ = starter.kill();
+        })?;
         let supervisor = Supervisor {
             spool: Spool::new(&plan.folder),
             plan,
             listener,
-            node: Some(Node::new(node)?),
-            starter: Some(starter),
+            node,
+            starter: Some(process),
             program: None,
             pipes: [Some(stdout), Some(stderr)],
             buffer: vec![0; frame::MAX_PAYLOAD],
