@@ -5,7 +5,9 @@
 //! are a socket ([`client`]), the output ([`spool`], read by [`output`]) and the end. A supervisor knows nothing of jobs,
 //! and a node of a newer version adopts those of an older one: files and messages must stay as they are.
 
+mod child;
 pub(crate) mod client;
+mod node;
 pub(crate) mod output;
 mod process;
 mod spool;

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A node's life that ends without any of its last words, like a process that is killed.
-pub(super) struct Doomed {
+struct Doomed {
     runtime: tokio::runtime::Runtime,
 }
 
 impl Doomed {
     /// Has an engine of its own work on a request, and waits until the container runs, or is over.
-    pub(super) async fn begin(node: &Node, request: EngineRequest) -> Doomed {
+    async fn begin(node: &Node, request: EngineRequest) -> Doomed {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // A node that dies does not remove folders.
@@ -36,13 +36,20 @@ impl Doomed {
         Doomed { runtime }
     }
 
-    pub(super) fn die(self) {
+    /// Whatever it is at goes on for a moment.
+    fn die(self) {
         self.runtime.shutdown_background();
+    }
+
+    /// Nothing of it is left, as when its process is gone.
+    async fn dead(self) {
+        let runtime = self.runtime;
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE)).await.unwrap();
     }
 }
 
 /// A request of a life of its own: with its own view of the log.
-pub(super) fn of_a_life(node: &Node, execution: &Arc<Execution>, adopt: bool) -> EngineRequest {
+fn of_a_life(node: &Node, execution: &Arc<Execution>, adopt: bool) -> EngineRequest {
     let logs = logs(node);
     EngineRequest {
         log: logs.open(&execution.id).unwrap(),
@@ -65,7 +72,7 @@ fn service(case: Case) -> Arc<Execution> {
 }
 
 /// What is logged, by stream.
-pub(super) async fn streams(node: &Node, execution: &Execution) -> (String, String) {
+async fn streams(node: &Node, execution: &Execution) -> (String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let Some(mut reader) = logs(node).read(&execution.id, ReadOptions::default()).unwrap() else {
         return Default::default();
@@ -121,7 +128,7 @@ async fn a_container_is_adopted_and_each_line_logged_once() {
     let execution = service(site.script(COUNT));
     let doomed = Doomed::begin(&node, of_a_life(&node, &execution, false)).await;
     logged(&node, &execution, 5).await;
-    doomed.die();
+    doomed.dead().await;
 
     let engine = keeping(&node, &execution).await;
     assert!(engine.outlives_the_node() && supervisors(&node).len() == 1);
@@ -178,7 +185,7 @@ async fn one_that_ended_while_the_node_was_away_tells_its_end() {
     for (execution, lines) in [(&counting, 1), (&hungry, 1)] {
         let doomed = Doomed::begin(&node, of_a_life(&node, execution, false)).await;
         logged(&node, execution, lines).await;
-        doomed.die();
+        doomed.dead().await;
     }
     ended(&node).await;
     let engine = next_life(&node);
@@ -205,7 +212,7 @@ async fn an_adopted_one_is_stopped_and_has_what_is_left_of_its_time() {
     for expected in ["cancelled", "timed out"] {
         let doomed = Doomed::begin(&node, of_a_life(&node, &execution, false)).await;
         logged(&node, &execution, 1).await;
-        doomed.die();
+        doomed.dead().await;
         let engine = OciEngine::new(grace(OciConfig::new(&node.dir.path().join("compute")))).unwrap();
         let mut again = of_a_life(&node, &execution, true);
         match expected {
@@ -227,7 +234,7 @@ async fn what_nobody_adopts_is_removed_and_cannot_be_adopted_any_more() {
     let Some(site) = site() else { return };
     let (node, another) = (node().await, node().await);
     let execution = service(site.script("echo begun; sleep 3600"));
-    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.die();
+    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.dead().await;
     // Another node's clean-up leaves them alone.
     in_time(next_life(&another).clean_up(&BTreeSet::new())).await;
     assert_eq!(supervisors(&node).len(), 1);
@@ -244,7 +251,7 @@ async fn after_a_restart_of_the_machine_it_is_gone() {
     let Some(site) = site() else { return };
     let node = node().await;
     let execution = service(site.script("echo begun; sleep 3600"));
-    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.die();
+    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.dead().await;
     let record = node.dir.path().join("compute/oci/containers").join(&execution.id).join("record.json");
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let text = std::fs::read_to_string(&record).unwrap().replace(boot.trim(), "another");
@@ -276,8 +283,9 @@ async fn a_container_that_lost_its_supervisor_is_ended() {
     assert!(error.message.contains("supervisor is gone"), "{}", error.message);
     swept(&node);
     // While it is away.
-    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.die();
+    Doomed::begin(&node, of_a_life(&node, &execution, false)).await.dead().await;
     kill(&node);
+    ended(&node).await;
     let engine = keeping(&node, &execution).await;
     let ended = in_time(engine.run(of_a_life(&node, &execution, true))).await;
     assert!(matches!(ended, Err(EngineError::Gone)), "{ended:?}");
@@ -294,7 +302,7 @@ async fn of_more_output_than_is_kept_the_newest_arrives_once() {
     let first = with_input(of_a_life(&node, &execution, false), input.path());
     let doomed = Doomed::begin(&node, first).await;
     logged(&node, &execution, 1).await;
-    doomed.die();
+    doomed.dead().await;
     std::fs::write(input.path().join("go"), "").unwrap();
     ended(&node).await;
     let engine = keeping(&node, &execution).await;
@@ -329,14 +337,16 @@ async fn an_adopted_one_finds_its_proxy_where_it_was() {
     let Some(site) = site() else { return };
     let node = node().await;
     let server = web_server("127.0.0.1").await;
+    // The proxy takes the end of what it hears for the end of who asks.
     let script = then(&format!(
-        "proxy=${{http_proxy#http://}}; printf 'GET http://{server}/ HTTP/1.0\\r\\n\\r\\n' | nc ${{proxy%:*}} ${{proxy#*:}} | tail -1"
+        "proxy=${{http_proxy#http://}}; mkfifo /p; nc ${{proxy%:*}} ${{proxy#*:}} </p >/answer & exec 3>/p; \
+         printf 'GET http://{server}/ HTTP/1.0\\r\\n\\r\\n' >&3; wait $!; tail -1 /answer"
     ));
     let execution = service(http(site.script(&script), &["127.0.0.1"]));
     let input = tempfile::tempdir().unwrap();
     let doomed = Doomed::begin(&node, with_input(of_a_life(&node, &execution, false), input.path())).await;
     logged(&node, &execution, 1).await;
-    doomed.die();
+    doomed.dead().await;
     let engine = keeping(&node, &execution).await;
     let again = of_a_life(&node, &execution, true);
     let (adopted, mut told) = told(again);
@@ -365,7 +375,7 @@ async fn an_adopted_one_has_its_ports_and_its_way_out() {
     first.ports = vec![port.clone()];
     let doomed = Doomed::begin(&node, first).await;
     logged(&node, &execution, 1).await;
-    doomed.die();
+    doomed.dead().await;
     in_time(async {
         while std::net::TcpListener::bind(("127.0.0.1", host)).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
