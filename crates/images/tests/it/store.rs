@@ -103,8 +103,15 @@ async fn room_is_made_but_not_under_those_who_use_it() {
     assert!(a.layers[0].join("a").exists() && c.layers[0].join("c").exists());
     assert_eq!(count(&folder.join("layers")), 2);
     assert!(store.cached(&parse_reference(&registry.name("b")).unwrap()).is_none());
+    let layers = a.layers.clone();
     drop(a);
     drop(c);
+    // What the next life of the node holds stays, too.
+    let next = ImageStore::open(&folder, StoreConfig { max_bytes: 0, ..config }).unwrap();
+    let held = next.hold(&[layers[0].clone(), "/no/such/layer".into()]);
+    assert!(next.collect().await > 0 && layers[0].join("a").exists());
+    assert_eq!(count(&folder.join("layers")), 1);
+    drop(held);
     let small = ImageStore::open(&folder, StoreConfig { max_bytes: 0, ..config }).unwrap();
     assert_eq!(small.collect().await, 0);
     assert_eq!((count(&folder.join("layers")), count(&folder.join("names"))), (0, 0));
