@@ -24,7 +24,7 @@ mod settings;
 mod shorthand;
 mod usage;
 
-use bacalhau_compute::engines::exec;
+use bacalhau_compute::engines::{exec, supervisor};
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 use context::Context;
@@ -34,9 +34,12 @@ use output::Out;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A node starts itself again as the supervisor of each `exec` task. Nothing else of this program may run then.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == exec::SUPERVISOR_ARGUMENT) {
-        return exec::supervise();
+    // A node starts itself again as the supervisor of each container and each `exec` task. Nothing else of this program
+    // may run then.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == supervisor::ARGUMENT => return supervisor::supervise(),
+        Some(argument) if argument == exec::SUPERVISOR_ARGUMENT => return exec::supervise(),
+        _ => {}
     }
     let out = Out::detect();
     // One TLS provider for everything in the process. The call fails only when there is one already.

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout)] // its output is the point of it
 
+use bacalhau_compute::engines::supervisor;
 use bacalhau_compute::executor::{Executor, ExecutorConfig, RunContext};
 use bacalhau_model::{Execution, Job, NetworkConfig, SpecConfig, Task, ids, network::NetworkType};
 use std::error::Error;
@@ -16,6 +17,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().nth(1).is_some_and(|argument| argument == supervisor::ARGUMENT) {
+        supervisor::supervise();
+        return Ok(());
+    }
     let mut arguments = std::env::args().skip(1);
     let image = arguments.next().ok_or("bench_oci <image> [rounds] [runtime]")?;
     let rounds: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;

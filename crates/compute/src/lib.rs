@@ -3,6 +3,7 @@
 //! Below the core: [`executor`] runs one execution from its inputs to its published results with the help of
 //! [`engines`], [`sources`], [`publishers`] and [`logs`]; [`system`] tells what the machine has.
 
+mod accept;
 pub mod cgroup;
 mod command;
 pub mod core;

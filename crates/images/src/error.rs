@@ -12,10 +12,13 @@ const IMAGE_INVALID: &str = "ImageInvalid";
 const IMAGE_NOT_FOUND: &str = "ImageNotFound";
 
 pub(crate) fn invalid_name(name: &str, reason: impl std::fmt::Display) -> Error {
-    Error::new(IMAGE_INVALID, format!("invalid image format {name:?}: {reason}"))
+    Error::new(IMAGE_INVALID, format!("invalid image format: {name:?}"))
         .component(COMPONENT)
         .status(400)
-        .hint("Write an image as name, name:tag, name@sha256:... or registry/name:tag, in lower case")
+        .detail("Image", name)
+        .detail("Reason", reason.to_string())
+        .fails_execution()
+        .hint("Write an image as name, name:tag, name@sha256:<digest> or registry/name:tag, in lower case")
 }
 
 /// `reason` is what the registry said.

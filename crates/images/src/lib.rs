@@ -14,12 +14,14 @@ mod pin;
 mod reference;
 mod registry;
 mod store;
+mod tree;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Login};
 pub use digest::Digest;
 pub use manifest::{Descriptor, ImageConfig, Platform, RunConfig};
 pub use oci_client::Reference;
 pub use pin::{Pinner, PinnerConfig, pinned};
 pub use reference::parse as parse_reference;
 pub use registry::{Artifact, Described, Registry, RegistryConfig};
-pub use store::{Image, ImageStore, Progress, Root, StoreConfig};
+pub use store::{HeldLayers, Image, ImageStore, Progress, Root, StoreConfig};
+pub use tree::remove_tree;

@@ -13,6 +13,7 @@ mod files;
 pub mod orchestrator;
 mod pipeline;
 mod pool;
+mod room;
 mod schema;
 mod upkeep;
 mod writer;

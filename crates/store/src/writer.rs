@@ -6,6 +6,7 @@
 
 use crate::error::StoreError;
 use crate::files::{self, Folder};
+use crate::room::Room;
 use crate::schema::{Schema, migrate};
 use crate::upkeep::{self, Upkeep};
 use rusqlite::hooks::Wal;
@@ -66,7 +67,10 @@ impl<C: Send + 'static> Writer<C> {
         let (batches, waiting) = sync_channel(MOST_WAITING);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || Thread { path, connection, schema, _folder: folder }.run(&waiting))
+            .spawn(move || {
+                let room = Room::of(&path);
+                Thread { path, connection, schema, room, _folder: folder }.run(&waiting)
+            })
             .map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
         Ok(Writer {
             batches: Arc::new(Mutex::new(Some(batches))),
@@ -105,6 +109,7 @@ struct Thread<C: 'static> {
     path: PathBuf,
     connection: Connection,
     schema: &'static Schema<C>,
+    room: Room,
     _folder: Folder,
 }
 
@@ -135,6 +140,7 @@ impl<C> Thread<C> {
                 Err(RecvTimeoutError::Timeout) => {
                     if failed.is_none() && written {
                         written = !self.empty_log(self.idle_log_file());
+                        self.room.refill();
                     }
                     continue;
                 }

@@ -165,6 +165,11 @@ async fn a_node_that_is_gone_is_named_and_results_are_pointed_at() {
     let result = frames.iter().find_map(|frame| frame["note"].get("PublishedResult")).unwrap();
     assert_eq!(result["Params"]["URL"], "http://n/e-1.tar.gz");
 
+    // Where nothing else can be shown it is an error, and no client is asked to try again at once.
+    let frames = read(open(&server, &format!("{ALL}&execution_id=e-2")).await).await;
+    let error = frames.last().unwrap();
+    assert!(error["error"].as_str().unwrap().contains(words) && error.get("retryable").is_none(), "{error}");
+
     // A client of Bacalhau 1.9 gets the words as an error.
     fake.world().nodes.clear();
     let frames = read(open(&server, "/api/v1/orchestrator/jobs/j-1/logs?execution_id=e-2").await).await;

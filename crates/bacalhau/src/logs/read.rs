@@ -2,8 +2,8 @@
 
 use super::printer::Printer;
 use super::results;
-use crate::failure::Failure;
-use crate::progress::persist;
+use crate::failure::{Failure, fail};
+use crate::progress::{Tries, persist};
 use bacalhau_api::client::{Client, LogEvent, LogNote, LogQuery, LogStream};
 use bacalhau_model::Error;
 use std::collections::{BTreeMap, HashSet};
@@ -37,7 +37,8 @@ pub(crate) async fn show(
 ) -> Result<Shown, Failure> {
     let mut query = LogQuery { details: true, ..query.clone() };
     let mut reading =
-        Reading { client, job: job.to_owned(), cursors: BTreeMap::new(), remarks: HashSet::new() };
+        Reading { client, job: job.to_owned(), cursors: BTreeMap::new(), remarks: HashSet::new(), lines: 0 };
+    let (mut tries, mut lines) = (Tries::new(), 0);
     let mut stream = client.logs(job, &query).await?;
     if !stream.has_details() && !alone {
         stream.close().await;
@@ -54,12 +55,16 @@ pub(crate) async fn show(
         match result {
             Ok(()) => break,
             Err(Broken::Stream(error)) if error.retryable && stream.has_details() => {
+                if std::mem::replace(&mut lines, reading.lines) < reading.lines {
+                    tries.went_well();
+                }
+                tries.after(error).await?;
                 query.cursors = Some(reading.cursors.clone());
                 stream = persist(|| client.logs(&reading.job, &query)).await?;
             }
             Err(Broken::Stream(error)) => {
                 printer.finish(None)?;
-                return Err(error.into());
+                return Err(reading.in_short(error).into());
             }
             Err(Broken::Output(failure)) => return Err(failure),
         }
@@ -88,9 +93,19 @@ struct Reading<'a> {
     /// Time of the last output, by execution.
     cursors: BTreeMap<String, i64>,
     remarks: HashSet<String>,
+    /// Pieces of output that came.
+    lines: u64,
 }
 
 impl Reading<'_> {
+    /// What was remarked of an execution already need not be said again.
+    fn in_short(&self, error: Error) -> Error {
+        if self.remarks.iter().any(|remark| remark.contains(&error.message)) {
+            return fail("not all output of the job can be shown");
+        }
+        error
+    }
+
     async fn until_the_end(&mut self, stream: &mut LogStream, printer: &mut Printer) -> Result<(), Broken> {
         let mut waiting: Vec<LogNote> = Vec::new();
         loop {
@@ -119,9 +134,14 @@ impl Reading<'_> {
                 }
                 LogEvent::Execution(execution) => printer.joins(execution),
                 LogEvent::Line(line) => {
-                    waiting.retain(|note| {
-                        !note.execution_id.is_empty() && note.execution_id != line.execution_id
-                    });
+                    self.lines = self.lines.saturating_add(1);
+                    // What waited for this has nothing to say, and may have again.
+                    let is_about = |note: &mut LogNote| {
+                        note.execution_id.is_empty() || note.execution_id == line.execution_id
+                    };
+                    for note in waiting.extract_if(.., is_about) {
+                        self.remarks.remove(&note.message);
+                    }
                     printer.print(&line)?;
                     if let Some(time) = line.time {
                         self.cursors.insert(line.execution_id, time.unix_nanos());

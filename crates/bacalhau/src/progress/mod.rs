@@ -13,4 +13,4 @@ mod watch;
 pub(crate) use ending::{End, end};
 pub(crate) use hints::{RunArgs, after_submission};
 pub(crate) use lines::Lines;
-pub(crate) use patience::persist;
+pub(crate) use patience::{Tries, persist};

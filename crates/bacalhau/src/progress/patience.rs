@@ -71,6 +71,34 @@ pub(crate) async fn persist<T, F: Future<Output = Result<T, Error>>>(
     }
 }
 
+/// Patience with something that answers for a while and then breaks off, again and again.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    pace: Pace,
+    patience: Patience,
+}
+
+impl Tries {
+    pub(crate) fn new() -> Tries {
+        Tries { pace: Pace::new(), patience: Patience::default() }
+    }
+
+    /// It got further: the next trouble is a new one.
+    pub(crate) fn went_well(&mut self) {
+        *self = Tries::new();
+    }
+
+    /// Waits before another try.
+    ///
+    /// # Errors
+    /// The trouble itself, when another try does not mend it, or after a minute of troubles.
+    pub(crate) async fn after(&mut self, trouble: Error) -> Result<(), Error> {
+        self.patience.take(Err::<(), _>(trouble))?;
+        tokio::time::sleep(self.pace.next()).await;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +112,19 @@ mod tests {
         assert_eq!(pauses.last(), Some(&LONGEST));
         pace.quicken();
         assert_eq!(pace.next(), SHORTEST);
+    }
+
+    #[tokio::test]
+    async fn troubles_that_may_pass_are_tried_again() {
+        let trouble = || Error::plain("x").retryable();
+        let mut tries = Tries::new();
+        assert!(tries.after(Error::plain("x")).await.is_err());
+        assert!(tries.after(trouble()).await.is_ok());
+        let since = tries.patience.0;
+        assert!(tries.after(trouble()).await.is_ok());
+        assert_eq!(tries.patience.0, since, "the first trouble counts");
+        tries.went_well();
+        assert!(tries.patience.0.is_none());
     }
 
     #[test]

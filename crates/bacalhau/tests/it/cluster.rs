@@ -1,10 +1,9 @@
 //! Starts real `bacalhau` processes on loopback and talks to them the way people do.
 
+pub use crate::test_registry::free_port;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -13,19 +12,6 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The binary under test.
 pub const BACALHAU: &str = env!("CARGO_BIN_EXE_bacalhau");
-
-/// A port that was free a moment ago. It is below those that the system gives to outgoing connections and to whoever asks
-/// for any port, so that nobody takes it by chance before it is used.
-pub fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
-        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Calls `check` until it gives something or patience ends.
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
@@ -187,7 +173,19 @@ impl Cluster {
         env: Vec<(String, String)>,
     ) -> usize {
         let name = format!("node-{}", self.nodes.len());
-        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.clone()];
+        self.add_named_node(&name, address, api_port, more, env)
+    }
+
+    /// The same with a name of its own, where nodes of several tests share something that knows them by their names.
+    pub fn add_named_node(
+        &mut self,
+        name: &str,
+        address: &str,
+        api_port: u16,
+        more: &[&str],
+        env: Vec<(String, String)>,
+    ) -> usize {
+        let mut args = vec!["--compute".to_owned(), "--name".to_owned(), name.to_owned()];
         args.extend(common());
         let own = [format!("API.Port={api_port}"), format!("Compute.Orchestrators={address}")];
         args.extend(own.into_iter().flat_map(|s| ["-c".to_owned(), s]));
@@ -204,9 +202,11 @@ impl Cluster {
     /// Runs a client command, which must end in time.
     pub fn cli(&self, args: &[&str]) -> Output {
         let mut command = bacalhau(&self.root.path().join("client"));
-        let (group, rest) = args.split_at(1);
-        command.args(group).args(rest);
-        command.args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        // What follows `--` belongs to the job.
+        let own = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+        let (options, program) = args.split_at(own);
+        command.args(options).args(["--api-host", "127.0.0.1", "--api-port", &self.api_port.to_string()]);
+        command.args(program);
         command.current_dir(self.root.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let pid = child.id().to_string();

@@ -39,6 +39,15 @@ fn cluster(nodes: usize, settings: &[&str]) -> Cluster {
     cluster
 }
 
+/// One node, whose work is not given up while it is away.
+fn patient_cluster() -> Cluster {
+    let mut cluster = Cluster::new("", &["Orchestrator.NodeManager.ReconnectGrace=60s"]);
+    let address = cluster.nats();
+    cluster.add_node(&address, &[]);
+    cluster.wait_connected(1);
+    cluster
+}
+
 fn submit(cluster: &Cluster, name: &str, job: &str) {
     let file = cluster.file(&format!("{name}.yaml"), job);
     cluster.ok(&["job", "run", &file, "--wait=false"]);
@@ -144,9 +153,10 @@ fn an_orchestrator_that_restarts_interrupts_no_follower() {
 
 #[test]
 fn a_node_that_is_gone_is_named() {
-    let mut cluster = cluster(1, &[]);
+    let mut cluster = patient_cluster();
     submit(&cluster, "up", &wat_job("up", UP_FOREVER, "").replace("Type: batch", "Type: service"));
     eventually("it is up", || cluster.ok(&["job", "logs", "up"]).contains("up").then_some(()));
+    let up = executions(&cluster, "up")[0]["ID"].as_str().unwrap().to_owned();
     submit(&cluster, "done", &wat_job("done", BOTH, ""));
     assert_eq!(cluster.wait_final("done"), "Completed");
     cluster.nodes[0].kill();
@@ -160,6 +170,13 @@ fn a_node_that_is_gone_is_named() {
             && words.contains("its output is left in its record"),
         "{words}"
     );
+    // What is on the node alone cannot be shown, and nobody is left waiting for it.
+    for args in [&["job", "logs", "up"][..], &["job", "logs", "up", "-e", up.as_str()]] {
+        let output = cluster.cli(args);
+        let words = err(&output);
+        assert!(words.contains("node node-0 is not connected since "), "{words}");
+        assert!(words.contains("Start the node again") && !output.status.success(), "{words}");
+    }
 }
 
 #[test]

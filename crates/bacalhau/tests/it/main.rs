@@ -16,11 +16,13 @@ mod containers;
 mod crash;
 mod credentials;
 mod devstack;
+mod docker;
 mod encrypted;
 mod events;
 mod exec;
 mod expectations;
 mod fake;
+mod full_disk;
 mod heal;
 mod lifecycles;
 mod logs;
@@ -33,3 +35,6 @@ mod schedules;
 #[path = "../../../images/tests/support/registry.rs"]
 #[allow(dead_code)] // shared with other crates
 mod test_registry;
+mod wasm;
+mod wasm_bounds;
+mod wasm_guests;

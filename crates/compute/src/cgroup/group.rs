@@ -116,11 +116,40 @@ impl Cgroup {
         }
     }
 
-    /// Removes the group with everything below, killing what is still in it. One that is gone is fine.
+    /// Removes the group with everything below, killing what is still in it, and the folders of the node and of all
+    /// nodes with their last group. One that is gone is fine.
     ///
     /// # Errors
     /// See [`Cgroup::kill`]; or the kernel does not let go.
     pub fn remove(&self) -> io::Result<()> {
+        self.dissolve()?;
+        for folder in self.folders() {
+            // The kernel keeps those in use.
+            for parent in folder.ancestors().skip(1).take(2) {
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the group if nothing is in it.
+    pub fn remove_empty(&self) {
+        for folder in self.folders() {
+            // The kernel keeps those in use.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Removes the group with everything below, killing what is still in it, and leaves what is above. One that is gone
+    /// is fine.
+    ///
+    /// # Errors
+    /// See [`Cgroup::kill`]; or the kernel does not let go.
+    pub fn dissolve(&self) -> io::Result<()> {
+        // The common case: nobody is in it any more, and the kernel says so.
+        if self.folders().map(remove_tree).fold(true, |all, one| all && one.is_ok()) {
+            return Ok(());
+        }
         self.kill()?;
         let began = Instant::now();
         for folder in self.folders() {
@@ -131,10 +160,6 @@ impl Cgroup {
                     Err(_) if began.elapsed() < PATIENCE => thread::sleep(PAUSE),
                     Err(error) => return Err(explain(folder, &error)),
                 }
-            }
-            // The folders of the node and of all nodes go with their last group. The kernel keeps those in use.
-            for parent in folder.ancestors().skip(1).take(2) {
-                let _ = fs::remove_dir(parent);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Which hierarchies there are and where the own process is in them, from `/proc/self/{mountinfo,cgroup}`. Pure.
 
 use super::Controller;
+use super::machine::Legacy;
 use std::path::{Component, Path, PathBuf};
 
 /// The hierarchies of this machine as this process sees them.
@@ -43,8 +44,7 @@ impl Layout {
                 }
                 continue;
             }
-            let controllers: Vec<Controller> =
-                KNOWN.into_iter().filter(|c| mount.options.split(',').any(|o| o == c.name())).collect();
+            let controllers = mount.controllers();
             let Some(first) = controllers.first() else { continue };
             // The same hierarchy may be mounted twice.
             if layout.legacy.iter().any(|(known, _)| known.contains(first)) {
@@ -56,6 +56,39 @@ impl Layout {
             }
         }
         layout
+    }
+
+    /// The group of this process in the hierarchy of version 1 with this name, or in version 2 (no name), from
+    /// `/proc/self/cgroup`.
+    pub(super) fn own_group<'a>(cgroup: &'a str, name: &str) -> Option<&'a str> {
+        membership(cgroup, |list| list.strip_prefix("name=").unwrap_or(list) == name)
+    }
+}
+
+/// Where hierarchies are mounted as a whole, whatever they have to offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mounts {
+    /// Version 2.
+    pub(super) unified: Option<PathBuf>,
+    /// Version 1.
+    pub(super) legacy: Vec<Legacy>,
+}
+
+impl Mounts {
+    /// Reads `/proc/self/mountinfo`. What cannot be understood is left out.
+    pub(super) fn parse(mountinfo: &str) -> Mounts {
+        let mut mounts = Mounts::default();
+        for mount in mountinfo.lines().filter_map(Mount::parse) {
+            if mount.kind == "cgroup2" {
+                mounts.unified.get_or_insert(mount.point);
+            } else if !mounts.legacy.iter().any(|known| known.options == mount.options) {
+                let controllers = mount.controllers();
+                let name = mount.options.split(',').find_map(|option| option.strip_prefix("name="));
+                let name = name.map(str::to_owned);
+                mounts.legacy.push(Legacy { root: mount.point, controllers, options: mount.options, name });
+            }
+        }
+        mounts
     }
 }
 
@@ -82,6 +115,10 @@ impl Mount {
             kind: kind.to_owned(),
             options: options.to_owned(),
         })
+    }
+
+    fn controllers(&self) -> Vec<Controller> {
+        KNOWN.into_iter().filter(|c| self.options.split(',').any(|option| option == c.name())).collect()
     }
 
     /// A group's path below the mount. None if it is outside of what is mounted.

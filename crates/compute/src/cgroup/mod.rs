@@ -1,7 +1,7 @@
 //! Control groups of Linux, versions 1 and 2 and both at once: limits for a task, what it used, its end as a whole.
 //!
-//! A task gets a group of its own in every hierarchy that has something to offer, below the node's own group where it
-//! may make some. Everything here is file IO on kernel file systems and blocks briefly: call it from a thread that
+//! A process gets a group of its own in every hierarchy that has something to offer, below the node's own group where it
+//! may make some ([`Cgroups`]); a container one that its runtime makes, below the roots ([`Machine`]). Everything here is file IO on kernel file systems and blocks briefly: call it from a thread that
 //! may. Groups are never shared with anything else, so that killing one can hit nobody else.
 
 mod base;
@@ -9,10 +9,12 @@ mod group;
 mod kill;
 mod layout;
 mod limits;
+mod machine;
 mod usage;
 
 pub use base::Cgroups;
 pub use group::Cgroup;
+pub use machine::Machine;
 pub use usage::Usage;
 
 /// What a group must not exceed. 0 means no limit.

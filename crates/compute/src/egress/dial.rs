@@ -7,7 +7,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 
 /// Time for a name and for all of its addresses together.
@@ -142,9 +143,24 @@ async fn resolve(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
     };
     let cannot =
         |error: &dyn fmt::Display| Refusal::Unreachable(format!("cannot resolve \"{name}\": {error}"));
-    let _permit = LOOKUPS.acquire().await.map_err(|e| cannot(&e))?;
-    let found = tokio::net::lookup_host((name.as_str(), port)).await.map_err(|e| cannot(&e))?;
-    Ok(found.collect())
+    let permit = LOOKUPS.acquire().await.map_err(|e| cannot(&e))?;
+    let wanted = (name.clone(), port);
+    let lookup = async move { Ok(tokio::net::lookup_host(wanted).await?.collect()) };
+    let found: io::Result<Vec<SocketAddr>> = to_its_end(permit, lookup).await.map_err(|e| cannot(&e))?;
+    found.map_err(|e| cannot(&e))
+}
+
+/// Keeps the permit of a lookup until it is over, even if nobody waits any more: until then it has its thread.
+async fn to_its_end<T: Send + 'static>(
+    permit: SemaphorePermit<'static>,
+    lookup: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::spawn(async move {
+        let found = lookup.await;
+        drop(permit);
+        found
+    })
+    .await
 }
 
 /// An address is fine if it is listed itself, or if a listed name may lead there.
@@ -164,4 +180,23 @@ fn check(domains: &DomainList, host: &Host, found: IpAddr) -> Result<(), Refusal
 /// What a task sent, short enough for a message.
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn whoever_gives_up_a_lookup_does_not_make_room_for_another() {
+        static PERMITS: Semaphore = Semaphore::const_new(1);
+        let (answer, answered) = oneshot::channel::<()>();
+        let permit = PERMITS.acquire().await.unwrap();
+        let mut lookup = Box::pin(to_its_end(permit, answered));
+        assert!(futures_util::poll!(&mut lookup).is_pending());
+        drop(lookup);
+        assert!(PERMITS.try_acquire().is_err(), "its thread still runs");
+        answer.send(()).unwrap();
+        drop(PERMITS.acquire().await.unwrap());
+    }
 }

@@ -5,6 +5,7 @@ use super::dial::Refusal;
 use super::domains::DomainList;
 use super::forward::{self, MAX_HEADER_BYTES, MAX_HEADERS};
 use super::tunnel::Slot;
+use crate::accept::accept;
 use axum::http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -88,7 +89,19 @@ impl Proxy {
             allowed: AtomicU64::new(0),
             denied: AtomicU64::new(0),
         });
-        tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let who = format!("the egress proxy of execution {}", shared.execution_id);
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let all = Arc::clone(&shared);
+        tokio::spawn(accept(listener, room, stop.clone(), who, move |stream| {
+            let shared = Arc::clone(&all);
+            async move {
+                let activity = Activity::default();
+                tokio::select! {
+                    () = activity.idle(IDLE) => {}
+                    () = connection(stream, &activity, &shared) => {}
+                }
+            }
+        }));
         Ok(Proxy { address, shared, _stop: stop.drop_guard() })
     }
 
@@ -145,42 +158,8 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            accepted = async {
-                let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
-                Ok::<_, io::Error>((permit, listener.accept().await?.0))
-            } => accepted,
-        };
-        let (permit, stream) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: others must finish first.
-                tracing::warn!(execution = %shared.execution_id, %error, "the egress proxy cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let activity = Activity::default();
-            tokio::select! {
-                () = shared.stop.cancelled() => {}
-                () = activity.idle(IDLE) => {}
-                () = connection(stream, &activity, &shared) => {}
-            }
-            drop(permit);
-        });
-    }
-}
-
 /// One connection of the task: requests one after another, perhaps a tunnel at its end.
 async fn connection(stream: TcpStream, activity: &Activity, shared: &Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
     let slot = Slot::default();
     let service = service_fn(|request| {
         let answered = forward::handle(Arc::clone(shared), slot.clone(), request);

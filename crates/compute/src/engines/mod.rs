@@ -7,6 +7,7 @@ pub mod container;
 pub mod docker;
 pub mod exec;
 pub mod oci;
+pub mod supervisor;
 pub mod wasm;
 
 use crate::executor::WorkFolder;

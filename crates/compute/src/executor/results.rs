@@ -105,7 +105,18 @@ fn split_log(files: &[PathBuf], dropped: u64, folder: &Path) -> io::Result<()> {
         writeln!(stderr, "[{dropped} bytes of older output were not kept: the log had reached its limit]")?;
     }
     for file in files {
-        let mut reader = BufReader::with_capacity(frame::MAX_PAYLOAD, File::open(file)?);
+        let file = match File::open(file) {
+            // Logs of other executions needed the room.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                writeln!(
+                    stderr,
+                    "[a part of the output was not kept: the logs of the node had reached their limit]"
+                )?;
+                continue;
+            }
+            file => file?,
+        };
+        let mut reader = BufReader::with_capacity(frame::MAX_PAYLOAD, file);
         let mut header = [0u8; frame::HEADER];
         while reader.read_exact(&mut header).is_ok() {
             let Some(found) = frame::decode_header(&header) else { break };
@@ -124,6 +135,19 @@ fn split_log(files: &[PathBuf], dropped: u64, folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn output_that_went_meanwhile_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        frame::encode(&mut bytes, LogStream::Stdout, 1, b"kept\n");
+        let kept = dir.path().join("kept");
+        std::fs::write(&kept, bytes).unwrap();
+        split_log(&[dir.path().join("gone"), kept], 0, dir.path()).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("stdout"), "kept\n");
+        assert!(read("stderr").starts_with("[a part of the output was not kept"));
+    }
 
     #[test]
     fn names_are_plain_folders() {

@@ -1,5 +1,6 @@
 //! The private folder of one execution: created when first needed, removed when the last user lets go.
 
+use bacalhau_images::remove_tree;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -88,7 +89,7 @@ impl Drop for WorkFolder {
 }
 
 fn remove(path: &Path) {
-    match fs::remove_dir_all(path) {
+    match remove_tree(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "cannot remove a folder; it is tried again at the next start");
         }

@@ -18,6 +18,7 @@ mod writer;
 pub use frame::LogStream;
 pub use limits::LogLimits;
 pub use reader::{LogChunk, LogReader, LogStart, ReadOptions};
+pub(crate) use writer::resume;
 pub use writer::{Captured, LogWriter};
 
 use bacalhau_model::{Error, error::code};

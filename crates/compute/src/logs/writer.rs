@@ -3,6 +3,8 @@
 //! Never fails the program that prints, and never makes it wait for readers: where there is no room output is dropped,
 //! and the log says how much. Times of a log grow strictly, so that a reader can go on where it stopped.
 
+pub(crate) mod resume;
+
 use super::frame::{self, LogStream};
 use super::head::Head;
 use super::live::Live;

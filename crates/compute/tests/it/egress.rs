@@ -317,7 +317,7 @@ async fn a_socket_can_be_inside_another_network() {
     in_time(other.stdout.as_mut().unwrap().read_u8()).await.unwrap();
     let namespace = format!("/proc/{}/ns/net", other.id().unwrap());
     // Its loopback is down, so there is no narrower address to listen on.
-    let listener = listen_inside(namespace.as_ref(), Ipv4Addr::UNSPECIFIED.into()).await.unwrap();
+    let listener = listen_inside(namespace.as_ref(), (Ipv4Addr::UNSPECIFIED, 0).into()).await.unwrap();
     let proxy = Proxy::serve(listener, DomainList::default(), Names::default()).unwrap();
     let port = proxy.address().port();
     let there = std::fs::read_to_string(format!("/proc/{}/net/tcp", other.id().unwrap())).unwrap();

@@ -33,6 +33,7 @@ struct Entry {
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
+    registrytoken: Option<String>,
 }
 
 impl DockerConfig {
@@ -73,6 +74,9 @@ impl DockerConfig {
         if let Some(token) = entry.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Some(Login::Identity(token.clone()));
         }
+        if let Some(token) = entry.registrytoken.as_ref().filter(|token| !token.is_empty()) {
+            return Some(Login::Registry(token.clone()));
+        }
         if let Some(auth) = entry.auth.as_ref().filter(|auth| !auth.is_empty()) {
             let bytes = base64::engine::general_purpose::STANDARD.decode(auth.trim()).ok()?;
             let text = String::from_utf8(bytes).ok()?;
@@ -112,6 +116,7 @@ mod tests {
                 "https://old.example/v1/": {"auth": "YTpiOmM="},
                 "plain.example:5000": {"username": "x", "password": "y"},
                 "token.example": {"auth": "dTpw", "identitytoken": "t"},
+                "direct.example": {"auth": "", "registrytoken": "r"},
                 "empty.example": {}}}"#,
         );
         let basic = |username: &str, password: &str| {
@@ -121,6 +126,7 @@ mod tests {
         assert!(config.login("old.example") == basic("a", "b:c"));
         assert!(config.login("plain.example:5000") == basic("x", "y"));
         assert!(config.login("token.example") == Some(Login::Identity("t".into())));
+        assert!(config.login("direct.example") == Some(Login::Registry("r".into())));
         assert!(config.login("empty.example").is_none() && config.login("other.example").is_none());
         assert!(config.login("plain.example").is_none());
     }

@@ -61,7 +61,8 @@ async fn ask(program: &str, server: &str) -> std::io::Result<(bool, Vec<u8>)> {
         .kill_on_drop(true)
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(server.as_bytes()).await?;
+        // A helper that does not read its input answers all the same.
+        let _ = stdin.write_all(server.as_bytes()).await;
     }
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {

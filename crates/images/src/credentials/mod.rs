@@ -12,16 +12,23 @@ use oci_client::Reference;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How a registry is asked.
+/// How a registry is asked. Shows no secret.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub(crate) enum Login {
+pub enum Login {
     /// Without credentials.
     #[default]
     Anonymous,
     /// With a name and a password.
-    Basic { username: String, password: String },
-    /// With a token that is exchanged for others.
+    Basic {
+        /// The name.
+        username: String,
+        /// The password, or a token in its place.
+        password: String,
+    },
+    /// With a token that is exchanged for others (`identitytoken`).
     Identity(String),
+    /// With a token that the registry itself takes (`registrytoken`).
+    Registry(String),
 }
 
 impl fmt::Debug for Login {
@@ -30,6 +37,7 @@ impl fmt::Debug for Login {
             Login::Anonymous => "Anonymous",
             Login::Basic { .. } => "Basic(..)",
             Login::Identity(_) => "Identity(..)",
+            Login::Registry(_) => "Registry(..)",
         })
     }
 }
@@ -75,11 +83,16 @@ impl Credentials {
         self
     }
 
+    /// What Docker's configuration calls the registry of an image.
+    pub fn server(image: &Reference) -> &str {
+        if reference::is_docker_hub(image) { docker_config::DOCKER_HUB } else { reference::host(image) }
+    }
+
     /// What to use for an image.
     ///
     /// # Errors
     /// The file or a credential helper is there and cannot be used.
-    pub(crate) async fn login(&self, image: &Reference) -> Result<Login, Error> {
+    pub async fn login(&self, image: &Reference) -> Result<Login, Error> {
         // Bacalhau 1.9 sends them to any registry whose name has few slashes; they are Docker Hub's.
         if let Some((username, password)) =
             self.docker_hub.as_ref().filter(|_| reference::is_docker_hub(image))
@@ -90,8 +103,7 @@ impl Credentials {
         let Some(config) = docker_config::DockerConfig::read(path).await? else {
             return Ok(Login::Anonymous);
         };
-        let server =
-            if reference::is_docker_hub(image) { docker_config::DOCKER_HUB } else { reference::host(image) };
+        let server = Credentials::server(image);
         if let Some(helper) = config.helper(server)
             && let Some(login) = helper::get(helper, server).await?
         {

@@ -124,6 +124,9 @@ pub(super) async fn prove(
             return Ok((Proof::Basic { username: username.clone(), password: password.clone() }, None));
         }
         (Challenge::Basic, _) => return Err("it wants a name and a password".to_owned()),
+        (Challenge::Bearer { .. }, Login::Registry(token)) => {
+            return Ok((Proof::Bearer(token.clone()), None));
+        }
         (Challenge::Bearer { realm, service, scope }, _) => (realm, service, scope),
     };
     let usual = format!("repository:{repository}:pull");
@@ -140,7 +143,10 @@ pub(super) async fn prove(
             .get(realm)
             .query(&[("service", service), ("scope", scope)])
             .basic_auth(username, Some(password)),
-        Login::Anonymous => client.get(realm).query(&[("service", service), ("scope", scope)]),
+        // The latter has gone above.
+        Login::Anonymous | Login::Registry(_) => {
+            client.get(realm).query(&[("service", service), ("scope", scope)])
+        }
     };
     let response = request
         .send()

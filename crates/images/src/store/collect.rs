@@ -1,7 +1,8 @@
 //! Makes room: the images that were not used for the longest time go, those in use stay.
 
-use super::{ImageStore, State};
+use super::{ImageStore, State, noted_size};
 use crate::digest::Digest;
+use crate::tree::remove_tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ impl ImageStore {
             }
         }
         for path in removed {
-            if let Err(error) = fs::remove_dir_all(&path) {
+            if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove a layer; the next start tries again");
             }
         }
@@ -83,8 +84,7 @@ impl ImageStore {
         let entries = fs::read_dir(self.inner.sub("layers")).into_iter().flatten().flatten();
         let sized = entries.filter_map(|entry| {
             let digest = Digest::parse(&format!("sha256:{}", entry.file_name().to_str()?))?;
-            let text = fs::read_to_string(entry.path().join("size")).unwrap_or_default();
-            Some((digest, text.trim().parse().unwrap_or(0)))
+            Some((digest, noted_size(&entry.path())))
         });
         sized.collect()
     }

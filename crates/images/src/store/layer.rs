@@ -1,11 +1,13 @@
 //! One layer: fetched, checked, unpacked, and put in its place in one step.
 
 use super::ImageStore;
-use super::unpack::{Limits, unpack};
+use super::noted_size;
+use super::unpack::{Limits, Room, unpack};
 use crate::digest::Digest;
 use crate::error;
 use crate::manifest::Descriptor;
 use crate::registry::Registry;
+use crate::tree::remove_tree;
 use bacalhau_model::Error;
 use oci_client::Reference;
 use std::fs::{self, DirBuilder, File};
@@ -16,6 +18,9 @@ use std::sync::{Arc, Weak};
 
 /// Files of one layer at most.
 const MOST_ENTRIES: u64 = 5_000_000;
+
+/// Bytes of the names of one layer's folders at most; they are held in memory. The largest images have some MiB.
+const MOST_NAMES: usize = 128 << 20;
 
 /// A folder of the store's `tmp` that goes away by itself.
 struct Temporary {
@@ -32,7 +37,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path)
+        if let Err(error) = remove_tree(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a folder; the next start tries again");
@@ -47,11 +52,14 @@ impl ImageStore {
         registry: &Registry,
         image: &Reference,
         (blob, diff_id): (&Descriptor, &Digest),
+        room: &Arc<Room>,
         received: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Error> {
-        let turn = self.turn(diff_id);
+        let turn = self.turn(image.registry(), diff_id);
         let _turn = turn.lock().await;
-        if self.inner.layer_folder(diff_id).is_dir() {
+        let place = self.inner.layer_folder(diff_id);
+        if place.is_dir() {
+            room.take(noted_size(&place)).map_err(|reason| error::broken(&image.to_string(), reason))?;
             received(blob.size);
             return Ok(());
         }
@@ -64,30 +72,38 @@ impl ImageStore {
         registry.blob(image, blob, &mut writer, received).await?;
         let file = writer.into_inner().into_std().await;
         let (store, diff_id, name) = (self.clone(), diff_id.clone(), image.to_string());
+        let limits = Limits { room: Arc::clone(room), entries: MOST_ENTRIES, names: MOST_NAMES };
         // It goes on if nobody waits any more, and the layer is there for the next one.
-        let unpacking = tokio::task::spawn_blocking(move || store.unpack_layer(&temporary, file, &diff_id));
+        let unpacking =
+            tokio::task::spawn_blocking(move || store.unpack_layer(&temporary, file, &diff_id, &limits));
         let unpacked = unpacking.await.map_err(|e| error::failed(format!("unpacking broke down: {e}")))?;
         unpacked.map_err(|reason| error::broken(&name, reason))
     }
 
-    fn turn(&self, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, registry: &str, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let key = (registry.to_owned(), diff_id.clone());
         let mut state = self.inner.lock();
         state.fetching.retain(|_, waiting| waiting.strong_count() > 0);
-        if let Some(turn) = state.fetching.get(diff_id).and_then(Weak::upgrade) {
+        if let Some(turn) = state.fetching.get(&key).and_then(Weak::upgrade) {
             return turn;
         }
         let turn = Arc::new(tokio::sync::Mutex::new(()));
-        state.fetching.insert(diff_id.clone(), Arc::downgrade(&turn));
+        state.fetching.insert(key, Arc::downgrade(&turn));
         turn
     }
 
-    fn unpack_layer(&self, temporary: &Temporary, mut file: File, diff_id: &Digest) -> Result<(), String> {
+    fn unpack_layer(
+        &self,
+        temporary: &Temporary,
+        mut file: File,
+        diff_id: &Digest,
+        limits: &Limits,
+    ) -> Result<(), String> {
         let explain = |e: io::Error| format!("cannot store a layer: {e}");
         let ready = temporary.path.join("layer");
         let files = ready.join("fs");
         DirBuilder::new().recursive(true).mode(0o755).create(&files).map_err(explain)?;
         file.rewind().map_err(explain)?;
-        let limits = Limits { bytes: self.inner.config.max_image_bytes, entries: MOST_ENTRIES };
         let size = unpack(file, &files, diff_id, limits)?;
         fs::write(ready.join("size"), size.to_string()).map_err(explain)?;
         // All of its files at once; one fsync for each would take minutes.

@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::error;
 use crate::manifest::RunConfig;
 use crate::registry::{Described, Registry};
+use crate::tree::remove_tree;
 use bacalhau_model::Error;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use oci_client::Reference;
@@ -27,6 +28,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use unpack::Room;
 
 /// Layers of one image that are fetched at the same time.
 const AT_ONCE: usize = 3;
@@ -56,6 +58,12 @@ impl Default for StoreConfig {
     }
 }
 
+/// Layers that stay on disk until this is dropped.
+#[derive(Clone, Debug)]
+pub struct HeldLayers {
+    _lease: Arc<Lease>,
+}
+
 /// Told while an image is fetched: bytes that came and bytes there are, compressed. Must not block.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
@@ -77,8 +85,9 @@ struct State {
     records: BTreeMap<String, Record>,
     /// Layers that somebody uses or is about to, and how many do.
     leases: BTreeMap<Digest, usize>,
-    /// One at a time fetches a layer; the others wait and find it.
-    fetching: BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>,
+    /// One at a time fetches a layer from a registry; the others wait and find it. Nobody waits for another registry,
+    /// which may be as slow as it likes.
+    fetching: BTreeMap<(String, Digest), Weak<tokio::sync::Mutex<()>>>,
 }
 
 /// An image that is lent: its layers stay on disk until this is dropped.
@@ -140,7 +149,7 @@ impl ImageStore {
         let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         make(&folder)?;
         let temporary = folder.join("tmp");
-        match fs::remove_dir_all(&temporary) {
+        match remove_tree(&temporary) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -184,10 +193,24 @@ impl ImageStore {
             (self.lease(&mut state, record.layers()), record, noted)
         };
         let (lease, record, noted) = lease;
-        if !noted && let Err(error) = record.write(&self.inner.sub("names")) {
-            tracing::warn!(image = %record.name, %error, "cannot note that an image was used");
+        if !noted {
+            self.note_use(record.clone());
         }
         self.lend(lease, record.digest(), record.config)
+    }
+
+    /// Writes a record in the background, so that nobody waits for the disk.
+    fn note_use(&self, record: Record) {
+        let folder = self.inner.sub("names");
+        let write = move || {
+            if let Err(error) = record.write(&folder) {
+                tracing::warn!(image = %record.name, %error, "cannot note that an image was used");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(write)),
+            Err(_) => write(),
+        }
     }
 
     fn lease(&self, state: &mut State, layers: Vec<Digest>) -> Lease {
@@ -195,6 +218,17 @@ impl ImageStore {
             *state.leases.entry(layer.clone()).or_default() += 1;
         }
         Lease { inner: Arc::clone(&self.inner), layers }
+    }
+
+    /// Holds layers by their folders ([`Image::layers`]), for something that a former life of the node started and that
+    /// still uses them. What is no layer of this store is left out.
+    pub fn hold(&self, layers: &[PathBuf]) -> HeldLayers {
+        let digest = |path: &PathBuf| {
+            let hex = path.strip_prefix(self.inner.sub("layers")).ok()?.parent()?.to_str()?;
+            Digest::parse(&format!("sha256:{hex}"))
+        };
+        let layers = layers.iter().filter_map(digest).collect();
+        HeldLayers { _lease: Arc::new(self.lease(&mut self.inner.lock(), layers)) }
     }
 
     /// `None` when a layer is missing.
@@ -247,9 +281,10 @@ impl ImageStore {
         };
         self.fetch_layers(registry, image, &described, progress).await?;
         let record = Record::new(name.clone(), &described, now());
-        record
-            .write(&self.inner.sub("names"))
-            .map_err(|e| error::failed(format!("cannot note image {name}: {e}")))?;
+        let (noted, names) = (record.clone(), self.inner.sub("names"));
+        let written = tokio::task::spawn_blocking(move || noted.write(&names)).await;
+        let written = written.map_err(io::Error::other).flatten();
+        written.map_err(|e| error::failed(format!("cannot note image {name}: {e}")))?;
         self.inner.lock().records.insert(name.clone(), record);
         let config = described.config.config.clone();
         let lent = self.lend(lease, Some(described.digest), config);
@@ -270,12 +305,18 @@ impl ImageStore {
             let before = received.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
             progress(before.saturating_add(bytes).min(total), total);
         };
+        let room = Room::new(self.inner.config.max_image_bytes);
         let mut fetches = Vec::with_capacity(described.layers.len());
         for (blob, diff_id) in &described.layers {
-            fetches.push(self.fetch(registry, image, (blob, diff_id), &tell).boxed());
+            fetches.push(self.fetch(registry, image, (blob, diff_id), &room, &tell).boxed());
         }
         futures_util::stream::iter(fetches).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
     }
+}
+
+/// Bytes that a layer in its place takes.
+fn noted_size(layer: &Path) -> u64 {
+    fs::read_to_string(layer.join("size")).unwrap_or_default().trim().parse().unwrap_or(0)
 }
 
 fn now() -> u64 {

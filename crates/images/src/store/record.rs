@@ -63,8 +63,9 @@ impl Record {
 
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let path = folder.join(self.file_name());
-        let temporary = path.with_extension("new");
-        let mut file = fs::File::create(&temporary)?;
+        // Not even another one of the same image is written there. What a crash leaves is no record, and goes at the start.
+        let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+        let mut file = fs::File::create_new(&temporary)?;
         file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)
@@ -95,4 +96,30 @@ pub(super) fn read_all(folder: &Path) -> io::Result<BTreeMap<String, Record>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_write_the_same_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record {
+            name: "docker.io/library/a:latest".to_owned(),
+            digest: Digest::of(b"a").to_string(),
+            manifest_digest: String::new(),
+            config: RunConfig::default(),
+            layers: Vec::new(),
+            checked: 1,
+            used: 1,
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| record.write(dir.path()).unwrap()));
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(read_all(dir.path()).unwrap()[&record.name], record);
+    }
 }

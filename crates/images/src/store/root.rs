@@ -3,11 +3,12 @@
 //! Every step is made relative to an open folder, and the kernel resolves links as if the folder were `/`. Whatever an
 //! archive contains, nothing outside is opened, created, changed or removed.
 
+use crate::tree::remove_at;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Links and steps on the way to one file at most.
@@ -158,11 +159,7 @@ impl Place {
     pub(super) fn clear(&self) -> io::Result<()> {
         match self.kind()? {
             None => Ok(()),
-            Some(FileType::Directory) => {
-                // The standard library does not follow links below either.
-                let path = format!("/proc/self/fd/{}/{}", self.parent.as_raw_fd(), self.name);
-                std::fs::remove_dir_all(path)
-            }
+            Some(FileType::Directory) => remove_at(&self.parent, Path::new(&self.name)),
             Some(_) => Ok(fs::unlinkat(&self.parent, &self.name, AtFlags::empty())?),
         }
     }

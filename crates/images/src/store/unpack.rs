@@ -14,15 +14,39 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{Archive, Entry, EntryType};
 
 /// Bounds of one layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// Bytes it may unpack to.
-    pub(super) bytes: u64,
+    /// Bytes that its image may unpack to.
+    pub(super) room: Arc<Room>,
     /// Files, folders and links.
     pub(super) entries: u64,
+    /// Bytes of the names of its folders.
+    pub(super) names: usize,
+}
+
+/// Bytes that the layers of one image share.
+#[derive(Debug)]
+pub(super) struct Room {
+    all: u64,
+    left: AtomicU64,
+}
+
+impl Room {
+    pub(super) fn new(bytes: u64) -> Arc<Room> {
+        Arc::new(Room { all: bytes, left: AtomicU64::new(bytes) })
+    }
+
+    /// Takes some. `Err` says that there are no more.
+    pub(super) fn take(&self, bytes: u64) -> Result<(), String> {
+        let taken =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken.map(drop).map_err(|_| format!("it unpacks to more than {} bytes", self.all))
+    }
 }
 
 /// Bytes of names and attributes of one entry at most; they are held in memory.
@@ -39,7 +63,7 @@ const OPAQUE: &str = ".wh..wh..opq";
 
 /// Unpacks `file` into `folder`, which must be empty; checks that the tar inside has the digest `expected`. Gives the
 /// bytes it takes.
-pub(super) fn unpack(file: File, folder: &Path, expected: &Digest, limits: Limits) -> Result<u64, String> {
+pub(super) fn unpack(file: File, folder: &Path, expected: &Digest, limits: &Limits) -> Result<u64, String> {
     let mut file = BufReader::with_capacity(128 << 10, file);
     let magic = file.fill_buf().map_err(damaged)?;
     let plain: Box<dyn Read> = match magic {
@@ -49,9 +73,9 @@ pub(super) fn unpack(file: File, folder: &Path, expected: &Digest, limits: Limit
     };
     let allowance = Rc::new(Cell::new(u64::MAX));
     // An archive has headers and padding beside its files.
-    let total = limits.bytes.saturating_mul(2).saturating_add(LARGEST_HEADER);
+    let total = limits.room.all.saturating_mul(2).saturating_add(LARGEST_HEADER);
     let mut tar = Tar { plain: plain.take(total), hasher: Sha256::new(), allowance: Rc::clone(&allowance) };
-    let unpacked = Unpacker::open(folder, limits)?.run(&mut tar, &allowance)?;
+    let unpacked = Unpacker::open(folder, limits.clone())?.run(&mut tar, &allowance)?;
     // What follows the end of the archive belongs to the digest.
     allowance.set(u64::MAX);
     io::copy(&mut tar, &mut io::sink()).map_err(damaged)?;
@@ -97,13 +121,15 @@ struct Unpacker {
     is_root: bool,
     /// Times of folders are set when nothing changes in them any more.
     folders: Vec<(String, Timestamps)>,
+    /// Bytes of their names.
+    names: usize,
 }
 
 impl Unpacker {
     fn open(folder: &Path, limits: Limits) -> Result<Unpacker, String> {
         let root = Root::open(folder).map_err(|e| format!("cannot open {}: {e}", folder.display()))?;
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Unpacker { root, limits, bytes: 0, entries: 0, is_root, folders: Vec::new() })
+        Ok(Unpacker { root, limits, bytes: 0, entries: 0, is_root, folders: Vec::new(), names: 0 })
     }
 
     fn run<R: Read>(mut self, tar: &mut Tar<R>, allowance: &Cell<u64>) -> Result<u64, String> {
@@ -132,14 +158,12 @@ impl Unpacker {
 
     fn count(&mut self, size: u64) -> Result<(), String> {
         self.entries += 1;
-        self.bytes = self.bytes.saturating_add(size).saturating_add(ENTRY_BYTES);
+        let size = size.saturating_add(ENTRY_BYTES);
+        self.bytes = self.bytes.saturating_add(size);
         if self.entries > self.limits.entries {
             return Err(format!("it has more than {} files", self.limits.entries));
         }
-        if self.bytes > self.limits.bytes {
-            return Err(format!("it unpacks to more than {} bytes", self.limits.bytes));
-        }
-        Ok(())
+        self.limits.room.take(size)
     }
 
     fn place<R: Read>(&mut self, name: &str, entry: &mut Entry<'_, R>) -> io::Result<()> {
@@ -228,6 +252,13 @@ impl Unpacker {
         name: &str,
         entry: &mut Entry<'_, R>,
     ) -> io::Result<()> {
+        self.names = self.names.saturating_add(name.len());
+        if self.names > self.limits.names {
+            return Err(io::Error::other(format!(
+                "the names of its folders have more than {} bytes",
+                self.limits.names
+            )));
+        }
         self.folders.push((name.to_owned(), times(entry)));
         self.set_all(folder, entry)
     }
@@ -336,4 +367,62 @@ fn attributes<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Vec<(String, Vec<
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Seek;
+
+    fn layer(fill: impl FnOnce(&mut tar::Builder<&mut File>)) -> (File, Digest) {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut tar = tar::Builder::new(&mut file);
+        fill(&mut tar);
+        tar.into_inner().unwrap();
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        file.rewind().unwrap();
+        (file, Digest::of(&bytes))
+    }
+
+    fn add(tar: &mut tar::Builder<&mut File>, kind: EntryType, name: &str, content: &[u8]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        tar.append_data(&mut header, name, content).unwrap();
+    }
+
+    fn limits(bytes: u64, names: usize) -> Limits {
+        Limits { room: Room::new(bytes), entries: 100, names }
+    }
+
+    #[test]
+    fn the_layers_of_an_image_share_its_room() {
+        let limits = limits(10_000, 100);
+        let unpack = |name: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let (file, digest) = layer(|tar| add(tar, EntryType::Regular, name, &[0; 4_000]));
+            unpack(file, dir.path(), &digest, &limits)
+        };
+        assert_eq!(unpack("a"), Ok(4_000 + ENTRY_BYTES));
+        assert_eq!(unpack("b"), Ok(4_000 + ENTRY_BYTES));
+        assert_eq!(unpack("c"), Err("it unpacks to more than 10000 bytes".to_owned()));
+    }
+
+    #[test]
+    fn names_of_folders_are_bounded() {
+        let unpack = |count: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            // The same one again and again costs no disk.
+            let (file, digest) =
+                layer(|tar| (0..count).for_each(|_| add(tar, EntryType::Directory, "0123456789", b"")));
+            unpack(file, dir.path(), &digest, &limits(1 << 20, 100))
+        };
+        assert!(unpack(10).is_ok());
+        assert!(unpack(11).unwrap_err().contains("names of its folders"));
+    }
 }

@@ -2,15 +2,18 @@
 //!
 //! Used by the tests of several crates.
 
+#[path = "../../../wire/tests/support/ports.rs"]
+mod ports;
+
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
+pub use ports::free_port;
 use sha2::Digest as _;
 use std::fmt::Write;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A running registry; ends with this value, or with the process.
@@ -35,18 +38,6 @@ pub fn sha256(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").unwrap();
     }
     text
-}
-
-/// A port that was free a moment ago, below those that are given out by chance.
-pub fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
-        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 pub fn is_installed(program: &str) -> bool {

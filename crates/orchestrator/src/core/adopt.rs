@@ -100,7 +100,7 @@ impl Core {
         let mut live = live.on_node(tells, &self.settings, &entry.job, now);
         record::put_execution(&mut live, now, out);
         let (id, node_id) = (live.execution.id.clone(), live.execution.node_id.clone());
-        self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
+        self.nodes.reserve(&live.execution, &live.reserved, entry.stay(&live.execution));
         self.owner.insert(id.clone(), entry.job.id.clone());
         entry.add(live);
         record::running(entry, now, out);

@@ -55,7 +55,7 @@ impl Core {
     /// one that lost its disk learns, or says, that it does not have it.
     fn resend<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let pairs: Vec<(String, String)> =
-            self.nodes.get(node_id).map(|n| n.executions.iter().cloned().collect()).unwrap_or_default();
+            self.nodes.get(node_id).map(|n| n.executions.to_vec()).unwrap_or_default();
         let mut messages: Vec<(i64, String, PendingMessage)> = Vec::new();
         let tells_progress = self.nodes.tells_progress(node_id);
         for (job_id, execution_id) in pairs {
@@ -197,9 +197,10 @@ impl Core {
         out: &mut Output<T>,
     ) {
         let Some(node) = self.nodes.get(node_id) else { return };
-        for (job_id, execution_id) in
-            node.executions.iter().filter(|(_, id)| which(id)).cloned().collect::<Vec<_>>()
-        {
+        for (job_id, execution_id) in node.executions.to_vec() {
+            if !which(&execution_id) {
+                continue;
+            }
             if let Some(mut entry) = self.jobs.remove(&job_id) {
                 self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
                 self.jobs.insert(job_id.clone(), entry);

@@ -65,7 +65,7 @@ impl Core {
     /// Stops what may not finish on the node. Its partitions are placed elsewhere in the same step.
     fn move_away<T>(&mut self, now: i64, node_id: &str, all: bool, out: &mut Output<T>) {
         let Some(node) = self.nodes.get(node_id) else { return };
-        for (job_id, execution_id) in node.executions.clone() {
+        for (job_id, execution_id) in node.executions.to_vec() {
             let Some(mut entry) = self.jobs.remove(&job_id) else { continue };
             let started = entry.get_live(&execution_id).is_some_and(Live::is_approved);
             if all || !started || entry.job_type.is_long_running() {

@@ -5,6 +5,7 @@ use super::live::{Live, LiveSet};
 use super::node::NodeEntry;
 use super::partitions::Unplaced;
 use super::ranges::Ranges;
+use super::tenants::Stay;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
@@ -122,6 +123,15 @@ impl JobEntry {
             .filter(|partition| self.retries.is_resting(&Slot::Partition(*partition)));
         let taken = live.chain(self.done.iter()).chain(resting).collect();
         self.unplaced = Unplaced::without(self.job.count, &taken);
+    }
+
+    /// How an execution of the job holds its room.
+    pub(crate) fn stay(&self, execution: &Execution) -> Stay {
+        match (self.job_type.is_long_running(), execution.start_time > 0) {
+            (true, _) => Stay::Lasting,
+            (false, true) => Stay::Runs,
+            (false, false) => Stay::Waiting,
+        }
     }
 
     /// What one execution of the job is for.

@@ -39,12 +39,12 @@ impl Core {
                 self.jobs.get(job_id).is_some_and(|entry| !entry.fits_on(node, oversubscription))
             };
             if let (Some(node), Some(leader)) = (node, leader)
-                && node.count_of(job_id) <= self.hold.had
+                && node.executions.of_job(job_id).count() <= self.hold.had
                 && lacks_room(node)
             {
                 if **leader != **job_id {
                     // One that asks for the same and goes before it has come: of a class only the first is asked.
-                    self.hold.had = node.count_of(leader);
+                    self.hold.had = node.executions.of_job(leader).count();
                     let held = Some((*slot, leader.to_string()));
                     self.nodes.hold(held);
                 }
@@ -95,7 +95,7 @@ impl Core {
                 return None;
             }
             if entry.request.fits_in(&node.limit(oversubscription.min(1.0)).minus(&node.lasting)) {
-                return Some((slot, node.count_of(job_id)));
+                return Some((slot, node.executions.of_job(job_id).count()));
             }
         }
         None

@@ -43,6 +43,7 @@ mod seeded;
 mod settings;
 mod submit;
 mod suitable;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -1,7 +1,8 @@
 //! One node: what everybody may see of it, and what the core has set aside on it.
 
+use super::tenants::{Stay, Tenants};
+use bacalhau_model::execution::Execution;
 use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
-use std::collections::BTreeSet;
 
 /// A node and its bookings.
 #[derive(Clone, Debug)]
@@ -12,10 +13,10 @@ pub struct NodeEntry {
     pub reserved: Resources,
     /// The part of it that services and daemons hold, which no waiting makes free.
     pub lasting: Resources,
-    /// What batch and ops executions hold: each amount, and how many hold as much.
-    passing: Vec<(Resources, usize)>,
-    /// Live executions on it: (job, execution).
-    pub executions: BTreeSet<(String, String)>,
+    /// What batch and ops executions hold that may wait in the node's queue: each amount, and how many hold as much.
+    queued: Vec<(Resources, usize)>,
+    /// Live executions on it.
+    pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
     pub lose_work_at: Option<i64>,
     /// When it counts as gone if nothing is heard of it, nanoseconds since 1970; `None` while it is disconnected.
@@ -29,8 +30,8 @@ impl NodeEntry {
             state,
             reserved: Resources::default(),
             lasting: Resources::default(),
-            passing: Vec::new(),
-            executions: BTreeSet::new(),
+            queued: Vec::new(),
+            executions: Tenants::default(),
             lose_work_at: None,
             silent_at: None,
         }
@@ -48,35 +49,60 @@ impl NodeEntry {
         self.state.info.compute_node_info.max_capacity.scaled(oversubscription)
     }
 
-    /// Sets an amount aside; `lasting` when a service or daemon holds it.
-    pub(crate) fn reserve(&mut self, amount: &Resources, lasting: bool) {
-        self.reserved = self.reserved.plus(amount);
-        if lasting {
-            self.lasting = self.lasting.plus(amount);
-            return;
+    /// Sets an amount aside for an execution; false when it has it already.
+    pub(crate) fn reserve(&mut self, execution: &Execution, amount: &Resources, stay: Stay) -> bool {
+        if !self.executions.insert(&execution.job_id, &execution.id, stay) {
+            return false;
         }
-        // Few amounts are different, so a list is enough.
-        match self.passing.iter_mut().find(|(known, _)| known == amount) {
+        self.reserved = self.reserved.plus(amount);
+        match stay {
+            Stay::Lasting => self.lasting = self.lasting.plus(amount),
+            Stay::Waiting => self.enqueue(amount),
+            Stay::Runs => {}
+        }
+        true
+    }
+
+    /// The execution does not wait in the node's queue any more. True when nothing that asks for as much may wait there
+    /// now: services may profit.
+    pub(crate) fn begins(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let stay = self.executions.stay_mut(&execution.job_id, &execution.id);
+        let Some(stay) = stay.filter(|stay| **stay == Stay::Waiting) else { return false };
+        *stay = Stay::Runs;
+        self.dequeue(amount)
+    }
+
+    /// Gives back what [`NodeEntry::reserve`] set aside; false when there is nothing.
+    pub(crate) fn release(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let Some(stay) = self.executions.remove(&execution.job_id, &execution.id) else { return false };
+        self.reserved = self.reserved.minus(amount);
+        match stay {
+            Stay::Lasting => self.lasting = self.lasting.minus(amount),
+            Stay::Waiting => drop(self.dequeue(amount)),
+            Stay::Runs => {}
+        }
+        true
+    }
+
+    /// Few amounts are different, so a list is enough.
+    fn enqueue(&mut self, amount: &Resources) {
+        match self.queued.iter_mut().find(|(known, _)| known == amount) {
             Some((_, count)) => *count += 1,
-            None => self.passing.push((amount.clone(), 1)),
+            None => self.queued.push((amount.clone(), 1)),
         }
     }
 
-    /// Gives back what [`NodeEntry::reserve`] set aside.
-    pub(crate) fn release(&mut self, amount: &Resources, lasting: bool) {
-        self.reserved = self.reserved.minus(amount);
-        if lasting {
-            self.lasting = self.lasting.minus(amount);
-            return;
-        }
-        if let Some(at) = self.passing.iter().position(|(known, _)| known == amount)
-            && let Some((_, count)) = self.passing.get_mut(at)
-        {
+    /// True when it was the last of its size.
+    fn dequeue(&mut self, amount: &Resources) -> bool {
+        let Some(at) = self.queued.iter().position(|(known, _)| known == amount) else { return false };
+        let is_last = self.queued.get_mut(at).is_some_and(|(_, count)| {
             *count -= 1;
-            if *count == 0 {
-                self.passing.swap_remove(at);
-            }
+            *count == 0
+        });
+        if is_last {
+            self.queued.swap_remove(at);
         }
+        is_last
     }
 
     /// True when `request` can be set aside on top of what is; see [`NodeEntry::has_room_for`].
@@ -87,7 +113,7 @@ impl NodeEntry {
     /// True when `count` executions can be set aside; `lasting` when they are those of a service or daemon. What waits in
     /// the node's queue beyond its capacity must be able to run once batch and ops executions have ended: next to services
     /// and daemons, which do not end, one has to fit as it is. So what lasts has to fit all at once, and next to the
-    /// largest of what passes: that may still wait in the queue, and the node may start what lasts first.
+    /// largest of what may still wait in the queue: the node may start what lasts first.
     pub fn has_room_for(
         &self,
         request: &Resources,
@@ -104,20 +130,7 @@ impl NodeEntry {
             return self.lasting.plus(request).fits_in(&most);
         }
         let lasting = self.lasting.plus(&all);
-        lasting.fits_in(&most) && self.passing.iter().all(|(amount, _)| lasting.plus(amount).fits_in(&most))
-    }
-
-    /// How many executions of a job it has.
-    pub(crate) fn count_of(&self, job_id: &str) -> usize {
-        let from = (job_id.to_owned(), String::new());
-        self.executions.range(from..).take_while(|(of, _)| of == job_id).count()
-    }
-
-    /// IDs of the executions of a job that it has.
-    pub(crate) fn executions_of(&self, job_id: &str) -> Vec<String> {
-        let from = (job_id.to_owned(), String::new());
-        let of_job = self.executions.range(from..).take_while(|(of, _)| of == job_id);
-        of_job.map(|(_, execution_id)| execution_id.clone()).collect()
+        lasting.fits_in(&most) && self.queued.iter().all(|(amount, _)| lasting.plus(amount).fits_in(&most))
     }
 
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.

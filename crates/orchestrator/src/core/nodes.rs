@@ -4,10 +4,11 @@ use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet, Loads};
 use super::node::NodeEntry;
 use super::place::Shortage;
+use super::tenants::Stay;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::node::protocol;
 use bacalhau_model::{Job, Resources, Task};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// All nodes, in a fixed order so that equal inputs give equal plans, and their index for placing.
@@ -15,7 +16,10 @@ use std::sync::Arc;
 pub struct Nodes {
     slots: Vec<Option<NodeEntry>>,
     vacant: Vec<usize>,
-    by_id: BTreeMap<String, usize>,
+    /// Slots in the order of IDs.
+    order: BTreeMap<String, usize>,
+    /// The same, to find one.
+    by_id: HashMap<String, usize>,
     fleet: Fleet,
     /// Slots that may have changed since the index was brought up to date.
     touched: BTreeSet<usize>,
@@ -34,7 +38,7 @@ pub struct Nodes {
 impl Nodes {
     /// One node.
     pub fn get(&self, id: &str) -> Option<&NodeEntry> {
-        self.at(*self.by_id.get(id)?)
+        self.at(self.slot(id)?)
     }
 
     /// True when the node reports how far its executions are.
@@ -44,7 +48,7 @@ impl Nodes {
 
     /// One node, to change.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut NodeEntry> {
-        let slot = *self.by_id.get(id)?;
+        let slot = self.slot(id)?;
         self.touched.insert(slot);
         self.epoch += 1;
         self.slots.get_mut(slot)?.as_mut()
@@ -62,6 +66,7 @@ impl Nodes {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or(self.slots.len()),
         };
+        self.order.insert(id.clone(), slot);
         self.by_id.insert(id, slot);
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -76,6 +81,7 @@ impl Nodes {
     /// Forgets a node.
     pub fn remove(&mut self, id: &str) -> Option<NodeEntry> {
         let slot = self.by_id.remove(id)?;
+        self.order.remove(id);
         self.touched.remove(&slot);
         self.gained.remove(&slot);
         if self.held.as_ref().is_some_and(|(held, _)| *held == slot) {
@@ -89,12 +95,12 @@ impl Nodes {
 
     /// All nodes by ID.
     pub fn iter(&self) -> impl Iterator<Item = &NodeEntry> {
-        self.by_id.values().filter_map(|slot| self.at(*slot))
+        self.order.values().filter_map(|slot| self.at(*slot))
     }
 
     /// All nodes, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut NodeEntry> {
-        self.touched.extend(self.by_id.values());
+        self.touched.extend(self.order.values());
         self.epoch += 1;
         self.slots.iter_mut().flatten()
     }
@@ -104,27 +110,35 @@ impl Nodes {
         self.iter().filter(|n| n.state.is_schedulable())
     }
 
-    /// Sets resources aside for an execution; `lasting` when it is one of a service or daemon.
-    pub fn reserve(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
-        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
-        let Some(&slot) = self.by_id.get(node_id) else { return };
+    /// Sets resources aside for an execution.
+    pub(crate) fn reserve(&mut self, execution: &Execution, amount: &Resources, stay: Stay) {
+        let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.insert((job_id.to_owned(), execution_id.to_owned()))
+            && node.reserve(execution, amount, stay)
         {
-            node.reserve(amount, lasting);
             self.fleet.set_used(slot, &node.reserved);
             self.epoch += 1;
         }
     }
 
+    /// The node says that the execution runs. True when services may get room by that.
+    pub(crate) fn begins(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let Some(slot) = self.slot(&execution.node_id) else { return false };
+        let node = self.slots.get_mut(slot).and_then(Option::as_mut);
+        let begins = node.is_some_and(|node| node.begins(execution, amount));
+        if begins {
+            self.gained.insert(slot);
+            self.epoch += 1;
+        }
+        begins
+    }
+
     /// Gives back what was set aside for an execution.
-    pub fn release(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
-        let (node_id, job_id, execution_id) = (&execution.node_id, &execution.job_id, &execution.id);
-        let Some(&slot) = self.by_id.get(node_id) else { return };
+    pub(crate) fn release(&mut self, execution: &Execution, amount: &Resources) {
+        let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.remove(&(job_id.to_owned(), execution_id.to_owned()))
+            && node.release(execution, amount)
         {
-            node.release(amount, lasting);
             self.fleet.set_used(slot, &node.reserved);
             self.gained.insert(slot);
             self.epoch += 1;
@@ -227,7 +241,7 @@ impl Nodes {
 
     /// Nodes that may get work now, by ID, with their slots.
     pub(crate) fn schedulable_slots(&self) -> impl Iterator<Item = (usize, &NodeEntry)> {
-        let nodes = self.by_id.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
+        let nodes = self.order.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
         nodes.filter(|(_, node)| node.state.is_schedulable())
     }
 

@@ -92,7 +92,8 @@ impl Core {
         let suits = suitable::unsuitable(entry, node).is_none();
         if entry.live_on(node_id) > 0 {
             if !suits && node.state.connection_state.status == Connection::Connected {
-                for id in node.executions_of(&entry.job.id) {
+                let of_job: Vec<String> = node.executions.of_job(&entry.job.id).map(str::to_owned).collect();
+                for id in of_job {
                     self.stop_execution(entry, &id, Cause::NodeMismatch, now, out);
                 }
             }

@@ -1,17 +1,20 @@
 //! NATS servers for tests: the embedded one and, if `NATS_SERVER_BIN` is set, the original.
 
+#[path = "../support/ports.rs"]
+mod ports;
+
 use bacalhau_nats_server::{Options, Server};
 use bacalhau_wire::address::{Credentials, parse_addresses};
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::bus_local::LocalBus;
 use bacalhau_wire::connect::{ConnectOptions, Connected, Connector};
 use bacalhau_wire::headers::Headers;
+pub(crate) use ports::free_port;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Nothing here may take longer.
@@ -51,19 +54,6 @@ fn original() -> Command {
     let mut command = Command::new(std::env::var_os("NATS_SERVER_BIN").unwrap());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
-}
-
-/// A port that was free a moment ago. It is below those that the system gives to outgoing connections and to whoever asks
-/// for any port, so that nobody takes it by chance before it is used.
-pub(crate) fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
-        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// What a server says first.

@@ -30,6 +30,8 @@ pub(super) struct Relay {
     pub(super) cursor: i64,
     /// Something was passed on, now or to the client before it came again.
     pub(super) printed: bool,
+    /// That it waits for its node was told, and nothing has come since.
+    pub(super) told: bool,
 }
 
 /// The client is gone.
@@ -39,7 +41,7 @@ struct Gone;
 impl Relay {
     /// Passes on what there is. An error says why there is nothing, or not all.
     pub(super) async fn run(mut self, mut execution: Execution) -> Result<(), Error> {
-        let (mut pause, mut told) = (LOOK, false);
+        let mut pause = LOOK;
         loop {
             let result = match self.once().await {
                 Ok(result) => result,
@@ -50,8 +52,8 @@ impl Relay {
             match result {
                 Ok(()) if self.printed || over => return self.ended(&execution).await,
                 Err(error) if over || !error.retryable => return self.failed(&execution, error).await,
-                Err(error) if !told => {
-                    told = true;
+                Err(error) if !self.told => {
+                    self.told = true;
                     let error = words::unreachable(&self.app, &execution.node_id, error).await;
                     let text = format!("execution {}: {}; waiting for it", execution.id, error.message);
                     self.note(Note::new(Note::WAITING, &execution.id, text)).await;
@@ -110,6 +112,7 @@ impl Relay {
             .await;
         }
         self.printed |= !lines.is_empty();
+        self.told = false;
         self.cursor = self.cursor.max(newest);
         let lines = if self.wish.timestamps { lines } else { joined(lines) };
         self.give.send(Item::Output(Arc::clone(&self.shown), lines)).await.map_err(|_| Gone)

@@ -284,6 +284,7 @@ impl Session {
                 news: self.news.subscribe(),
                 cursor,
                 printed: cursor > 0,
+                told: false,
             };
             let id = execution.id.clone();
             self.relays.spawn(async move {

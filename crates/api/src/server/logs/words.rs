@@ -3,20 +3,21 @@
 use crate::server::App;
 use bacalhau_model::{ComputeState, Connection, Error, Execution, Job, Membership};
 
-/// Why a node cannot be asked: which one, since when, and what can be done.
+/// Why a node cannot be asked: which one, since when, and what can be done. To connect again at once would not help, so
+/// clients are not asked to.
 pub(super) async fn unreachable(app: &App, node_id: &str, error: Error) -> Error {
     let Ok(backend) = app.backend() else { return error };
     let node = match backend.node(node_id).await {
         Ok(node) if node.info.node_id == node_id => node,
         _ => {
             let message = format!("node {node_id} has left the cluster, and the logs on it are gone with it");
-            return Error { message, ..error }.hint("Published results are still there: bacalhau job get");
+            return final_one(message, error).hint("Published results are still there: bacalhau job get");
         }
     };
     let link = &node.connection_state;
     if node.membership == Membership::Rejected {
         let message = format!("node {node_id} was rejected, so the logs on it cannot be read");
-        return Error { message, ..error }
+        return final_one(message, error)
             .hint(format!("To let it in again: bacalhau node approve {node_id}"));
     }
     if link.status == Connection::Connected {
@@ -32,10 +33,14 @@ pub(super) async fn unreachable(app: &App, node_id: &str, error: Error) -> Error
     };
     let message =
         format!("node {node_id} is not connected{since}{why}, so the logs on it cannot be read now");
-    Error { message, ..error }.hint(format!(
+    final_one(message, error).hint(format!(
         "Start the node again or repair its connection (bacalhau node describe {node_id}), then try again; \
          published results can be fetched with bacalhau job get"
     ))
+}
+
+fn final_one(message: String, error: Error) -> Error {
+    Error { message, retryable: false, ..error }
 }
 
 /// Why an execution that has not ended has no output.

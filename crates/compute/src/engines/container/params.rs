@@ -21,20 +21,33 @@ struct Raw {
     working_directory: String,
 }
 
-/// Checked parameters.
+/// Checked parameters. What names an image is the engine's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Params {
+pub(crate) struct Params<Image = Reference> {
     /// What runs.
-    pub(crate) image: Reference,
-    entrypoint: Vec<String>,
-    parameters: Vec<String>,
+    pub(crate) image: Image,
+    /// Replaces the image's entrypoint, and with it the image's command; empty leaves both.
+    pub(crate) entrypoint: Vec<String>,
+    /// Replaces the image's command; empty leaves it.
+    pub(crate) parameters: Vec<String>,
     env: Vec<String>,
-    working_directory: String,
+    /// Absolute path; empty leaves the image's.
+    pub(crate) working_directory: String,
 }
 
 impl Params {
-    /// Reads and checks them. Errors are in the words of Bacalhau 1.9.
+    /// Reads and checks them, with an image that has a name in a registry.
     pub(crate) fn read(spec: &SpecConfig) -> Result<Params, Error> {
+        Params::read_with(spec, parse_reference)
+    }
+}
+
+impl<Image> Params<Image> {
+    /// Reads and checks them; `read_image` does so with the image. Errors are in the words of Bacalhau 1.9.
+    pub(crate) fn read_with(
+        spec: &SpecConfig,
+        read_image: impl FnOnce(&str) -> Result<Image, Error>,
+    ) -> Result<Params<Image>, Error> {
         let raw: Raw = spec.decode_params().map_err(|e| invalid(e.to_string()))?;
         if raw.image.trim().is_empty() {
             return Err(invalid("'Image' cannot be empty").hint("Set Image to the name of a container image"));
@@ -59,7 +72,7 @@ impl Params {
             }
         }
         Ok(Params {
-            image: parse_reference(&raw.image)?,
+            image: read_image(&raw.image)?,
             entrypoint: raw.entrypoint,
             parameters: raw.parameters,
             env: raw.environment_variables,
@@ -86,8 +99,22 @@ impl Params {
         if found.starts_with('/') { found.to_owned() } else { format!("/{found}") }
     }
 
-    /// All variables, `NAME=value`, one per name: the image's, over them the task's with the system's, over them the
-    /// engine's own. A name alone takes a variable away.
+    /// The variables that go on top of the image's, one entry per name in the order of their first appearance: `task`
+    /// holds the task's with the system's on top of them; the engine's own come last and win. `NAME=value`, or a name
+    /// alone, which takes the image's variable away.
+    pub(crate) fn variables(&self, task: &[(String, String)]) -> Vec<String> {
+        let task = task.iter().map(|(name, value)| format!("{name}={value}"));
+        let mut all: Vec<String> = Vec::with_capacity(task.len() + self.env.len());
+        for variable in task.chain(self.env.iter().cloned()) {
+            match all.iter_mut().find(|known| name_of(known) == name_of(&variable)) {
+                Some(known) => *known = variable,
+                None => all.push(variable),
+            }
+        }
+        all
+    }
+
+    /// The image's variables with those on top of them: `NAME=value`, one per name.
     pub(crate) fn environment(&self, image: &RunConfig, task: &[(String, String)]) -> Vec<String> {
         let mut all: Vec<(String, String)> = vec![("PATH".to_owned(), format!("PATH={USUAL_PATH}"))];
         let mut put = |variable: &str| {
@@ -104,9 +131,7 @@ impl Params {
                 None => all.push((name.to_owned(), variable.to_owned())),
             }
         };
-        image.env.iter().for_each(|variable| put(variable));
-        task.iter().for_each(|(name, value)| put(&format!("{name}={value}")));
-        self.env.iter().for_each(|variable| put(variable));
+        image.env.iter().chain(&self.variables(task)).for_each(|variable| put(variable));
         all.into_iter().map(|(_, text)| text).collect()
     }
 }
@@ -144,7 +169,8 @@ mod tests {
         assert!(message(reserved).starts_with("invalid docker engine param: environment variable"));
         assert!(message(json!({"Image": "a", "EnvironmentVariables": ["=x"]})).contains("without a name"));
         assert!(message(json!({"Image": "a", "Parameters": ["a\u{0}"]})).contains("null character"));
-        assert!(message(json!({"Image": "a b"})).starts_with("invalid image format"));
+        assert!(message(json!({"Image": ["a"]})).starts_with("invalid docker engine param: "));
+        assert_eq!(message(json!({"Image": "a b"})), "invalid image format: \"a b\"");
     }
 
     #[test]
@@ -187,6 +213,8 @@ mod tests {
         let params = read(json!({"Image": "a", "EnvironmentVariables": ["B=engine", "N=1=2", "C"]})).unwrap();
         let task = [("A", "task"), ("B", "task")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(params.environment(&image, &task), words("PATH=/x A=task B=engine N=1=2"));
+        // For a daemon that puts the image's below them.
+        assert_eq!(params.variables(&task), words("A=task B=engine N=1=2 C"));
         let bare = read(json!({"Image": "a"})).unwrap().environment(&RunConfig::default(), &[]);
         assert_eq!(bare, [format!("PATH={USUAL_PATH}")]);
     }

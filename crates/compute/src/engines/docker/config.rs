@@ -1,6 +1,6 @@
 //! Settings of the engine: plain data, and where Docker's own variables are read.
 
-use std::path::PathBuf;
+use bacalhau_images::Credentials;
 use std::time::Duration;
 
 /// Where the daemon listens when nobody says otherwise.
@@ -11,10 +11,8 @@ const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 pub struct DockerConfig {
     /// The daemon: `unix://<path>` or `tcp://<host>:<port>`.
     pub host: String,
-    /// Folder of Docker's own `config.json`, which has the credentials of registries.
-    pub config_folder: Option<PathBuf>,
-    /// User and password for images with names in Docker Hub's style.
-    pub hub_login: Option<Login>,
+    /// For registries.
+    pub credentials: Credentials,
     /// Never pull: only images that are there run.
     pub skip_pull: bool,
     /// Most processes and threads of one container; 0 is no limit.
@@ -26,21 +24,6 @@ pub struct DockerConfig {
     /// How much of a container's output Docker itself keeps, bytes. Only what was printed while the node was away is
     /// ever read from there.
     pub daemon_log_bytes: u64,
-}
-
-/// A user and a password. Does not show the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// User.
-    pub user: String,
-    /// Password or token.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
 }
 
 /// Bounds of what is kept of registries' answers.
@@ -67,8 +50,7 @@ impl Default for DockerConfig {
     fn default() -> DockerConfig {
         DockerConfig {
             host: DEFAULT_HOST.to_owned(),
-            config_folder: None,
-            hub_login: None,
+            credentials: Credentials::none(),
             skip_pull: false,
             pids_limit: 4096,
             stop_grace: Duration::from_secs(1),
@@ -83,13 +65,10 @@ impl DockerConfig {
     /// Bacalhau's (`DOCKER_USERNAME` with `DOCKER_PASSWORD`, `SKIP_IMAGE_PULL`).
     pub fn from_env() -> DockerConfig {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let home = || text("HOME").map(|home| PathBuf::from(home).join(".docker"));
-        let login = text("DOCKER_USERNAME").zip(text("DOCKER_PASSWORD"));
         let defaults = DockerConfig::default();
         DockerConfig {
             host: text("DOCKER_HOST").unwrap_or(defaults.host),
-            config_folder: text("DOCKER_CONFIG").map(PathBuf::from).or_else(home),
-            hub_login: login.map(|(user, password)| Login { user, password }),
+            credentials: Credentials::from_environment(),
             skip_pull: text("SKIP_IMAGE_PULL").is_some_and(|value| {
                 !matches!(value.trim().to_ascii_lowercase().as_str(), "0" | "f" | "false" | "no")
             }),

@@ -4,8 +4,9 @@
 use super::config::DockerConfig;
 use super::daemon::Connected;
 use super::gpus::Devices;
-use super::params::Params;
+use super::image::ImageName;
 use super::{errors, network};
+use crate::engines::container::Params;
 use crate::engines::{EngineRequest, ResultFolder};
 use crate::executor::WorkFolder;
 use crate::sources::{Mount, MountData};
@@ -33,7 +34,7 @@ const FILES: &str = "root";
 /// The container for a request.
 pub(super) fn describe(
     request: &EngineRequest,
-    params: &Params,
+    params: &Params<ImageName>,
     config: &DockerConfig,
     daemon: &Connected,
     mounts: Vec<DockerMount>,
@@ -55,7 +56,7 @@ pub(super) fn describe(
         image: Some(params.image.exact()),
         entrypoint: some(&params.entrypoint),
         cmd: some(&params.parameters),
-        env: Some(params.environment(&request.env)),
+        env: Some(params.variables(&request.env)),
         working_dir: (!params.working_directory.is_empty()).then(|| params.working_directory.clone()),
         labels: Some(labels),
         tty: Some(false),

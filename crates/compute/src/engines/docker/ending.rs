@@ -4,7 +4,7 @@ use super::daemon::Connected;
 use super::errors;
 use bacalhau_model::Error;
 use bollard::errors::Error as DockerError;
-use bollard::models::ContainerStateStatusEnum;
+use bollard::models::{ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
 use std::collections::HashMap;
@@ -15,8 +15,13 @@ use std::time::Duration;
 const OOM_NEWS: Duration = Duration::from_millis(100);
 const OOM_NEWS_KILLED: Duration = Duration::from_millis(300);
 
-/// Exit code of a process ended by SIGKILL.
+/// How long Docker may take to tell what it remembers.
+const MEMORY: Duration = Duration::from_millis(500);
+
+/// Exit codes of a process ended by SIGKILL and by SIGTERM, and that of a container whose end Docker did not see.
 const KILLED: i64 = 137;
+const TERMINATED: i64 = 143;
+const UNKNOWN: i64 = 255;
 
 /// It, or a part of it, wanted more memory than it may have.
 pub(super) fn out_of_memory() -> Error {
@@ -24,6 +29,26 @@ pub(super) fn out_of_memory() -> Error {
         .component(errors::COMPONENT)
         .hint("Ask for more memory in the task's Resources, or have the program use less")
         .fails_execution()
+}
+
+/// Whether a container that ended while the node was away was ended with the machine or with Docker itself, so that its
+/// exit code says nothing of its work. Docker does not tell; but it was ended by a signal (or nobody knows how, 255), and
+/// the daemon that remembers its start is another one. Where Docker has forgotten the start of a container because many
+/// others started since, this may be wrong of one that a signal ended; its work is done again then.
+pub(super) async fn ended_with_its_daemon(daemon: &Connected, id: &str, state: &ContainerState) -> bool {
+    let is_over =
+        matches!(state.status, Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD));
+    let by_signal = state.exit_code.is_some_and(|code| [KILLED, TERMINATED, UNKNOWN].contains(&code));
+    if !is_over || !by_signal || state.oom_killed == Some(true) {
+        return false;
+    }
+    let filters = HashMap::from([
+        ("container".to_owned(), vec![id.to_owned()]),
+        ("event".to_owned(), vec!["start".to_owned()]),
+    ]);
+    let options = EventsOptionsBuilder::new().since("1").filters(&filters).build();
+    let mut news = Box::pin(daemon.docker.events(Some(options)));
+    !matches!(tokio::time::timeout(MEMORY, news.next()).await, Ok(Some(Ok(_))))
 }
 
 /// Somebody else removed the container.

@@ -1,6 +1,6 @@
 //! What Docker says, in the words and codes of this system.
 
-use super::reference::Reference;
+use super::image::ImageName;
 use bacalhau_model::{Error, error::code};
 use bollard::errors::Error as DockerError;
 
@@ -37,7 +37,7 @@ pub(super) fn unreachable(what: &str, why: &str) -> Error {
 }
 
 /// The image cannot be had: it does not exist, or the registry does not show it to this node.
-pub(super) fn no_image(image: &Reference, why: &str) -> Error {
+pub(super) fn no_image(image: &ImageName, why: &str) -> Error {
     let mut error = Error::new("ImageNotFound", format!("image not available: {:?}", image.text()))
         .component(COMPONENT)
         .detail("Image", image.text())

@@ -2,12 +2,14 @@
 
 use super::container;
 use super::daemon::Connected;
+use super::image::ImageName;
 use super::network::{self, Private};
-use super::params::Params;
+use super::patience::Patience;
 use super::remains::Remains;
 use super::started::Started;
-use super::{Names, Parts, errors, gpus};
+use super::{Names, Parts, errors, gpus, params};
 use crate::egress;
+use crate::engines::container::Params;
 use crate::engines::{EngineError, EngineRequest};
 use bacalhau_model::{Error, NetworkType, error::code};
 use bollard::models::{ContainerCreateBody, ContainerSummary};
@@ -29,6 +31,8 @@ struct Held {
     container: Option<String>,
     network: Option<String>,
     proxy: Option<egress::Proxy>,
+    /// A former life of the node may have left more, which nobody could look for yet.
+    unseen: bool,
 }
 
 impl Life {
@@ -52,9 +56,12 @@ impl Life {
     }
 
     async fn work(&mut self) -> Result<i64, EngineError> {
-        let daemon = self.parts.daemon.get().await.map_err(EngineError::not_started)?;
-        let started =
-            if self.request.adopt { self.adopt(&daemon).await? } else { self.start(&daemon).await? };
+        let started = if self.request.adopt {
+            self.adopt_patiently().await?
+        } else {
+            let daemon = self.parts.daemon.get().await.map_err(EngineError::not_started)?;
+            self.start(&daemon).await?
+        };
         started.finish(&self.parts, &self.request).await
     }
 
@@ -62,7 +69,7 @@ impl Life {
     async fn start(&mut self, daemon: &Arc<Connected>) -> Result<Started, EngineError> {
         let not_started = EngineError::not_started;
         let params =
-            Params::of(&self.request.engine, self.request.execution.job.as_deref()).map_err(not_started)?;
+            params(&self.request.engine, self.request.execution.job.as_deref()).map_err(not_started)?;
         let body = self.describe(daemon, &params).await.map_err(not_started)?;
         let id = self.create(daemon, &params, body).await?;
         self.held.container = Some(id.clone());
@@ -75,7 +82,11 @@ impl Life {
         Ok(started)
     }
 
-    async fn describe(&mut self, daemon: &Connected, params: &Params) -> Result<ContainerCreateBody, Error> {
+    async fn describe(
+        &mut self,
+        daemon: &Connected,
+        params: &Params<ImageName>,
+    ) -> Result<ContainerCreateBody, Error> {
         let mut labels = self.parts.names.labels(&self.request.execution);
         let mut network_id = None;
         if self.request.network.r#type == NetworkType::Http {
@@ -131,7 +142,7 @@ impl Life {
     async fn create(
         &self,
         daemon: &Arc<Connected>,
-        params: &Params,
+        params: &Params<ImageName>,
         body: ContainerCreateBody,
     ) -> Result<String, EngineError> {
         let name = self.parts.names.object(&self.request.execution, "executor");
@@ -162,7 +173,7 @@ impl Life {
         }
     }
 
-    async fn pull(&self, daemon: &Arc<Connected>, params: &Params) -> Result<(), EngineError> {
+    async fn pull(&self, daemon: &Arc<Connected>, params: &Params<ImageName>) -> Result<(), EngineError> {
         if self.parts.config.skip_pull {
             let why = "it is not on the node, and SKIP_IMAGE_PULL is set";
             return Err(EngineError::not_started(errors::no_image(&params.image, why)));
@@ -175,13 +186,28 @@ impl Life {
         }
     }
 
+    /// Adopts as soon as the daemon answers: it may be started at the same time as the node.
+    async fn adopt_patiently(&mut self) -> Result<Started, EngineError> {
+        let mut patience = Patience::new(&self.request);
+        self.held.unseen = true;
+        loop {
+            match self.adopt().await {
+                Err(error) => patience.after(error).await?,
+                adopted => return adopted,
+            }
+            self.request.timeout = patience.time_left();
+        }
+    }
+
     /// Finds the container that a former life started.
-    async fn adopt(&mut self, daemon: &Arc<Connected>) -> Result<Started, EngineError> {
+    async fn adopt(&mut self) -> Result<Started, EngineError> {
+        let daemon = &self.parts.daemon.get_anew().await.map_err(EngineError::not_started)?;
         let filter = self.parts.names.of(&self.request.execution.id);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
         let found = daemon.docker.list_containers(Some(options)).await.map_err(|error| {
             EngineError::not_started(errors::explain("looking for the container to go on with", &error))
         })?;
+        self.held.unseen = false;
         let Some(ContainerSummary { id: Some(id), labels, .. }) = found.into_iter().next() else {
             return Err(EngineError::Gone);
         };
@@ -203,14 +229,19 @@ impl Life {
     async fn adopt_network(&mut self, daemon: &Connected, port: u16) -> Result<(), Error> {
         let name = self.parts.names.object(&self.request.execution, "network");
         self.held.network = Some(name.clone());
+        // What a try before this one has started.
+        self.held.proxy = None;
         let gateway = network::gateway(daemon, &name).await?;
         self.held.proxy = Some(self.start_proxy(&Private { id: name, gateway }, port).await?);
         Ok(())
     }
 
     async fn remove_all(&mut self) -> Result<(), Error> {
-        let Held { container, network, proxy } = std::mem::take(&mut self.held);
+        let Held { container, network, proxy, unseen } = std::mem::take(&mut self.held);
         drop(proxy);
+        if unseen {
+            return Err(errors::unreachable("removing what a former life left behind", "it did not answer"));
+        }
         if container.is_none() && network.is_none() {
             return Ok(());
         }

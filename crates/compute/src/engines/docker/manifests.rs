@@ -5,8 +5,9 @@
 
 use super::config::{DockerConfig, ManifestCacheConfig};
 use super::daemon::{Connected, Platform};
-use super::reference::Reference;
+use super::image::ImageName;
 use super::{credentials, errors};
+use bacalhau_images::Reference;
 use bacalhau_model::{Error, error::code};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,9 +33,9 @@ pub(super) struct Manifests {
 
 #[derive(Debug)]
 struct State {
-    answers: HashMap<Reference, Answer>,
+    answers: HashMap<ImageName, Answer>,
     /// Questions on their way.
-    asking: HashMap<Reference, Arc<OnceCell<Result<Platforms, Error>>>>,
+    asking: HashMap<ImageName, Arc<OnceCell<Result<Platforms, Error>>>>,
     cleaned: Instant,
 }
 
@@ -59,7 +60,7 @@ impl Manifests {
         &self,
         daemon: &Connected,
         config: &DockerConfig,
-        image: &Reference,
+        image: &ImageName,
     ) -> Result<(), Error> {
         match local(daemon, image).await? {
             Some(platform) if platform == daemon.platform => return Ok(()),
@@ -76,7 +77,8 @@ impl Manifests {
             return Err(errors::no_image(image, "an image ID names only what is on the node already"));
         }
         let platforms = self.of_registry(daemon, config, image).await?;
-        if platforms.contains(&daemon.platform) {
+        // Of a manifest in the format of OCI that is not in an index, Docker 20 tells nothing: the pull finds out.
+        if platforms.is_empty() || platforms.contains(&daemon.platform) {
             return Ok(());
         }
         refuse(&daemon.platform, &platforms)
@@ -86,7 +88,7 @@ impl Manifests {
         &self,
         daemon: &Connected,
         config: &DockerConfig,
-        image: &Reference,
+        image: &ImageName,
     ) -> Result<Platforms, Error> {
         let question = {
             let mut state = self.lock();
@@ -117,7 +119,7 @@ impl Manifests {
 /// A question and who waits for its answer. The last who goes away without one takes it along.
 struct Question<'a> {
     manifests: &'a Manifests,
-    image: &'a Reference,
+    image: &'a ImageName,
     cell: Arc<OnceCell<Result<Platforms, Error>>>,
 }
 
@@ -134,7 +136,7 @@ impl Drop for Question<'_> {
 }
 
 impl State {
-    fn keep(&mut self, image: &Reference, platforms: &Platforms, config: &ManifestCacheConfig) {
+    fn keep(&mut self, image: &ImageName, platforms: &Platforms, config: &ManifestCacheConfig) {
         let is_full = self.answers.len() >= config.size && !self.answers.contains_key(image);
         if is_full || self.cleaned.elapsed() > config.refresh {
             self.answers.retain(|_, answer| answer.at.elapsed() < config.ttl);
@@ -153,7 +155,7 @@ impl State {
 }
 
 /// The platform of the image on this node, if it is here.
-async fn local(daemon: &Connected, image: &Reference) -> Result<Option<Platform>, Error> {
+async fn local(daemon: &Connected, image: &ImageName) -> Result<Option<Platform>, Error> {
     let what = format!("looking for image {:?}", image.text());
     let found = tokio::time::timeout(DAEMON_LIMIT, daemon.docker.inspect_image(&image.exact())).await;
     match found.map_err(|_| errors::unreachable(&what, "it does not answer"))? {
@@ -166,14 +168,15 @@ async fn local(daemon: &Connected, image: &Reference) -> Result<Option<Platform>
     }
 }
 
-async fn ask(daemon: &Connected, config: &DockerConfig, image: &Reference) -> Result<Platforms, Error> {
-    let credentials = credentials::find(config, image).await;
+async fn ask(daemon: &Connected, config: &DockerConfig, image: &ImageName) -> Result<Platforms, Error> {
+    let credentials = credentials::find(&config.credentials, image).await;
     let what = format!("asking for image {:?}", image.text());
     let name = image.exact();
     let asked =
         tokio::time::timeout(REGISTRY_LIMIT, daemon.docker.inspect_registry_image(&name, credentials));
     let found = asked.await.map_err(|_| {
-        Error::new("Deadline", format!("{what}: registry {} does not answer", image.registry()))
+        let registry = image.reference().map(Reference::registry).unwrap_or_default();
+        Error::new("Deadline", format!("{what}: registry {registry} does not answer"))
             .component(errors::COMPONENT)
             .hint("Check that the compute node reaches the registry")
             .retryable()
@@ -213,7 +216,7 @@ mod tests {
         let config = ManifestCacheConfig { size: 3, ..ManifestCacheConfig::default() };
         let manifests = Manifests::new(config);
         let mut state = manifests.lock();
-        let image = |n: usize| Reference::parse(&format!("image-{n}")).unwrap();
+        let image = |n: usize| ImageName::parse(&format!("image-{n}")).unwrap();
         for n in 0..10 {
             state.keep(&image(n), &Platforms::default(), &config);
         }

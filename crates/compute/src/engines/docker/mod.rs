@@ -11,28 +11,29 @@ mod daemon;
 mod ending;
 mod errors;
 mod gpus;
+mod image;
 mod life;
 mod manifests;
 mod names;
 mod network;
 mod output;
-mod params;
+mod patience;
 mod pull;
-mod reference;
 mod remains;
 mod started;
 
-pub use config::{DockerConfig, Login, ManifestCacheConfig};
+pub use config::{DockerConfig, ManifestCacheConfig};
 
 use self::daemon::Daemon;
+use self::image::ImageName;
 use self::life::Life;
 use self::manifests::Manifests;
 use self::names::Names;
-use self::params::Params;
 use self::pull::Pulls;
 use self::remains::Remains;
+use super::container::Params;
 use super::{Engine, EngineError, EngineRequest};
-use bacalhau_model::{Error, Execution, Task};
+use bacalhau_model::{Error, Execution, Job, SpecConfig, Task};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -75,13 +76,25 @@ impl DockerEngine {
     }
 }
 
+/// The parameters of a task of `job`; the digest that was noted at submit says which image its tag stands for.
+fn params(spec: &SpecConfig, job: Option<&Job>) -> Result<Params<ImageName>, Error> {
+    let read = |text: &str| {
+        let name = ImageName::parse(text)?;
+        Ok(match job {
+            Some(job) => name.pinned(job),
+            None => name,
+        })
+    };
+    Params::read_with(spec, read)
+}
+
 impl Engine for DockerEngine {
     fn name(&self) -> &'static str {
         "docker"
     }
 
     fn validate(&self, task: &Task) -> Result<(), Error> {
-        Params::read(&task.engine).map(|_| ())
+        params(&task.engine, None).map(|_| ())
     }
 
     fn is_available(&self) -> BoxFuture<'_, bool> {
@@ -98,7 +111,7 @@ impl Engine for DockerEngine {
 
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
-            let params = Params::of(&task.engine, execution.job.as_deref())?;
+            let params = params(&task.engine, execution.job.as_deref())?;
             let daemon = self.parts.daemon.get().await?;
             self.parts.manifests.check(&daemon, &self.parts.config, &params.image).await
         }

@@ -3,7 +3,7 @@
 
 use super::config::DockerConfig;
 use super::daemon::Connected;
-use super::reference::Reference;
+use super::image::ImageName;
 use super::{credentials, errors};
 use crate::engines::Progress;
 use bacalhau_model::Error;
@@ -35,7 +35,7 @@ impl Pulls {
         &self,
         daemon: &Arc<Connected>,
         config: &Arc<DockerConfig>,
-        image: &Reference,
+        image: &ImageName,
         progress: &Progress,
     ) -> Result<(), Error> {
         let mut pull = self.join(daemon, config, image);
@@ -67,7 +67,7 @@ impl Pulls {
         &self,
         daemon: &Arc<Connected>,
         config: &Arc<DockerConfig>,
-        image: &Reference,
+        image: &ImageName,
     ) -> watch::Receiver<Pull> {
         let key = image.exact();
         let mut running = self.lock();
@@ -138,15 +138,15 @@ impl Drop for Entry {
 async fn fetch(
     daemon: &Connected,
     config: &DockerConfig,
-    image: &Reference,
+    image: &ImageName,
     tell: &watch::Sender<Pull>,
 ) -> Result<(), Error> {
     let Some((name, version)) = image.to_pull() else {
         return Err(errors::no_image(image, "an image ID names only what is on the node already"));
     };
-    let credentials = credentials::find(config, image).await;
+    let credentials = credentials::find(&config.credentials, image).await;
     let options = CreateImageOptionsBuilder::new()
-        .from_image(name)
+        .from_image(&name)
         .tag(version)
         .platform(&daemon.platform.to_string())
         .build();
@@ -169,7 +169,7 @@ async fn fetch(
     Ok(())
 }
 
-fn explain(image: &Reference, error: &bollard::errors::Error) -> Error {
+fn explain(image: &ImageName, error: &bollard::errors::Error) -> Error {
     let text = errors::chain(error);
     if errors::is_not_found(error) || errors::means_no_image(&text) {
         return errors::no_image(image, &text);

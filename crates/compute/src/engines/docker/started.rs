@@ -2,6 +2,7 @@
 
 use super::daemon::Connected;
 use super::output::Output;
+use super::patience::{RETURN_LIMIT, RETURN_PAUSE};
 use super::{Parts, ending, errors};
 use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
@@ -23,10 +24,6 @@ const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest time the daemon may take to stop a container, beyond the grace period.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a daemon that leaves containers running may take to come back.
-const RETURN_LIMIT: Duration = Duration::from_secs(60);
-const RETURN_PAUSE: Duration = Duration::from_millis(500);
 
 /// A container that was started, by this life of the node or a former one.
 pub(super) struct Started {
@@ -71,7 +68,7 @@ impl Started {
         Ok(Started { daemon, id, since: Instant::now(), output, replays: false })
     }
 
-    /// Goes on with a container. `None` when it was never started, or is not there any more.
+    /// Goes on with a container. `None` when it was never started, is not there any more, or was ended with its daemon.
     pub(super) async fn adopt(
         daemon: Arc<Connected>,
         id: String,
@@ -83,8 +80,11 @@ impl Started {
             Err(error) if errors::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(errors::explain("looking at the container to go on with", &error)),
         };
-        let begun = found.state.and_then(|state| state.started_at).and_then(|text| Time::parse(&text).ok());
-        if begun.is_none_or(|time| time.unix_nanos() <= 0) {
+        let state = found.state.unwrap_or_default();
+        let begun = state.started_at.as_ref().and_then(|text| Time::parse(text).ok());
+        if begun.is_none_or(|time| time.unix_nanos() <= 0)
+            || ending::ended_with_its_daemon(&daemon, &id, &state).await
+        {
             return Ok(None);
         }
         let output = Output::continued(log, docker_keeps).await;

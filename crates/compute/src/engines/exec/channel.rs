@@ -2,6 +2,7 @@
 
 use super::plan::{Order, Report, Request};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Pid;
 use std::ffi::OsString;
 use std::io::{self, IoSliceMut, PipeReader};
 use std::mem::MaybeUninit;
@@ -52,6 +53,11 @@ impl Channel {
         Ok((channel, Output { stdout, stderr }))
     }
 
+    /// The supervisor's number, as long as it has not been buried.
+    pub(super) fn supervisor(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
+    }
+
     /// The next report. An error means that the supervisor is gone. May be dropped while it waits.
     pub(super) async fn report(&mut self) -> io::Result<Report> {
         loop {
@@ -94,9 +100,9 @@ impl Channel {
         let _ = self.child.wait().await;
     }
 
-    /// Ends a supervisor that does not answer.
-    pub(super) async fn kill(&mut self) {
-        let _ = self.child.kill().await;
+    /// Kills a supervisor that does not answer, and does not wait: one that hangs in the kernel never ends.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.start_kill();
     }
 }
 

@@ -4,11 +4,15 @@
 //! failure ends needs no killing.
 
 use crate::cgroup::Cgroup;
+use crate::executor::WorkFolder;
+use rustix::process::{Pid, test_kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The folder of notes of one node.
 #[derive(Clone, Debug)]
@@ -22,8 +26,18 @@ pub(super) struct Notes {
 pub(super) struct Note {
     path: PathBuf,
     pub(super) cgroup: Option<Cgroup>,
+    /// The process that ends the task, once there is one.
+    pub(super) supervisor: Option<Pid>,
+    /// The task's folder, which must not go before the task.
+    pub(super) work: Option<Arc<WorkFolder>>,
     settled: bool,
 }
+
+/// Time for a supervisor to end everything, when nobody waits for it any more.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two looks whether it has ended.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Notes {
     pub(super) fn new(folder: &Path) -> Notes {
@@ -33,7 +47,8 @@ impl Notes {
     /// Writes a note. Blocks.
     pub(super) fn write(&self, execution_id: &str, cgroup: Option<Cgroup>) -> io::Result<Note> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let note = Note { path: self.folder.join(execution_id), cgroup, settled: false };
+        let path = self.folder.join(execution_id);
+        let note = Note { path, cgroup, supervisor: None, work: None, settled: false };
         fs::write(&note.path, serde_json::to_vec(&note.cgroup)?)?;
         Ok(note)
     }
@@ -66,10 +81,16 @@ impl Drop for Note {
             return;
         }
         let (path, cgroup) = (std::mem::take(&mut self.path), self.cgroup.take());
+        let (supervisor, work) = (self.supervisor, self.work.take());
         // The runtime may be ending, so this needs a thread of its own. Without one, the next life does it.
-        let _ = std::thread::Builder::new()
-            .name("exec-clean-up".to_owned())
-            .spawn(move || remove(&path, cgroup.as_ref()));
+        let _ = std::thread::Builder::new().name("exec-clean-up".to_owned()).spawn(move || {
+            let began = Instant::now();
+            while supervisor.is_some_and(|pid| test_kill_process(pid).is_ok()) && began.elapsed() < PATIENCE {
+                std::thread::sleep(PAUSE);
+            }
+            remove(&path, cgroup.as_ref());
+            drop(work);
+        });
     }
 }
 

@@ -42,14 +42,16 @@ pub(super) async fn run(house: Arc<House>, request: EngineRequest) -> Result<i64
             Ok::<_, Error>((plan, note(&house, &request)?))
         })
     };
-    let (mut plan, note) = prepared.await.flatten().map_err(not_started)?;
+    let (mut plan, mut note) = prepared.await.flatten().map_err(not_started)?;
     plan.cgroup.clone_from(&note.cgroup);
     if request.cancel.is_cancelled() {
         settle(note).await;
         return Err(EngineError::Cancelled);
     }
     let is_own_user = plan.user_namespace;
-    let outcome = supervised(&house, &request, plan, domains).await;
+    // Whoever drops this future does not wait for the task's end: its folder goes after that.
+    note.work = Some(Arc::clone(&request.work));
+    let outcome = supervised(&house, &request, plan, domains, &mut note).await;
     if is_own_user {
         let work = Arc::clone(&request.work);
         // A panic in there has been logged; what cannot be removed is told.
@@ -111,6 +113,7 @@ async fn supervised(
     request: &EngineRequest,
     plan: Plan,
     domains: DomainList,
+    note: &mut Note,
 ) -> Result<Ended, EngineError> {
     let broken = |e: io::Error| {
         let error =
@@ -121,12 +124,15 @@ async fn supervised(
     let cgroup = plan.cgroup.clone();
     let (mut channel, printed) =
         Channel::open(&house.config.supervisor, &Request::Run(Box::new(plan))).await.map_err(broken)?;
+    note.supervisor = channel.supervisor();
     let copies = [
         output::copy(printed.stdout, request.log.clone(), LogStream::Stdout),
         output::copy(printed.stderr, request.log.clone(), LogStream::Stderr),
     ];
     let outcome = Watch::new(house, request).follow(&mut channel, has_proxy.then_some(domains)).await;
-    if timeout(BURIAL, channel.ended()).await.is_err() {
+    if timeout(BURIAL, channel.ended()).await.is_ok() {
+        note.supervisor = None;
+    } else {
         tracing::warn!(execution = %request.execution.id, "a supervisor does not end; its processes are killed with their cgroup");
     }
     if let (Err(_), Some(cgroup)) = (&outcome, cgroup) {

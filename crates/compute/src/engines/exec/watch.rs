@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
                     channel.order(Order::Kill).await;
                 }
                 Next::GiveUp => {
-                    channel.kill().await;
+                    channel.kill();
                     return self.end(Err(broken_off("does not end")));
                 }
                 Next::Report(Ok(Report::Listening)) => {

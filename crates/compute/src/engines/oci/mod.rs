@@ -1,34 +1,38 @@
 //! Engine `oci`: containers without a daemon, made by `crun` or `runc` from images that the node keeps itself.
 //!
-//! What it runs ends with the node: a guard process ends the containers of a killed node, the next life removes the
-//! rest ([`remains`]).
+//! What it runs outlives the node: each container has a [`super::supervisor`], and a [`record`] of what else belongs to it.
+//! The next life goes on with it ([`adopt`]) or removes it ([`remains`]).
 
+mod adopt;
 mod bundle;
-mod cgroup;
+mod container;
+mod end;
 mod etc_files;
+mod follow;
 mod network;
 mod prepare;
+mod record;
 mod remains;
 mod rootfs;
-mod run;
 mod runtime;
 mod seccomp;
+mod start;
 mod user;
 
 use super::container::Params;
-use super::{Engine, EngineError, EngineRequest};
-use bacalhau_images::{ImageStore, Registry, RegistryConfig, StoreConfig};
+use super::{Engine, EngineError, EngineRequest, supervisor};
+use crate::cgroup::Machine;
+use bacalhau_images::{HeldLayers, ImageStore, Registry, RegistryConfig, StoreConfig};
 use bacalhau_model::{Error, Execution, Task, error::code};
-use cgroup::Hierarchies;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use network::Bridge;
-use remains::Guard;
 use runtime::{Runtime, Runtimes};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Component named in errors.
@@ -37,7 +41,7 @@ const COMPONENT: &str = "OCI";
 /// Settings of the engine.
 #[derive(Clone, Debug)]
 pub struct OciConfig {
-    /// The engine's own folder: what runtimes note about containers.
+    /// The engine's own folder: what runtimes and supervisors note about containers.
     pub folder: PathBuf,
     /// Where images are kept.
     pub images: PathBuf,
@@ -55,10 +59,13 @@ pub struct OciConfig {
     pub registry: RegistryConfig,
     /// Bounds of what images take.
     pub store: StoreConfig,
+    /// The program and first arguments that make a supervisor (see [`super::supervisor::supervise`]).
+    pub supervisor: Vec<OsString>,
 }
 
 impl OciConfig {
-    /// Defaults for a node with this data folder: 4096 processes, 1 s of grace as Bacalhau 1.9 has it, 10.201.0.0/16.
+    /// Defaults for a node with this data folder: 4096 processes, 1 s of grace as Bacalhau 1.9 has it, 10.201.0.0/16, this
+    /// very executable as supervisor.
     pub fn new(data_folder: &std::path::Path) -> OciConfig {
         OciConfig {
             folder: data_folder.join("oci"),
@@ -70,6 +77,8 @@ impl OciConfig {
             subnet: "10.201.0.0/16".to_owned(),
             registry: RegistryConfig::default(),
             store: StoreConfig::default(),
+            // Not its path: the file may have been replaced by a newer version, or be gone.
+            supervisor: vec!["/proc/self/exe".into(), supervisor::ARGUMENT.into()],
         }
     }
 }
@@ -83,18 +92,15 @@ pub struct OciEngine {
 /// What all containers of a node share.
 struct Shared {
     config: OciConfig,
-    /// Where the runtime keeps what it notes in this life of the node.
-    state: PathBuf,
-    /// Cgroup above those of all containers of this life of the node.
+    /// Cgroup above those of all containers of this node, in all of its lives.
     cgroup_parent: String,
-    /// What the names of such cgroups begin with in all of its lives.
-    cgroup_prefix: String,
-    hierarchies: Hierarchies,
+    machine: Machine,
     runtimes: Runtimes,
-    guard: Guard,
     bridge: Arc<Bridge>,
     registry: OnceLock<Result<Registry, Error>>,
     images: OnceLock<Result<ImageStore, Error>>,
+    /// Layers of containers that wait for their adoption, by execution.
+    held: Mutex<BTreeMap<String, HeldLayers>>,
 }
 
 impl OciEngine {
@@ -106,18 +112,14 @@ impl OciEngine {
         // Nodes of one machine differ in their folders.
         let hash = Sha256::digest(config.folder.as_os_str().as_encoded_bytes());
         let mark: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let life = uuid::Uuid::new_v4().simple().to_string();
-        let cgroup_prefix = format!("/bacalhau-{mark}-");
         let shared = Shared {
-            state: config.folder.join(&life),
-            cgroup_parent: format!("{cgroup_prefix}{}", life.get(..8).unwrap_or_default()),
-            cgroup_prefix,
-            hierarchies: Hierarchies::find(),
+            cgroup_parent: format!("/bacalhau-{mark}"),
+            machine: Machine::find(),
             runtimes: Runtimes::default(),
-            guard: Guard::default(),
             bridge: Arc::new(Bridge::new(&config.subnet, &mark)?),
             registry: OnceLock::new(),
             images: OnceLock::new(),
+            held: Mutex::default(),
             config,
         };
         Ok(OciEngine { shared: Arc::new(shared) })
@@ -125,6 +127,31 @@ impl OciEngine {
 }
 
 impl Shared {
+    /// Where the runtime keeps what it notes.
+    fn state(&self) -> PathBuf {
+        self.config.folder.join("state")
+    }
+
+    /// The folder of a container's supervisor.
+    fn kept(&self, id: &str) -> PathBuf {
+        self.config.folder.join("containers").join(id)
+    }
+
+    /// A container's group, all of it.
+    fn cgroup(&self, id: &str) -> String {
+        format!("{}/{id}", self.cgroup_parent)
+    }
+
+    /// The part that the runtime makes and sets limits for.
+    fn cgroup_of_program(&self, id: &str) -> String {
+        format!("{}/{id}/c", self.cgroup_parent)
+    }
+
+    /// The part for the supervisor, which is not bound by the limits.
+    fn cgroup_of_supervisor(&self, id: &str) -> String {
+        format!("{}/{id}/s", self.cgroup_parent)
+    }
+
     fn registry(&self) -> Result<&Registry, Error> {
         self.registry
             .get_or_init(|| Registry::new(self.config.registry.clone()))
@@ -147,7 +174,13 @@ impl Shared {
             return Err("the node does not run as root".to_owned());
         }
         let config = &self.config;
-        self.runtimes.get(config.runtime.as_deref(), &config.folder, self.hierarchies.only_v2()).await
+        self.runtimes.get(config.runtime.as_deref(), &config.folder, self.machine.only_v2()).await
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.machine.group(&self.cgroup_parent).remove_empty();
     }
 }
 
@@ -173,7 +206,15 @@ impl Engine for OciEngine {
         async { self.shared.runtime().await.is_ok() }.boxed()
     }
 
+    fn version(&self) -> Option<String> {
+        self.shared.runtimes.version()
+    }
+
     fn checks_every_bid(&self) -> bool {
+        true
+    }
+
+    fn outlives_the_node(&self) -> bool {
         true
     }
 
@@ -193,10 +234,10 @@ impl Engine for OciEngine {
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
         async move {
-            if request.adopt {
-                return Err(EngineError::Gone);
-            }
             let shared = &self.shared;
+            if request.adopt {
+                return Box::pin(adopt::adopt(shared, request)).await;
+            }
             let runtime = shared.runtime().await.map_err(|reason| {
                 let error = error(format!("no container runtime works on this node: {reason}"));
                 EngineError::not_started(
@@ -211,16 +252,17 @@ impl Engine for OciEngine {
                 () = request.cancel.cancelled() => return Err(EngineError::Cancelled),
                 image = prepare::fetch(shared, &name, &request.progress) => image.map_err(EngineError::not_started)?,
             };
+            start::make_way(shared, &request.execution.id).await;
             // Quick, and not broken off, so that nothing of it is still under way when this returns.
             let prepared = prepare::prepare(shared, &request, &params, image).await;
             let prepared = prepared.map_err(EngineError::not_started)?;
-            Box::pin(run::run(shared, runtime, &request, prepared)).await
+            Box::pin(start::start(shared, runtime, request, prepared)).await
         }
         .boxed()
     }
 
-    fn clean_up<'a>(&'a self, _keep: &'a BTreeSet<String>) -> BoxFuture<'a, ()> {
-        remains::clean_up(&self.shared).boxed()
+    fn clean_up<'a>(&'a self, keep: &'a BTreeSet<String>) -> BoxFuture<'a, ()> {
+        remains::clean_up(&self.shared, keep).boxed()
     }
 }
 

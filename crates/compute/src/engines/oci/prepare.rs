@@ -1,11 +1,11 @@
 //! Everything that is made before a container runs: its image, its root, its files, its network, its configuration.
 
-use super::bundle::{Bind, Container, Layout};
+use super::bundle::{Bind, Container, Layout, NetworkSpace};
 use super::network::{self, Network};
 use super::rootfs::{self, Mounted};
 use super::{Shared, error, etc_files, user};
 use crate::engines::container::Params;
-use crate::engines::{EngineRequest, Progress};
+use crate::engines::{EngineRequest, Progress, supervisor};
 use crate::executor::WorkFolder;
 use crate::sources::MountData;
 use bacalhau_images::{Image, Reference, Root, pinned};
@@ -16,13 +16,15 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Where everything is below the folder of an execution.
+pub(super) const FOLDER: &str = "root/oci";
+
 /// Bytes of `passwd` and `group` that are read.
 const LARGEST_LIST: u64 = 1 << 20;
 
 /// A container that can be started. Dropped, it takes its root and its network with it.
 pub(super) struct Prepared {
     pub(super) layout: Layout,
-    pub(super) cgroup: String,
     pub(super) network: Network,
     pub(super) mounted: Mounted,
     /// Its layers must stay until it is unmounted.
@@ -78,7 +80,7 @@ pub(super) async fn prepare(
     image: Image,
 ) -> Result<Prepared, Error> {
     let explain = |e: io::Error| error(format!("cannot prepare the container: {e}")).retryable();
-    let folder = request.work.create("root/oci").map_err(explain)?;
+    let folder = request.work.create(FOLDER).map_err(explain)?;
     let network = network::set_up(request, &shared.bridge).await?;
     let id = &request.execution.id;
     let hostname: String = id.chars().take(10).filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
@@ -105,7 +107,6 @@ pub(super) async fn prepare(
             env.push(format!("{name}={value}"));
         }
     }
-    let cgroup = format!("{}/{id}", shared.cgroup_parent);
     let container = Container {
         root: layout.merged(),
         args: params.command(&image.config),
@@ -114,13 +115,17 @@ pub(super) async fn prepare(
         user,
         hostname,
         binds,
-        network: network.space.clone(),
-        cgroup: format!("{cgroup}/c"),
+        network: match network.namespace() {
+            // Held by the supervisor, so that it outlives the node.
+            Some(_) => NetworkSpace::Prepared(shared.kept(id).join(supervisor::NAMESPACE)),
+            None => network.space.clone(),
+        },
+        cgroup: shared.cgroup_of_program(id),
         cpu: request.resources.cpu,
         memory: request.resources.memory,
-        limit_swap: shared.hierarchies.counts_swap(),
+        limit_swap: shared.machine.counts_swap(),
         pids: shared.config.pids_limit,
-        cgroup_v2: shared.hierarchies.only_v2(),
+        cgroup_v2: shared.machine.only_v2(),
     };
     if container.args.is_empty() {
         return Err(error(format!("image \"{}\" says no command, and the job neither", params.image))
@@ -128,7 +133,7 @@ pub(super) async fn prepare(
     }
     let (path, text) = (layout.folder.join("config.json"), container.config().to_string());
     tokio::fs::write(path, text).await.map_err(explain)?;
-    Ok(Prepared { layout, cgroup, network, mounted, image, work: Arc::clone(&request.work) })
+    Ok(Prepared { layout, network, mounted, image, work: Arc::clone(&request.work) })
 }
 
 /// What happens on the disk.

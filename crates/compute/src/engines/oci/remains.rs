@@ -1,119 +1,122 @@
-//! What a killed node leaves: its containers end with it, and the next life removes the rest.
-//!
-//! A guard process waits for the end of the node. Nothing has to be told to it: its standard input ends when the node
-//! does, however that happens.
+//! What a former life of the node left and nobody goes on with: it is ended and removed.
 
 use super::Shared;
+use super::container::remove_folder;
+use super::record::{self, Record};
 use super::rootfs::{detach, mounted_below};
 use super::runtime::Runtime;
+use crate::engines::supervisor::Order;
+use crate::engines::supervisor::client::Supervisor;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::process::Stdio;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-
-/// Waits for the end of its input, then ends the runtimes that are still at work (they could make a container after all
-/// others are gone) and all containers of this life (`$2`), takes their roots (below `$3`) out of sight and removes their
-/// cgroups (the other arguments).
-const GUARD: &str = r#"
-trap '' INT TERM HUP QUIT
-read -r _
-for command in $(grep -l -z -x -F -e "$2" /proc/[0-9]*/cmdline); do
-    grep -q -F bacalhau-guard "$command" && continue
-    process=${command#/proc/}
-    kill -9 "${process%/cmdline}"
-done
-for container in "$2"/*; do
-    [ -d "$container" ] && "$1" --root "$2" delete --force "${container##*/}"
-done
-while read -r _ _ _ _ point _; do
-    case "$point" in "$3"/*/root/oci/merged) umount -l "$point" ;; esac
-done </proc/self/mountinfo
-rmdir "$2"
-shift 3
-for cgroup in "$@"; do
-    rmdir "$cgroup"/*/c/ "$cgroup"/*/ "$cgroup"
-done
-"#;
 
 /// Longest time to remove one container.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The guard process of this node, started with the first container.
-#[derive(Debug, Default)]
-pub(super) struct Guard {
-    child: Mutex<Option<Child>>,
-}
+/// Longest time a supervisor takes to end when it was told to kill everything.
+const BURIAL: Duration = Duration::from_secs(15);
 
-impl Guard {
-    /// Makes sure that it is there.
-    pub(super) fn watch(&self, runtime: &Runtime, shared: &Shared) -> io::Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(guard) = child.as_mut()
-            && guard.try_wait()?.is_none()
-        {
-            return Ok(());
-        }
-        fs::create_dir_all(&shared.state)?;
-        let guard = Command::new("sh")
-            .args(["-c", GUARD, "bacalhau-guard"])
-            .arg(&runtime.program)
-            .args([&shared.state, &shared.config.executions])
-            .args(shared.hierarchies.folders(&shared.cgroup_parent))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Not in the node's group: what a terminal sends to that is not for the guard.
-            .process_group(0)
-            .spawn()?;
-        *child = Some(guard);
-        Ok(())
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(mut guard) = child.take() {
-            drop(guard.stdin.take());
-            // It ends by itself; somebody has to take note of that.
-            let _ = std::thread::Builder::new().name("guard".to_owned()).spawn(move || guard.wait());
-        }
-    }
-}
-
-/// Removes everything that former lives left. Nothing of this life runs yet.
-pub(super) async fn clean_up(shared: &Shared) {
-    let runtime = shared.runtime().await.ok();
-    for life in other_lives(shared) {
-        for container in containers(&life) {
-            if let Some(runtime) = &runtime {
-                delete(runtime, &life, &container).await;
+/// Ends and removes what former lives left but for what belongs to `keep`, and sees to it that nothing that this still
+/// uses goes. Nothing of this life runs yet.
+pub(super) async fn clean_up(shared: &Arc<Shared>, keep: &BTreeSet<String>) {
+    let mut wired = false;
+    for id in record::all(shared) {
+        if !keep.contains(&id) {
+            remove(shared, &id).await;
+        } else if let Some(record) = Record::read(&shared.kept(&id)) {
+            wired |= record.network.wire.is_some();
+            if let Ok(images) = shared.images() {
+                let layers = images.hold(&record.layers);
+                shared.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id, layers);
             }
         }
-        if let Err(error) = fs::remove_dir_all(&life) {
+    }
+    remove_older(shared).await;
+    let (shared_, keep) = (Arc::clone(shared), keep.clone());
+    // A panic in there has been logged; the next start tries again.
+    let _ = tokio::task::spawn_blocking(move || remove_strays(&shared_, &keep)).await;
+    // Whoever needs them sets them anew; what waits for its adoption needs them meanwhile.
+    if !wired {
+        shared.bridge.remove_rules().await;
+    }
+}
+
+/// Ends a container, whatever state it is in, and removes everything outside of its execution's folder.
+pub(super) async fn remove(shared: &Arc<Shared>, id: &str) {
+    if let Some(mut supervisor) = Supervisor::find(&shared.kept(id)).await {
+        supervisor.order(Order::Kill).await;
+        if !supervisor.ended(BURIAL).await {
+            tracing::warn!(container = %id, "a supervisor does not end; it is killed with its container");
+        }
+    }
+    let cgroup = shared.machine.group(&shared.cgroup(id));
+    let (state, kept) = (shared.state().join(id), shared.kept(id));
+    let root = shared.config.executions.join(id).join(super::prepare::FOLDER).join("merged");
+    let removed = tokio::task::spawn_blocking(move || {
+        cgroup.dissolve()?;
+        detach(&root);
+        remove_folder(&state)?;
+        remove_folder(&kept)
+    });
+    if let Err(error) = removed.await.map_err(io::Error::other).flatten() {
+        tracing::warn!(container = %id, %error, "cannot remove a container of a former life of the node; its runtime is asked to");
+        if let Ok(runtime) = shared.runtime().await {
+            delete(&runtime, &shared.state(), id).await;
+        }
+    }
+}
+
+/// What no record is about: mounts and cgroups of containers that were never started. Blocks.
+fn remove_strays(shared: &Shared, keep: &BTreeSet<String>) {
+    let executions = &shared.config.executions;
+    for mount in mounted_below(executions) {
+        let of = mount.strip_prefix(executions).ok().and_then(|path| path.iter().next()?.to_str());
+        if mount.ends_with(Path::new(super::prepare::FOLDER).join("merged"))
+            && !of.is_some_and(|id| keep.contains(id))
+        {
+            detach(&mount);
+        }
+    }
+    let parent = shared.cgroup_parent.trim_start_matches('/');
+    for name in shared.machine.groups_below("/") {
+        let groups = if name == parent {
+            let below = shared.machine.groups_below(parent).into_iter();
+            below.filter(|id| !keep.contains(id)).map(|id| format!("{parent}/{id}")).collect()
+        } else if name.strip_prefix(parent).is_some_and(|rest| rest.starts_with('-')) {
+            // Of a version that gave each of its lives a group.
+            vec![name]
+        } else {
+            continue;
+        };
+        for group in groups {
+            if let Err(error) = shared.machine.group(&group).dissolve() {
+                tracing::warn!(%group, %error, "cannot remove a cgroup of a former life of the node");
+            }
+        }
+    }
+}
+
+/// Containers of a version whose containers ended with the node: each of its lives had a folder.
+async fn remove_older(shared: &Arc<Shared>) {
+    let own = [shared.state(), shared.config.folder.join("containers")];
+    let entries = fs::read_dir(&shared.config.folder).into_iter().flatten().flatten();
+    let lives: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| !own.contains(path) && path.is_dir()).collect();
+    for life in lives {
+        if let Ok(runtime) = shared.runtime().await {
+            for container in containers(&life) {
+                delete(&runtime, &life, &container).await;
+            }
+        }
+        if let Err(error) = remove_folder(&life) {
             tracing::warn!(path = %life.display(), %error, "cannot remove what a former life of the node left");
         }
     }
-    for mount in
-        mounted_below(&shared.config.executions).into_iter().filter(|path| path.ends_with("root/oci/merged"))
-    {
-        detach(&mount);
-    }
-    let (hierarchies, parent) = (shared.hierarchies.clone(), shared.cgroup_parent.clone());
-    let prefix = shared.cgroup_prefix.clone();
-    let removed = tokio::task::spawn_blocking(move || hierarchies.remove_all(&prefix, &parent)).await;
-    if let Ok(Err(error)) = removed {
-        tracing::warn!(%error, "cannot remove the cgroups of a former life of the node");
-    }
-    shared.bridge.remove_rules().await;
-}
-
-fn other_lives(shared: &Shared) -> Vec<PathBuf> {
-    let entries = fs::read_dir(&shared.config.folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| *path != shared.state && path.is_dir()).collect()
 }
 
 fn containers(life: &Path) -> Vec<String> {
@@ -122,7 +125,7 @@ fn containers(life: &Path) -> Vec<String> {
     folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Ends a container, whatever state it is in, and removes it.
+/// Has the runtime end a container, whatever state it is in, and remove it.
 pub(super) async fn delete(runtime: &Runtime, state: &Path, id: &str) {
     let output = tokio::process::Command::new(&runtime.program)
         .arg("--root")
@@ -141,16 +144,4 @@ pub(super) async fn delete(runtime: &Runtime, state: &Path, id: &str) {
         Ok(Err(error)) => tracing::warn!(container = %id, %error, "cannot remove a container"),
         Err(_) => tracing::warn!(container = %id, "cannot remove a container: the runtime does not end"),
     }
-}
-
-/// The same where nothing can be awaited.
-pub(super) fn delete_now(runtime: &Runtime, state: &Path, id: &str) {
-    let _ = Command::new(&runtime.program)
-        .arg("--root")
-        .arg(state)
-        .args(["delete", "--force", id])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
 }

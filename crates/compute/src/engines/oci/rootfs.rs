@@ -1,7 +1,7 @@
 //! A container's root: the image's layers, read-only, with a folder of its own on top.
 //!
-//! Mounted in the node's own view. Whoever holds [`Mounted`] has it; it is unmounted when that is dropped. What a
-//! killed node leaves is found by [`mounted_below`].
+//! Mounted in the node's own view. Whoever holds [`Mounted`] has it; it is unmounted when that is dropped, unless it is
+//! left to a container that runs. What a killed node leaves is found by [`mounted_below`].
 
 use super::bundle::Layout;
 use rustix::fs::{Mode, OFlags};
@@ -19,12 +19,21 @@ const LONGEST_OPTIONS: usize = 4_000;
 /// A mount that goes away by itself.
 #[derive(Debug)]
 pub(super) struct Mounted {
-    path: PathBuf,
+    path: Option<PathBuf>,
+}
+
+impl Mounted {
+    /// Leaves it mounted.
+    pub(super) fn leave(mut self) {
+        self.path = None;
+    }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        detach(&self.path);
+        if let Some(path) = &self.path {
+            detach(path);
+        }
     }
 }
 
@@ -33,7 +42,7 @@ pub(super) fn detach(path: &Path) {
     match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "cannot unmount the root of a container")
+            tracing::warn!(path = %path.display(), %error, "cannot unmount the root of a container");
         }
     }
 }
@@ -65,7 +74,7 @@ pub(super) fn assemble(layers: &[PathBuf], layout: &Layout) -> io::Result<Mounte
             .collect();
         overlay(&path, &options(&short, layout)?)?;
     }
-    Ok(Mounted { path })
+    Ok(Mounted { path: Some(path) })
 }
 
 fn overlay(path: &Path, options: &str) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -31,17 +32,23 @@ const MOST_WORDS: usize = 64 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Runtime {
     pub(super) program: PathBuf,
-    /// It can leave an ended container as it is, so that its cgroup can be looked at.
-    pub(super) keeps: bool,
+    /// Its name and version, such as `runc 1.1.5`.
+    pub(super) version: String,
 }
 
 /// The runtime of this node, once it was found.
 #[derive(Default)]
 pub(super) struct Runtimes {
     found: tokio::sync::Mutex<Option<(Result<Runtime, String>, Instant)>>,
+    version: OnceLock<String>,
 }
 
 impl Runtimes {
+    /// Name and version of the one that was found.
+    pub(super) fn version(&self) -> Option<String> {
+        self.version.get().cloned()
+    }
+
     /// The first that works; `Err` says of each why it does not.
     pub(super) async fn get(
         &self,
@@ -60,7 +67,12 @@ impl Runtimes {
         let trial = tokio::spawn(async move { find(wanted.as_deref(), &folder, cgroup_v2).await });
         let result = trial.await.unwrap_or_else(|e| Err(format!("the trial broke down: {e}")));
         match &result {
-            Ok(runtime) => tracing::info!(program = %runtime.program.display(), "containers are run by"),
+            Ok(runtime) => {
+                let Runtime { program, version } = runtime;
+                tracing::info!(program = %program.display(), %version, "containers are run by");
+                // The first that works stays.
+                let _ = self.version.set(version.clone());
+            }
             Err(reason) => tracing::info!(%reason, "engine oci is not available"),
         }
         *found = Some((result.clone(), Instant::now()));
@@ -79,7 +91,10 @@ async fn find(wanted: Option<&Path>, folder: &Path, cgroup_v2: bool) -> Result<R
     let mut reasons = Vec::new();
     for program in candidates {
         match probe(&program, folder, cgroup_v2).await {
-            Ok(keeps) => return Ok(Runtime { program, keeps }),
+            Ok(()) => {
+                let version = version(&program).await;
+                return Ok(Runtime { program, version });
+            }
             Err(reason) => reasons.push(format!("{}: {reason}", program.display())),
         }
     }
@@ -93,8 +108,18 @@ fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders).chain(more).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// Whether the program makes containers here; gives whether it can keep ended ones.
-async fn probe(program: &Path, folder: &Path, cgroup_v2: bool) -> Result<bool, String> {
+/// What the program says of itself: `runc version 1.1.5` is `runc 1.1.5`.
+async fn version(program: &Path) -> String {
+    let said = output(Command::new(program).arg("--version")).await.unwrap_or_default();
+    let words: Vec<&str> = said.lines().next().unwrap_or_default().split_whitespace().collect();
+    match words.as_slice() {
+        [name, "version", number, ..] => format!("{name} {number}"),
+        _ => program.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// Whether the program makes containers here.
+async fn probe(program: &Path, folder: &Path, cgroup_v2: bool) -> Result<(), String> {
     let id = format!("probe-{}", uuid::Uuid::new_v4().simple());
     let bundle = Bundle(folder.join(&id));
     match make_bundle(&bundle.0, &id, cgroup_v2) {
@@ -134,15 +159,14 @@ fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> 
     fs::write(bundle.join("config.json"), container.config().to_string())
 }
 
-async fn try_out(program: &Path, bundle: &Path, id: &str) -> Result<bool, String> {
-    let help = output(Command::new(program).args(["run", "--help"])).await?;
+async fn try_out(program: &Path, bundle: &Path, id: &str) -> Result<(), String> {
     let state = bundle.join("state");
     let said =
         output(Command::new(program).arg("--root").arg(&state).args(["run", "--bundle"]).arg(bundle).arg(id))
             .await?;
     let _ = output(Command::new(program).arg("--root").arg(&state).args(["delete", "--force", id])).await;
     if said.contains(NO_PROGRAM) {
-        return Ok(help.contains("--keep"));
+        return Ok(());
     }
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
     Err(last.chars().take(300).collect())

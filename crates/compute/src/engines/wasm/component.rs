@@ -6,6 +6,7 @@ use super::error;
 use super::guest::ComponentGuest;
 use super::linking::Trouble;
 use super::params::{DEFAULT_ENTRYPOINT, Params};
+use super::refusals;
 use bacalhau_model::Error;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, Val};
@@ -96,9 +97,7 @@ impl PreparedComponent {
         };
         let signature = function.ty(&*store);
         if signature.params().len() > 0 {
-            let message =
-                format!("the entrypoint '{entrypoint}' takes parameters; it must be a function without any");
-            return Err(Trouble::Setup(error(message)));
+            return Err(Trouble::Setup(refusals::takes_parameters(entrypoint)));
         }
         let mut results = vec![Val::Bool(false); signature.results().len()];
         function.call_async(store, &[], &mut results).await.map_err(Trouble::Guest)?;
@@ -108,19 +107,17 @@ impl PreparedComponent {
     fn no_entrypoint(&self, entrypoint: &str) -> Error {
         let engine = self.component.engine();
         let exports = self.component.component_type();
-        let names: Vec<&str> = exports.exports(engine).map(|(name, _)| name).take(10).collect();
-        let message = if entrypoint == DEFAULT_ENTRYPOINT {
-            "the component is no command: it does not export wasi:cli/run@0.2".to_owned()
+        let names = || exports.exports(engine).map(|(name, _)| name);
+        let refusal = if entrypoint == DEFAULT_ENTRYPOINT {
+            error("the component is no command: it does not export wasi:cli/run@0.2")
         } else {
-            format!("unable to find the entrypoint '{entrypoint}' in the component")
+            refusals::no_entrypoint(entrypoint, "component")
         };
-        let is_server = names.iter().any(|name| name.starts_with("wasi:http/incoming-handler"));
-        error(message).hint(if is_server {
+        let is_server = names().any(|name| name.starts_with("wasi:http/incoming-handler"));
+        refusal.hint(if is_server {
             "It is a web server (wasi:http/incoming-handler); a job runs a program to its end".to_owned()
-        } else if names.is_empty() {
-            "The component exports nothing".to_owned()
         } else {
-            format!("The component exports: {}", names.join(", "))
+            refusals::exported("component", "nothing", names())
         })
     }
 }
@@ -136,7 +133,7 @@ fn unknown_import(engine: &Engine, component: &Component) -> Option<Error> {
         if let Some(wasi) = package.strip_prefix("wasi:") {
             if !["cli", "clocks", "filesystem", "http", "io", "random", "sockets"].contains(&wasi) {
                 let hint = "This node offers the WASI packages cli, clocks, filesystem, http, io, random and sockets";
-                return Some(error(format!("unknown import \"{name}\"")).hint(hint));
+                return Some(refusals::unknown("import", name).hint(hint));
             }
             if !version.starts_with("0.2.") {
                 let message = format!("the component needs \"{name}\"; this node offers {OFFERED}");
@@ -147,7 +144,7 @@ fn unknown_import(engine: &Engine, component: &Component) -> Option<Error> {
         // Types need no implementation.
         if !matches!(item.ty, ComponentItem::Type(_)) {
             let hint = "A component may import WASI 0.2 only: compose it with the component that exports this, such as with `wac plug`";
-            return Some(error(format!("unknown import \"{name}\"")).hint(hint));
+            return Some(refusals::unknown("import", name).hint(hint));
         }
     }
     None

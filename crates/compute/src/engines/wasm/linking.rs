@@ -10,6 +10,7 @@ use super::http::host_module;
 use super::library::Library;
 use super::modules::Prepared;
 use super::params::{OCI, Params};
+use super::refusals;
 use crate::sources::normalise_guest_path;
 use bacalhau_model::Error;
 use std::collections::HashMap;
@@ -66,7 +67,7 @@ impl Plan {
             plan.entry.uses_network || plan.steps.iter().any(|step| step.prepared.uses_network);
         if uses_network && !has_network {
             // What 1.9 says of a job without network.
-            return Err(error(format!("unknown module \"{}\"", host_module::MODULE))
+            return Err(refusals::unknown("module", host_module::MODULE)
                 .hint("It gives HTTP requests, and the job has no network: set Network.Type to HTTP, with Domains, or Host"));
         }
         Ok(plan)
@@ -113,9 +114,7 @@ impl Plan {
         };
         let signature = function.ty(&*store);
         if signature.params().len() > 0 {
-            let message =
-                format!("the entrypoint '{entrypoint}' takes parameters; it must be a function without any");
-            return Err(Trouble::Setup(error(message)));
+            return Err(Trouble::Setup(refusals::takes_parameters(entrypoint)));
         }
         let mut results = vec![Val::I32(0); signature.results().len()];
         function.call_async(store, &[], &mut results).await.map_err(Trouble::Guest)?;
@@ -139,20 +138,9 @@ impl Plan {
     }
 
     fn no_entrypoint(&self, entrypoint: &str) -> Error {
-        let functions: Vec<&str> = self
-            .entry
-            .module
-            .exports()
-            .filter(|e| e.ty().func().is_some())
-            .map(|e| e.name())
-            .take(10)
-            .collect();
-        let hint = if functions.is_empty() {
-            "The module exports no functions".to_owned()
-        } else {
-            format!("The module exports: {}", functions.join(", "))
-        };
-        error(format!("unable to find the entrypoint '{entrypoint}' in the WASM module")).hint(hint)
+        let functions = self.entry.module.exports().filter(|e| e.ty().func().is_some()).map(|e| e.name());
+        let hint = refusals::exported("module", "no functions", functions);
+        refusals::no_entrypoint(entrypoint, "WASM module").hint(hint)
     }
 }
 
@@ -182,7 +170,7 @@ impl Planner<'_> {
 
     fn among_inputs(&self, name: &str) -> Result<(String, Arc<Prepared>), Error> {
         let unknown = || {
-            error(format!("unknown module \"{name}\"")).hint(
+            refusals::unknown("module", name).hint(
                 "Add an input with that module, and its Target to ImportModules; of WASI only preview 1 is offered",
             )
         };

@@ -17,6 +17,7 @@ mod params;
 mod poll;
 mod pool;
 mod pull;
+mod refusals;
 mod runtime;
 mod stdio;
 mod stop;
@@ -104,6 +105,11 @@ fn run(runtimes: &Runtimes, job: &Job, stop: &Stop, handle: &Handle) -> Result<i
 impl Engine for WasmEngine {
     fn name(&self) -> &'static str {
         "wasm"
+    }
+
+    /// It is part of the node.
+    fn version(&self) -> Option<String> {
+        Some(format!("Wasmtime {}", wasmtime_environ::VERSION))
     }
 
     fn validate(&self, task: &Task) -> Result<(), Error> {

@@ -106,7 +106,7 @@ async fn http_reaches_listed_hosts_only_and_leaves_no_network_behind() {
 async fn ports_of_a_bridge_are_reachable_on_the_host() {
     let Some(daemon) = shared().await else { return };
     let dir = tempfile::tempdir().unwrap();
-    let port = free_port().await;
+    let port = crate::test_registry::free_port();
     let config = DockerConfig { host: daemon.host.clone(), ..DockerConfig::default() };
     let engine = DockerEngine::new(config, "n-ports");
     let cancel = CancellationToken::new();
@@ -148,11 +148,6 @@ async fn a_port_that_is_taken_is_an_error_worth_another_try() {
     let Err(EngineError::Failed { error, exit_code: None }) = ended else { panic!("{ended:?}") };
     assert!(error.retryable && error.message.contains("address already in use"), "{error:?}");
     assert_eq!(daemon.leftovers(&node_id).await, Vec::<String>::new());
-}
-
-/// A port that was free a moment ago.
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 async fn ask(port: u16) -> Option<String> {

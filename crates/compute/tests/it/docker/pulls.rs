@@ -5,6 +5,7 @@ use super::registry::{PASSWORD, Registry, USER};
 use super::{docker, images, node};
 use crate::support::{Node, in_time};
 use bacalhau_compute::executor::Phase;
+use bacalhau_images::Credentials;
 use bacalhau_model::job::meta;
 use base64::Engine as _;
 use serde_json::json;
@@ -90,7 +91,7 @@ async fn a_private_registry_lets_in_who_has_credentials() {
     let (host, folder) = (daemon.host.clone(), docker_config.path().to_path_buf());
     let node = Node::with(|config| {
         config.docker.host = host;
-        config.docker.config_folder = Some(folder);
+        config.docker.credentials = Credentials::from_docker_config(folder.join("config.json"));
     })
     .await;
     node.executor.probe(&case.clone().execution()).await.unwrap();
@@ -143,7 +144,7 @@ async fn what_does_not_exist_is_said_at_the_bid_and_at_the_run() {
     );
 
     // Nobody there: that is not known, and worth another try.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = crate::test_registry::free_port();
     let error = node.executor.probe(&docker(&format!("127.0.0.1:{port}/x")).execution()).await.unwrap_err();
     assert!(error.retryable, "{error:?}");
     assert_eq!(daemon.leftovers(&id).await, Vec::<String>::new());

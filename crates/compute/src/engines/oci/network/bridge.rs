@@ -1,12 +1,14 @@
 //! Private networks with a way out: each container has a wire (a veth pair) to the host, which passes its packets on
 //! under its own address (NAT).
 //!
-//! A wire ends with its namespace, so nothing of it outlives the container. Four addresses of the node's subnet make up
-//! one wire. Rules of the firewall are there while any container needs them, and carry the node's mark.
+//! A wire ends with its namespace, so nothing of it outlives the container; it outlives the node, whose next life goes
+//! on with it. Four addresses of the node's subnet make up one wire. Rules of the firewall are there while any container
+//! needs them, and carry the node's mark.
 
 use super::super::error;
 use super::netns::Netns;
 use bacalhau_model::Error;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -34,6 +36,15 @@ pub(crate) struct Bridge {
     taken: Mutex<BTreeSet<u32>>,
     /// Containers that need the rules.
     users: tokio::sync::Mutex<usize>,
+}
+
+/// What the next life of the node has to know about a wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wire {
+    number: u32,
+    name: String,
+    host: Ipv4Addr,
+    address: Ipv4Addr,
 }
 
 /// One wire.
@@ -80,6 +91,18 @@ impl Bridge {
                 Err(reason)
             }
         }
+    }
+
+    /// Takes over the wire of a former life.
+    pub(super) async fn adopt(self: &Arc<Bridge>, wire: Wire) -> Link {
+        self.lock().insert(wire.number);
+        if let Err(error) = self.enter().await {
+            tracing::warn!(%error, "the way out of an adopted container may be closed");
+            // Counted all the same, for its end counts, too.
+            *self.users.lock().await += 1;
+        }
+        let Wire { number, name, host, address } = wire;
+        Link { address, host, name, number, bridge: Arc::clone(self), open: true }
     }
 
     async fn wire(self: &Arc<Bridge>, namespace: &Netns) -> Result<Link, Error> {
@@ -192,6 +215,15 @@ impl Link {
         });
         inside.await.map_err(|e| e.to_string())?;
         Ok(self)
+    }
+
+    pub(super) fn wire(&self) -> Wire {
+        Wire { number: self.number, name: self.name.clone(), host: self.host, address: self.address }
+    }
+
+    /// Leaves it to the next life.
+    pub(super) fn leave(mut self) {
+        self.open = false;
     }
 
     /// Cuts it and waits for that.

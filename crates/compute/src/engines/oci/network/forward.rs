@@ -2,9 +2,9 @@
 //! everywhere (the loopback too), a port that is taken is noticed at once, and nothing is left in the firewall.
 
 use super::super::error;
+use crate::accept::accept;
 use crate::engines::Port;
 use bacalhau_model::Error;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,46 +42,18 @@ impl Forwards {
                 error(format!("port {} of the task cannot be opened on {from}: {e}", port.name)).retryable()
             })?;
             let to = SocketAddr::new(IpAddr::V4(container), port.target);
-            tokio::spawn(accept(listener, to, Arc::clone(&connections), stop.clone()));
+            let who = format!("the port of a container at {to}");
+            let serve = move |stream| pass_on(stream, to);
+            tokio::spawn(accept(listener, Arc::clone(&connections), stop.clone(), who, serve));
         }
         Ok(opened)
-    }
-}
-
-async fn accept(listener: TcpListener, to: SocketAddr, connections: Arc<Semaphore>, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            accepted = async {
-                let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
-                Ok::<_, io::Error>((permit, listener.accept().await?.0))
-            } => accepted,
-        };
-        let (permit, stream) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: others must finish first.
-                tracing::warn!(%to, %error, "cannot accept a connection for a container");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = pass_on(stream, to) => {}
-            }
-            drop(permit);
-        });
     }
 }
 
 async fn pass_on(mut from: TcpStream, to: SocketAddr) {
     // A container that does not listen (yet) looks like that: the connection ends.
     let Ok(Ok(mut to)) = tokio::time::timeout(PATIENCE, TcpStream::connect(to)).await else { return };
-    let _ = (from.set_nodelay(true), to.set_nodelay(true));
+    let _ = to.set_nodelay(true);
     // How it ended is the business of the two ends.
     let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
 }

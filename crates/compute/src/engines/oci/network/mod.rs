@@ -1,7 +1,7 @@
 //! The network of one container: none, the host's, a private one with a way out, or one with nothing but a proxy.
 //!
-//! Namespaces have no names and live only as long as the node or the container holds them, so that a killed node leaves
-//! none behind.
+//! Namespaces have no names and live only as long as the node, the container or its supervisor holds them, so that none
+//! is left behind. What the node adds, the proxy and the ports, its next life adds again.
 
 mod bridge;
 mod forward;
@@ -17,9 +17,12 @@ use crate::engines::{EngineRequest, Port};
 use bacalhau_model::network::NetworkType;
 use bacalhau_model::{Error, NetworkConfig};
 use bridge::Link;
+pub(super) use bridge::Wire;
 use forward::Forwards;
 use netns::Netns;
-use std::net::{IpAddr, Ipv4Addr};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A network that is ready; it ends when this is dropped.
@@ -39,6 +42,15 @@ pub(super) struct Network {
     _namespace: Option<Netns>,
 }
 
+/// What the next life of the node has to know about a network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct NetworkRecord {
+    /// Where programs expect the proxy.
+    proxy: Option<SocketAddr>,
+    /// The wire to the host.
+    pub(super) wire: Option<Wire>,
+}
+
 impl Network {
     fn plain(space: NetworkSpace) -> Network {
         let (env, link) = (Vec::new(), None);
@@ -52,6 +64,53 @@ impl Network {
             link,
             _namespace: None,
         }
+    }
+
+    /// For the next life.
+    pub(super) fn record(&self) -> NetworkRecord {
+        NetworkRecord {
+            proxy: self._proxy.as_ref().map(Proxy::address),
+            wire: self.link.as_ref().map(Link::wire),
+        }
+    }
+
+    /// Where its namespace is found while this is there, if it is one that somebody has to hold.
+    pub(super) fn namespace(&self) -> Option<PathBuf> {
+        self._namespace.as_ref().map(Netns::path)
+    }
+
+    /// Leaves everything that outlives the node as it is.
+    pub(super) fn leave(mut self) {
+        if let Some(link) = self.link.take() {
+            link.leave();
+        }
+    }
+
+    /// Goes on with the network of a container that runs, whose namespace is found at this path. What cannot be had again
+    /// is told: the container goes on without it.
+    pub(super) async fn adopt(
+        record: NetworkRecord,
+        request: &EngineRequest,
+        namespace: &Path,
+        bridge: &Arc<Bridge>,
+    ) -> Network {
+        let mut network = Network::plain(NetworkSpace::Empty);
+        let execution = &request.execution.id;
+        if let Some(address) = record.proxy {
+            match serve(request, namespace, address).await {
+                Ok(proxy) => network._proxy = Some(proxy),
+                Err(error) => tracing::warn!(%execution, %error, "an adopted container has no egress proxy"),
+            }
+        }
+        if let Some(wire) = record.wire {
+            let link = bridge.adopt(wire).await;
+            match Forwards::open(&request.ports, link.address).await {
+                Ok(forwards) => network._forwards = Some(forwards),
+                Err(error) => tracing::warn!(%execution, %error, "an adopted container has no ports"),
+            }
+            network.link = Some(link);
+        }
+        network
     }
 
     /// Takes it down and waits for that.
@@ -95,25 +154,25 @@ async fn namespace() -> Result<Netns, Error> {
 
 /// A loopback, and on it the proxy, whose own connections leave through the host's network.
 async fn http(request: &EngineRequest) -> Result<Network, Error> {
-    let domains = domains(&request.network)?;
+    domains(&request.network)?;
     let namespace = namespace().await?;
-    let names = egress::Names {
-        job_id: request.execution.job_id.clone(),
-        execution_id: request.execution.id.clone(),
-    };
-    let started = async {
-        let listener = egress::listen_inside(&namespace.path(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await?;
-        Proxy::serve(listener, domains, names)
-    };
-    let proxy =
-        started.await.map_err(|e| error(format!("cannot start the egress proxy: {e}")).retryable())?;
+    let proxy = serve(request, &namespace.path(), (Ipv4Addr::LOCALHOST, 0).into()).await?;
     Ok(Network {
         env: proxy.variables(),
         _proxy: Some(proxy),
         _namespace: Some(namespace),
         ..Network::plain(NetworkSpace::Empty)
-    }
-    .inside())
+    })
+}
+
+async fn serve(request: &EngineRequest, namespace: &Path, address: SocketAddr) -> Result<Proxy, Error> {
+    let domains = domains(&request.network)?;
+    let names = egress::Names {
+        job_id: request.execution.job_id.clone(),
+        execution_id: request.execution.id.clone(),
+    };
+    let started = async { Proxy::serve(egress::listen_inside(namespace, address).await?, domains, names) };
+    started.await.map_err(|e| error(format!("cannot start the egress proxy: {e}")).retryable())
 }
 
 /// A wire to the host, which passes on what goes out, and the ports that lead in.
@@ -128,18 +187,7 @@ async fn private(ports: &[Port], bridge: &Arc<Bridge>) -> Result<Network, Error>
         link: Some(link),
         _namespace: Some(namespace),
         ..Network::plain(NetworkSpace::Empty)
-    }
-    .inside())
-}
-
-impl Network {
-    /// The container goes into the namespace that is there.
-    fn inside(mut self) -> Network {
-        if let Some(namespace) = &self._namespace {
-            self.space = NetworkSpace::Prepared(namespace.path());
-        }
-        self
-    }
+    })
 }
 
 fn domains(network: &NetworkConfig) -> Result<DomainList, Error> {

@@ -1,12 +1,17 @@
 //! Runs that are left alone when the node stops, and adopted or published by its next life.
 
+use super::super::{Phase, results};
+use super::outcome::ran_before;
 use super::*;
-use bacalhau_model::{Job, ResultPath};
+use crate::engines::{Engine, EngineError, EngineRequest};
+use crate::logs::Captured;
+use bacalhau_model::{Job, ResultPath, RunCommandResult, Task};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// What goes on in the world outside of the node: tasks by execution, with their exit code once they ended.
