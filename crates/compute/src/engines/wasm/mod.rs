@@ -11,6 +11,7 @@ mod http;
 mod library;
 mod limits;
 mod linking;
+mod module_files;
 mod modules;
 mod network;
 mod params;
