@@ -9,6 +9,8 @@
 use bacalhau_compute::executor::{Executor, ExecutorConfig, RunContext};
 use bacalhau_model::{Execution, InputSource, Job, SpecConfig, Task, ids};
 use base64::Engine as _;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +39,16 @@ const COMPONENT: &str = r#"(component
   (instance $command (export "run" (func $run)))
   (export "wasi:cli/run@0.2.0" (instance $command)))"#;
 
+/// What compilers make of a program that could open files: its inputs are laid out. It has 64 KiB of data and prints "hello".
+const USUAL: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open" (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\08\00\00\00\06\00\00\00hello\n")
+  (data (i32.const 1024) "DATA")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+
 /// Runs of each kind for its median.
 const TURNS: usize = 1000;
 
@@ -59,13 +71,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         let hello = wat::parse_str(HELLO)?;
         let adapted = ComponentEncoder::default().module(&hello).and_then(|e| e.adapter(NAME, ADAPTER));
         let adapted = adapted.and_then(|mut e| e.encode()).map_err(|e| e.to_string())?;
+        let mut seed = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            format!("\\{:02x}", seed >> 24)
+        });
+        let usual = wat::parse_str(USUAL.replace("DATA", &noise.take(64 << 10).collect::<String>()))?;
         let kinds = [
             ("module", smallest.clone()),
             ("module that prints", encoded(hello)),
             ("component", encoded(wat::parse_str(COMPONENT)?)),
-            ("component that prints, with adapter", encoded(adapted)),
+            ("component that prints, with adapter", encoded(adapted.clone())),
+            ("the same, packed as by `wasm run`", packed(&adapted)?),
+            ("module that could open files", encoded(usual.clone())),
+            ("the same, packed as by `wasm run`", packed(&usual)?),
         ];
-        let mut times: [Vec<Duration>; 4] = Default::default();
+        let mut times: [Vec<Duration>; 7] = Default::default();
         for turn in 0..=TURNS {
             for ((_, module), times) in kinds.iter().zip(&mut times) {
                 let start = Instant::now();
@@ -110,6 +131,17 @@ fn encoded(module: Vec<u8>) -> String {
         "data:application/octet-stream;base64,{}",
         base64::engine::general_purpose::STANDARD.encode(module)
     )
+}
+
+/// The same as the only file of an archive.
+fn packed(module: &[u8]) -> Result<String, Box<dyn Error>> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(u64::try_from(module.len())?);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "main.wasm", module)?;
+    let archive = archive.into_inner()?.finish()?;
+    Ok(format!("data:application/gzip;base64,{}", base64::engine::general_purpose::STANDARD.encode(archive)))
 }
 
 async fn run(executor: &Executor, module: &str) -> Result<(), String> {

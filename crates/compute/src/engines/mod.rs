@@ -59,6 +59,12 @@ pub trait Engine: Send + Sync {
         false
     }
 
+    /// Targets of the inputs that hold the program itself: the engine takes them as files in memory where the source has
+    /// them, and shows them read-only.
+    fn program_inputs(&self, _task: &Task) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether what it runs outlives the node's process, so that a restarted node can adopt it. To drop the future of
     /// [`Engine::run`] must then leave the task as it is: that is how the node lets go of it when it stops.
     fn outlives_the_node(&self) -> bool {

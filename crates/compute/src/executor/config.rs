@@ -114,6 +114,7 @@ impl ExecutorConfig {
         WasmConfig {
             cache_folder: Some(self.data_folder.join("cache").join("wasm")),
             modules_folder: Some(self.data_folder.join("cache").join("modules")),
+            roots_folder: Some(self.data_folder.join("cache").join("wasm-roots")),
             registry: self.oci.registry.clone(),
             ..WasmConfig::default()
         }

@@ -10,6 +10,9 @@ use futures_util::future::BoxFuture;
 /// Unpacked size of a packed folder at most: 1 GiB. The packed one is bounded by the size of a message.
 const LIMITS: Limits = Limits { bytes: 1 << 30, entries: 100_000 };
 
+/// Bytes of an archive's only file that is kept in memory at most.
+const LARGEST_FILE: u64 = 64 << 20;
+
 /// The `inline` source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inline;
@@ -59,6 +62,22 @@ impl Source for Inline {
             })
             .await?;
             Ok(Mount { data: MountData::Folder(path), target, read_only: false })
+        })
+    }
+
+    fn file<'a>(&'a self, input: &'a InputSource) -> BoxFuture<'a, Result<Option<Mount>, Error>> {
+        Box::pin(async move {
+            let target = normalise_guest_path(&input.target)?;
+            let data = decode(input)?;
+            if !is_packed(&data) {
+                let data = MountData::Bytes(Bytes::from(data.bytes));
+                return Ok(Some(Mount { data, target, read_only: true }));
+            }
+            let only = blocking(move || Ok(unpack::only_file(data.bytes.as_slice(), LARGEST_FILE))).await?;
+            Ok(only.map(|(name, content)| {
+                let target = format!("{}/{name}", target.trim_end_matches('/'));
+                Mount { data: MountData::Bytes(Bytes::from(content)), target, read_only: true }
+            }))
         })
     }
 }

@@ -16,6 +16,7 @@ pub use allowlist::{Access, PathAllowList};
 pub use guest_path::normalise as normalise_guest_path;
 pub use inline::Inline;
 pub use local::Local;
+pub(crate) use unpack::make_folder;
 pub use url_download::{DownloadLimits, UrlDownload};
 
 use crate::executor::LazyFolder;
@@ -48,6 +49,12 @@ pub trait Source: Send + Sync {
         input: &'a InputSource,
         folder: LazyFolder,
     ) -> BoxFuture<'a, Result<Mount, Error>>;
+
+    /// The data as one file in memory that nobody will change, if that is what it is: for an archive, its only file at its
+    /// place in the target. `None` if it has to be prepared.
+    fn file<'a>(&'a self, _input: &'a InputSource) -> BoxFuture<'a, Result<Option<Mount>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Data ready to be shown to a task.

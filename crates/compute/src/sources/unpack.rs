@@ -27,7 +27,41 @@ pub(super) fn measure(archive: impl Read, limits: Limits) -> Result<u64, String>
 /// Unpacks everything below `folder`, which must exist and be empty. Returns the sum of the file sizes.
 pub(super) fn unpack(archive: impl Read, folder: &Path, limits: Limits) -> Result<u64, String> {
     let base = folder.canonicalize().map_err(|e| format!("cannot open {}: {e}", folder.display()))?;
-    walk(archive, limits, |name, entry| place(&base, name, entry))
+    let mut links = Vec::new();
+    let bytes = walk(archive, limits, |name, entry| {
+        if entry.header().entry_type() == EntryType::Symlink {
+            links.push(name.to_owned());
+        }
+        place(&base, name, entry)
+    })?;
+    // Each stays inside by its name; together they may lead elsewhere all the same.
+    for name in links {
+        if base.join(&name).canonicalize().is_ok_and(|real| !real.starts_with(&base)) {
+            return Err(leads_out(&name));
+        }
+    }
+    Ok(bytes)
+}
+
+fn leads_out(name: &Path) -> String {
+    format!("the archive contains the link '{}', which leads out of its folder", name.display())
+}
+
+/// Name and content of the only entry, if it is a file of at most so many bytes at the top. `None` for whatever else it is.
+pub(super) fn only_file(archive: impl Read, most: u64) -> Option<(String, Vec<u8>)> {
+    let mut archive = Archive::new(GzDecoder::new(archive));
+    let mut entries = archive.entries().ok()?;
+    let mut entry = entries.next()?.ok()?;
+    let size = entry.size();
+    if entry.header().entry_type() != EntryType::Regular || size > most {
+        return None;
+    }
+    let name = safe_name(&entry).ok()?;
+    let name = name.to_str().filter(|name| !name.is_empty() && !name.contains('/'))?.to_owned();
+    let mut content = Vec::new();
+    (&mut entry).take(most).read_to_end(&mut content).ok()?;
+    drop(entry);
+    (content.len() as u64 == size && entries.next().is_none()).then_some((name, content))
 }
 
 type Visit<'a, R> = dyn FnMut(&Path, &mut Entry<'_, GzDecoder<io::Take<R>>>) -> Result<(), String> + 'a;
@@ -112,10 +146,7 @@ fn place<R: Read>(base: &Path, name: &Path, entry: &mut Entry<'_, R>) -> Result<
             let target = base.join(target);
             let real = target.canonicalize().map_err(explain)?;
             if !real.starts_with(base) {
-                return Err(format!(
-                    "the archive contains the link '{}', which leads out of its folder",
-                    name.display()
-                ));
+                return Err(leads_out(name));
             }
             make_parent(base, &path).map_err(explain)?;
             remove_existing(&path).map_err(explain)?;
@@ -146,8 +177,9 @@ fn make_parent(base: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a folder one step at a time. A link on the way is followed only if it ends inside the base.
-fn make_folder(base: &Path, path: &Path) -> io::Result<()> {
+/// Creates a folder one step at a time. A link on the way is followed only if it ends inside the base, whose path must have
+/// no links.
+pub(crate) fn make_folder(base: &Path, path: &Path) -> io::Result<()> {
     let relative = path.strip_prefix(base).map_err(io::Error::other)?;
     let mut current = base.to_path_buf();
     for part in relative.components() {
@@ -198,6 +230,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 50 };
 
+    #[derive(Clone, Copy)]
     enum Item<'a> {
         File(&'a str, &'a [u8]),
         Folder(&'a str),
@@ -281,8 +314,48 @@ mod tests {
             Item::File("deep/evil", b"x"),
         ];
         let (dir, result) = try_unpack(&items);
-        assert!(result.is_err() || !dir.path().join("evil").exists());
+        assert!(result.is_err());
         assert!(!dir.path().join("evil").exists());
+        // Nor do they stay there for others to follow, in whatever order they come.
+        for order in [[0, 1, 2], [2, 0, 1]] {
+            let (_, result) = try_unpack(&order.map(|at| items[at]));
+            assert!(result.unwrap_err().contains("leads out"));
+        }
+        // What leads inside, or nowhere, is fine.
+        let links = [Item::Link("a", "x/./y"), Item::Link("b", "a"), Item::Link("c", "nowhere"), items[0]];
+        assert_eq!(try_unpack(&links).1, Ok(0));
+    }
+
+    #[test]
+    fn folders_are_not_made_through_links_that_lead_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap().join("in");
+        fs::create_dir_all(base.join("real")).unwrap();
+        std::os::unix::fs::symlink("..", base.join("out")).unwrap();
+        std::os::unix::fs::symlink("real", base.join("in")).unwrap();
+        assert!(make_folder(&base, &base.join("out/evil")).is_err());
+        assert!(!dir.path().join("evil").exists());
+        make_folder(&base, &base.join("in/good/deep")).unwrap();
+        assert!(base.join("real/good/deep").is_dir());
+    }
+
+    #[test]
+    fn an_only_file_needs_no_folder() {
+        let only = |items: &[Item<'_>]| only_file(archive(items).as_slice(), 100);
+        assert_eq!(only(&[Item::File("m.wasm", b"x")]), Some(("m.wasm".to_owned(), b"x".to_vec())));
+        assert_eq!(only(&[Item::File("./m.wasm", b"x")]).unwrap().0, "m.wasm");
+        assert_eq!(only(&[Item::File("m.wasm", &[0; 101])]), None);
+        for others in [
+            &[][..],
+            &[Item::Folder("d")],
+            &[Item::File("d/m.wasm", b"x")],
+            &[Item::File("../m.wasm", b"x")],
+            &[Item::Link("m.wasm", "x")],
+            &[Item::File("a.wasm", b"x"), Item::File("b.wasm", b"x")],
+        ] {
+            assert_eq!(only(others), None);
+        }
+        assert_eq!(only_file(&b"not gzip"[..], 100), None);
     }
 
     #[test]

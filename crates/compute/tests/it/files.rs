@@ -2,7 +2,8 @@
 //!
 //! Folders are opened in the order of their guest paths, so `/` is descriptor 3 and the next one 4.
 
-use crate::support::{Case, Node, inline, inline_as, local, packed, program, wasm};
+use crate::support::{Case, Node, PRELUDE, inline, inline_as, local, packed, program, wasm};
+use base64::Engine as _;
 
 const ROOT: u32 = 3;
 
@@ -116,4 +117,69 @@ async fn results_are_writable_at_their_path_and_at_their_name() {
     let clash = write(4, "x").result("in", "/data").input(inline(b"x", "/data/f")).publisher("noop");
     let failure = node.run(clash.execution()).await.unwrap_err();
     assert!(failure.error.message.contains("also the target"), "{failure}");
+}
+
+#[tokio::test]
+async fn programs_share_what_they_only_read() {
+    let node = Node::new().await;
+    let roots = || std::fs::read_dir(node.dir.path().join("compute/cache/wasm-roots")).unwrap().count();
+    for (round, text) in ["one", "two", "one", "two"].into_iter().enumerate() {
+        // It is told apart by what it holds, and never by its names alone.
+        let case = cat(ROOT, "top.txt").input(inline(text.as_bytes(), "/top.txt"));
+        assert_eq!(printed(&node, case).await, text);
+        assert_eq!(roots(), (round + 1).min(2));
+    }
+    // What an execution may change is its own.
+    for _ in 0..2 {
+        let beside = inline(b"mine", "/data/f.txt");
+        assert_eq!(printed(&node, write(4, "new.txt").input(beside)).await, "");
+    }
+    assert_eq!(roots(), 2);
+    // Each has its own results, though they look the same.
+    for _ in 0..2 {
+        let case = write(4, "out.txt").result("out", "/out").publisher("noop");
+        assert_eq!(printed(&node, case).await, "");
+    }
+    assert_eq!(roots(), 3);
+    assert!(node.leftovers().iter().all(|p| p.to_string_lossy().ends_with(".log")));
+}
+
+#[tokio::test]
+async fn what_is_shared_cannot_be_linked_to_where_one_may_write() {
+    let node = Node::new().await;
+    let link = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "path_link"
+            (func $link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+          {PRELUDE}
+          (data (i32.const 64) "main.wasm")
+          (func (export "_start")
+            (call $check (call $link (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 9)
+              (i32.const 4) (i32.const 64) (i32.const 9)))))"#
+    );
+    assert!(refused(&node, wasm(&link).result("out", "/out").publisher("noop")).await);
+}
+
+#[tokio::test]
+async fn a_packed_program_is_read_only() {
+    let node = Node::new().await;
+    let packed_program = |mut case: Case| {
+        let source = case.task.input_sources.remove(0).source;
+        let url = source.param("URL").unwrap().as_str().unwrap().to_owned();
+        let (_, data) = url.split_once("base64,").unwrap();
+        let module = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+        let archive = packed(&[("app.wasm", &module)]);
+        case.task.input_sources.insert(0, inline_as("application/gzip", &archive, "/main.wasm"));
+        case
+    };
+    // Folder 4 is `/main.wasm`, with the program in it.
+    let read = r#"(data (i32.const 64) "app.wasm")
+      (func (export "_start")
+        (drop (call $open (i32.const 4) (i32.const 64) (i32.const 8) (i32.const 0) (i64.const 2)))
+        (call $print (i32.const 1) (i32.const 64) (i32.const 3)))"#;
+    for _ in 0..2 {
+        assert_eq!(printed(&node, packed_program(wasm(&program(read)))).await, "app");
+        assert!(refused(&node, packed_program(write(4, "app.wasm"))).await);
+        assert!(refused(&node, packed_program(write(4, "other"))).await);
+    }
 }

@@ -1,23 +1,23 @@
 //! What a guest sees as files: inputs at their targets, result folders at their names and paths, and `/`.
 //!
-//! A module path among the inputs is found here too. Host folders that were allowed are presented as they are; single
-//! files lie in a private folder of the execution, because WASI can present folders only. `/` itself is that private
-//! folder, read-only.
+//! Host folders that were allowed are presented as they are; single files lie in a private folder of the execution, because
+//! WASI can present folders only. `/` itself is that private folder, read-only; executions whose private folders are the
+//! same, and cannot change, share one (see `roots`).
 
 use super::error;
+use super::roots::{self, Key, Root, Roots};
 use crate::engines::EngineRequest;
-use crate::sources::{Mount, MountData};
+use crate::sources::{Mount, MountData, make_folder};
 use bacalhau_model::Error;
-use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wasmtime_wasi::FsPerms;
-
-/// Bytes of a module at most.
-pub(super) const MAX_MODULE: u64 = 512 << 20;
 
 /// A folder to open for the guest.
 #[derive(Debug)]
@@ -27,90 +27,13 @@ pub(super) struct Presented {
     pub(super) permissions: FsPerms,
 }
 
-/// A module found among the inputs.
-pub(super) struct ModuleSource {
-    /// Its path inside the task.
-    pub(super) path: String,
-    pub(super) bytes: Bytes,
-}
-
-/// Finds a module by its path inside the task: an input, a file in an input folder, or a folder with one `.wasm`.
-pub(super) fn find_module(mounts: &[Mount], path: &str) -> Result<ModuleSource, Error> {
-    let missing = || {
-        let targets: Vec<&str> = mounts.iter().map(|m| m.target.as_str()).collect();
-        let hint = format!(
-            "Inputs are at: {}",
-            if targets.is_empty() { "(none)".to_owned() } else { targets.join(", ") }
-        );
-        error(format!("module not found \"{path}\"")).hint(hint)
-    };
-    if let Some(mount) = mounts.iter().find(|m| m.target == path && m.is_file()) {
-        return read_module(path.to_owned(), &mount.data);
-    }
-    let mut candidates: Vec<(String, MountData)> = Vec::new();
-    for mount in mounts {
-        match &mount.data {
-            MountData::Folder(folder) => {
-                let Some(inner) = below(path, &mount.target) else { continue };
-                // Links inside an input must not lead out of it.
-                let (Ok(base), Ok(real)) = (folder.canonicalize(), folder.join(inner).canonicalize()) else {
-                    continue;
-                };
-                if !real.starts_with(&base) {
-                    continue;
-                }
-                if real.is_file() {
-                    return read_module(path.to_owned(), &MountData::File(real));
-                }
-                for entry in fs::read_dir(&real).into_iter().flatten().flatten() {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    if name.ends_with(".wasm") && entry.file_type().is_ok_and(|t| t.is_file()) {
-                        candidates.push((join(path, &name), MountData::File(entry.path())));
-                    }
-                }
-            }
-            data => {
-                let inside =
-                    below(&mount.target, path).is_some_and(|name| !name.is_empty() && !name.contains('/'));
-                if inside && mount.target.ends_with(".wasm") {
-                    candidates.push((mount.target.clone(), data.clone()));
-                }
-            }
-        }
-    }
-    match candidates.as_slice() {
-        [] => Err(missing()),
-        [(path, data)] => read_module(path.clone(), data),
-        several => {
-            let names: Vec<&str> = several.iter().map(|(path, _)| path.as_str()).collect();
-            Err(error(format!("folder \"{path}\" holds more than one .wasm file: {}", names.join(", ")))
-                .hint("Name one of them"))
-        }
-    }
-}
-
-fn read_module(path: String, data: &MountData) -> Result<ModuleSource, Error> {
-    let host_path = match data {
-        MountData::Bytes(bytes) => return Ok(ModuleSource { path, bytes: bytes.clone() }),
-        MountData::File(host_path) | MountData::Folder(host_path) => host_path,
-    };
-    let explain = |e: io::Error| error(format!("cannot read module \"{path}\": {e}"));
-    let file = File::open(host_path).map_err(explain)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_MODULE + 1).read_to_end(&mut bytes).map_err(explain)?;
-    if bytes.len() as u64 > MAX_MODULE {
-        return Err(error(format!("module \"{path}\" is larger than {MAX_MODULE} bytes")));
-    }
-    Ok(ModuleSource { path, bytes: Bytes::from(bytes) })
-}
-
 /// The rest of `path` below `folder` (empty for the folder itself); `None` when it is elsewhere.
-fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+pub(super) fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(folder.trim_end_matches('/'))?;
     if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
 }
 
-fn join(folder: &str, name: &str) -> String {
+pub(super) fn join(folder: &str, name: &str) -> String {
     format!("{}/{name}", folder.trim_end_matches('/'))
 }
 
@@ -121,12 +44,67 @@ fn parent(path: &str) -> &str {
     }
 }
 
-/// Lays out the private folder and lists what to open, `/` first.
-pub(super) fn present(request: &EngineRequest) -> Result<Vec<Presented>, Error> {
-    let explain =
-        |what: &str, e: io::Error| error(format!("cannot present {what} to the module: {e}")).retryable();
-    let root = request.work.create("root").map_err(|e| explain("/", e))?;
-    let mut view = View { root, folders: BTreeMap::new() };
+/// What a guest sees.
+pub(super) struct Files {
+    /// What to open, `/` first.
+    pub(super) folders: Vec<Presented>,
+    /// Held while the guest runs.
+    pub(super) root: Option<Arc<Root>>,
+}
+
+/// Lays out what is not laid out yet, and lists what to open.
+pub(super) fn present(request: &EngineRequest, roots: &Roots) -> Result<Files, Error> {
+    if let Some((key, bytes)) = shared(request) {
+        let lay_out = |path: &Path| view(request, path.to_owned(), false).map(|_| ());
+        if let Some(root) = roots.get(key, bytes, lay_out)? {
+            let folders = view(request, root.path.clone(), true)?;
+            return Ok(Files { folders, root: Some(root) });
+        }
+    }
+    let root = request.work.create("root").map_err(|e| unpresented("/", &e))?;
+    Ok(Files { folders: view(request, root, false)?, root: None })
+}
+
+fn unpresented(what: &str, e: &io::Error) -> Error {
+    error(format!("cannot present {what} to the module: {e}")).retryable()
+}
+
+/// Key and size of the private folder, if others can share it: all in it is known by its content, and the guest can change
+/// nothing.
+fn shared(request: &EngineRequest) -> Option<(Key, u64)> {
+    let mut parts: Vec<Cow<'_, [u8]>> = Vec::new();
+    let mut size = 0u64;
+    for mount in &request.mounts {
+        let target = mount.target.as_bytes();
+        match &mount.data {
+            MountData::Folder(_) => parts.extend([Cow::Borrowed(&b"folder"[..]), target.into()]),
+            MountData::File(_) => return None,
+            MountData::Bytes(bytes) => {
+                let is_fixed = mount.read_only || parent(&mount.target) == "/";
+                let mut folders = request.mounts.iter().filter(|m| !m.is_file());
+                if !is_fixed || folders.any(|folder| below(&mount.target, &folder.target).is_some()) {
+                    return None;
+                }
+                size = size.saturating_add(bytes.len() as u64);
+                let digest = Sha256::digest(bytes).to_vec();
+                parts.extend([Cow::Borrowed(&b"file"[..]), target.into(), digest.into()]);
+            }
+        }
+    }
+    for result in &request.results {
+        parts.extend([
+            Cow::Borrowed(&b"result"[..]),
+            result.path.as_bytes().into(),
+            result.name.as_bytes().into(),
+        ]);
+    }
+    (size <= roots::MAX_SHARED).then(|| (roots::key(parts.iter().map(AsRef::as_ref)), size))
+}
+
+/// Lists what to open, `/` first, which is at `root`: there already if it is `laid_out`, else it is laid out now.
+fn view(request: &EngineRequest, root: PathBuf, laid_out: bool) -> Result<Vec<Presented>, Error> {
+    let explain = |what: &str, e: io::Error| unpresented(what, &e);
+    let mut view = View { root, laid_out, folders: BTreeMap::new() };
     view.folders.insert("/".to_owned(), (view.root.clone(), FsPerms::ReadOnly));
 
     for mount in request.mounts.iter().filter(|m| !m.is_file()) {
@@ -161,6 +139,7 @@ pub(super) fn present(request: &EngineRequest) -> Result<Vec<Presented>, Error> 
 
 struct View {
     root: PathBuf,
+    laid_out: bool,
     /// Guest path to host folder; sorted, so `/` comes first.
     folders: BTreeMap<String, (PathBuf, FsPerms)>,
 }
@@ -176,7 +155,9 @@ impl View {
 
     /// Presents a folder, and an empty one of the same name where listings of `/` look.
     fn add(&mut self, path: &str, host: &Path, read_only: bool) -> io::Result<()> {
-        create_folder(&self.in_root(path))?;
+        if !self.laid_out {
+            create_folder(&self.in_root(path))?;
+        }
         let permissions = if read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
         self.folders.insert(path.to_owned(), (host.to_path_buf(), permissions));
         Ok(())
@@ -196,15 +177,19 @@ impl View {
                     "it lies inside an input that is a folder of the host; give it another target",
                 ));
             }
+            // What was unpacked there may have links.
+            let folder = folder.canonicalize()?;
             host = folder.join(name);
+            make_folder(&folder, host.parent().unwrap_or(&folder))?;
             inside_input = true;
-        }
-        if let Some(folder) = host.parent() {
+        } else if let Some(folder) = host.parent().filter(|_| !self.laid_out) {
             create_folder(folder)?;
         }
         // A read-only file of the host must not be reachable through a writable folder.
         let may_link = !mount.read_only || !(any_writable || inside_input);
-        put_file(mount, &host, may_link)?;
+        if !self.laid_out {
+            put_file(mount, &host, may_link)?;
+        }
         let folder = parent(&mount.target);
         if !inside_input && folder != "/" {
             let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };

@@ -8,6 +8,7 @@ use super::limits::{self, Limits};
 use super::network::Access;
 use super::params::Params;
 use super::poll::Monotonic;
+use super::roots::{Root, Roots};
 use super::stdio::Output;
 use super::{error, files};
 use crate::engines::EngineRequest;
@@ -24,6 +25,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 /// Functions named in the text about a trap.
 const SHOWN_FRAMES: usize = 5;
 
+/// Characters of a function's name shown there.
+const SHOWN_NAME: usize = 200;
+
 /// Bytes a guest may have the node copy in one call: what wasmtime itself takes.
 const COPIED_BYTES: usize = 128 << 20;
 
@@ -33,6 +37,7 @@ pub(super) struct Guest {
     pub(super) limits: Limits,
     pub(super) clock: Monotonic,
     pub(super) http: Http,
+    _root: Option<Arc<Root>>,
 }
 
 /// What the store of a component holds.
@@ -42,6 +47,7 @@ pub(super) struct ComponentGuest {
     http: WasiHttpCtx,
     hooks: Hooks,
     limits: Limits,
+    _root: Option<Arc<Root>>,
 }
 
 /// What both have.
@@ -92,6 +98,7 @@ pub(super) struct Setup<'a> {
     pub(super) request: &'a EngineRequest,
     pub(super) access: Arc<Access>,
     pub(super) tls: &'a Tls,
+    pub(super) roots: &'a Roots,
     /// Bytes of all its memories together.
     pub(super) memory_limit: u64,
     /// It can ask for files: they are presented.
@@ -101,13 +108,15 @@ pub(super) struct Setup<'a> {
 impl Setup<'_> {
     pub(super) fn module(&self) -> Result<Guest, Error> {
         let clock = Monotonic(Instant::now());
-        let mut wasi = self.wasi(clock)?.build_p1();
+        let (mut wasi, root) = self.wasi(clock)?;
+        let mut wasi = wasi.build_p1();
         wasi.ctx().table.set_max_capacity(limits::max_resources());
-        Ok(Guest { wasi, limits: Limits::new(self.memory_limit), clock, http: self.http(Redirects::Client) })
+        let (limits, http) = (Limits::new(self.memory_limit), self.http(Redirects::Client));
+        Ok(Guest { wasi, limits, clock, http, _root: root })
     }
 
     pub(super) fn component(&self) -> Result<ComponentGuest, Error> {
-        let mut wasi = self.wasi(Monotonic(Instant::now()))?;
+        let (mut wasi, root) = self.wasi(Monotonic(Instant::now()))?;
         if self.access.allows_sockets() {
             wasi.inherit_network().allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
         } else {
@@ -121,6 +130,7 @@ impl Setup<'_> {
             http: WasiHttpCtx::new(),
             hooks: Hooks { http: self.http(Redirects::Guest) },
             limits: Limits::new(self.memory_limit),
+            _root: root,
         })
     }
 
@@ -129,7 +139,7 @@ impl Setup<'_> {
     }
 
     /// Arguments, environment, streams and, if the guest can use them, files.
-    fn wasi(&self, clock: Monotonic) -> Result<WasiCtxBuilder, Error> {
+    fn wasi(&self, clock: Monotonic) -> Result<(WasiCtxBuilder, Option<Arc<Root>>), Error> {
         let (params, request) = (self.params, self.request);
         let mut wasi = WasiCtxBuilder::new();
         wasi.monotonic_clock(clock);
@@ -138,8 +148,11 @@ impl Setup<'_> {
         wasi.arg("").args(&params.arguments).envs(&request.env);
         wasi.stdout(Output { log: request.log.clone(), stream: LogStream::Stdout });
         wasi.stderr(Output { log: request.log.clone(), stream: LogStream::Stderr });
+        let mut root = None;
         if self.uses_files {
-            for folder in files::present(request)? {
+            let files = files::present(request, self.roots)?;
+            root = files.root;
+            for folder in files.folders {
                 wasi.preopened_dir(&folder.host_path, &folder.guest_path, folder.permissions).map_err(
                     |e| {
                         error(format!("cannot present {} to the module: {e:#}", folder.guest_path))
@@ -148,7 +161,7 @@ impl Setup<'_> {
                 )?;
             }
         }
-        Ok(wasi)
+        Ok((wasi, root))
     }
 }
 
@@ -183,7 +196,7 @@ pub(super) fn trap_text(trap: &wasmtime::Error) -> String {
         .iter()
         .take(SHOWN_FRAMES)
         .map(|frame| match frame.func_name() {
-            Some(name) => name.to_owned(),
+            Some(name) => name.chars().take(SHOWN_NAME).collect(),
             None => format!("function {}", frame.func_index()),
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Where the modules of one job are found: among its inputs, and what was pulled from registries for it.
 
-use super::files::{self, ModuleSource};
+use super::module_files::{self, ModuleSource};
 use super::modules::{Compiled, ModuleCache, Prepared};
 use crate::engines::Progress;
 use crate::sources::Mount;
@@ -37,7 +37,7 @@ impl Library<'_> {
     pub(super) fn find(&self, path: &str) -> Result<ModuleSource, Error> {
         match self.pulled.get(path) {
             Some(bytes) => Ok(ModuleSource { path: path.to_owned(), bytes: bytes.clone() }),
-            None => files::find_module(self.mounts, path),
+            None => module_files::find_module(self.mounts, path),
         }
     }
 }

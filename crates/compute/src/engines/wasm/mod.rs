@@ -11,6 +11,7 @@ mod http;
 mod library;
 mod limits;
 mod linking;
+mod module_files;
 mod modules;
 mod network;
 mod params;
@@ -18,6 +19,7 @@ mod poll;
 mod pool;
 mod pull;
 mod refusals;
+mod roots;
 mod runtime;
 mod stdio;
 mod stop;
@@ -41,6 +43,9 @@ use tokio::runtime::Handle;
 /// Component named in errors.
 const COMPONENT: &str = "WASM";
 
+/// Characters of an error's message or hint at most.
+const MAX_TEXT: usize = 2000;
+
 /// Settings of the engine.
 #[derive(Clone, Debug)]
 pub struct WasmConfig {
@@ -57,6 +62,9 @@ pub struct WasmConfig {
     pub modules_folder: Option<PathBuf>,
     /// Bytes of that folder at most.
     pub modules_folder_bytes: u64,
+    /// Folder for files that guests only read and share. Emptied when the first guest comes. `None` lays them out for each
+    /// execution.
+    pub roots_folder: Option<PathBuf>,
 }
 
 impl Default for WasmConfig {
@@ -69,6 +77,7 @@ impl Default for WasmConfig {
             registry: RegistryConfig::default(),
             modules_folder: None,
             modules_folder_bytes: 1 << 30,
+            roots_folder: None,
         }
     }
 }
@@ -112,6 +121,13 @@ impl Engine for WasmEngine {
         Some(format!("Wasmtime {}", wasmtime_environ::VERSION))
     }
 
+    /// What the program itself is made of: nobody writes there.
+    fn program_inputs(&self, task: &Task) -> Vec<String> {
+        Params::read(&task.engine).map_or(Vec::new(), |params| {
+            [params.entry_module].into_iter().chain(params.import_modules).collect()
+        })
+    }
+
     fn validate(&self, task: &Task) -> Result<(), Error> {
         pull::validate(&Params::read(&task.engine)?)?;
         Access::of(&task.network()).map(|_| ())
@@ -122,28 +138,50 @@ impl Engine for WasmEngine {
     }
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
-        Box::pin(async move {
-            let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
-            let access = Access::of(&request.network).map_err(EngineError::not_started)?;
-            let stop = Stop::new(&request);
-            let pulled = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(EngineError::Cancelled),
-                pulled = self.puller.pull(&params, request.execution.job.as_deref(), &request.progress) => {
-                    pulled.map_err(EngineError::not_started)?
-                }
-            };
-            let job = Job { params, access: Arc::new(access), pulled, request };
-            let (thread_stop, handle) = (stop.clone(), Handle::current());
-            let runtimes = Arc::clone(&self.runtimes);
-            let thread = tokio::task::spawn_blocking(move || run(&runtimes, &job, &thread_stop, &handle));
-            tokio::select! {
-                result = thread => result.unwrap_or_else(|panic| {
-                    Err(EngineError::not_started(error(format!("the WASM runtime broke down: {panic}"))))
-                }),
-                reason = stop.without_the_guest() => Err(reason),
+        async move { self.run_here(request).await.map_err(shortened) }.boxed()
+    }
+}
+
+impl WasmEngine {
+    async fn run_here(&self, request: EngineRequest) -> Result<i64, EngineError> {
+        let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
+        let access = Access::of(&request.network).map_err(EngineError::not_started)?;
+        let stop = Stop::new(&request);
+        // Its thread does not notice that this future is gone.
+        let _guard = stop.when_dropped();
+        let pulled = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(EngineError::Cancelled),
+            pulled = self.puller.pull(&params, request.execution.job.as_deref(), &request.progress) => {
+                pulled.map_err(EngineError::not_started)?
             }
-        })
+        };
+        let job = Job { params, access: Arc::new(access), pulled, request };
+        let (thread_stop, handle) = (stop.clone(), Handle::current());
+        let runtimes = Arc::clone(&self.runtimes);
+        let thread = tokio::task::spawn_blocking(move || run(&runtimes, &job, &thread_stop, &handle));
+        tokio::select! {
+            result = thread => result.unwrap_or_else(|panic| {
+                Err(EngineError::not_started(error(format!("the WASM runtime broke down: {panic}"))))
+            }),
+            reason = stop.without_the_guest() => Err(reason),
+        }
+    }
+}
+
+/// The names in a program may have 100,000 bytes each; an error that quotes some still has to fit into a message.
+fn shortened(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Failed { exit_code, mut error } => {
+            for text in [&mut error.message, &mut error.hint] {
+                if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+                    text.truncate(end);
+                    text.push_str("...");
+                }
+            }
+            EngineError::Failed { exit_code, error }
+        }
+        other => other,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::WasmConfig;
 use super::limits::MAX_TABLE_ELEMENTS;
+use super::roots::Roots;
 use super::runtime::Runtime;
 use bacalhau_model::Error;
 use std::sync::{Arc, OnceLock};
@@ -54,12 +55,14 @@ pub(super) struct Runtimes {
     config: WasmConfig,
     slots: [OnceLock<Result<Arc<Runtime>, Error>>; 3],
     places: Arc<Semaphore>,
+    roots: Arc<Roots>,
 }
 
 impl Runtimes {
     pub(super) fn new(config: WasmConfig) -> Runtimes {
         let places = Arc::new(Semaphore::new(PLACES as usize));
-        Runtimes { config, slots: Default::default(), places }
+        let roots = Arc::new(Roots::new(config.roots_folder.clone()));
+        Runtimes { config, slots: Default::default(), places, roots }
     }
 
     pub(super) fn get(&self, kind: Kind) -> Result<Arc<Runtime>, Error> {
@@ -69,7 +72,7 @@ impl Runtimes {
             Kind::Plain => plain,
             Kind::Fuelled => fuelled,
         };
-        slot.get_or_init(|| Runtime::new(&self.config, kind).map(Arc::new)).clone()
+        slot.get_or_init(|| Runtime::new(&self.config, kind, Arc::clone(&self.roots)).map(Arc::new)).clone()
     }
 
     /// A place in the pool, to be held until the guest is gone. `None` if all are taken, or where address space is too

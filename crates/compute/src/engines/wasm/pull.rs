@@ -3,7 +3,7 @@
 //! What a tag stands for is asked each time, what a digest stands for never changes. A file is named after the digest
 //! of the name and of its content, so that one that was damaged is not believed.
 
-use super::files;
+use super::module_files::MAX_MODULE;
 use super::params::{OCI, Params};
 use crate::engines::Progress;
 use bacalhau_images::{Digest, Reference, Registry, RegistryConfig, parse_reference, pinned};
@@ -138,7 +138,7 @@ impl Puller {
         }
         progress.preparing(format!("Pulling module \"{path}\""));
         let exactly = reference.clone_with_digest(digest.to_string());
-        let artifact = registry.artifact(&exactly, files::MAX_MODULE).await?;
+        let artifact = registry.artifact(&exactly, MAX_MODULE).await?;
         let bytes = artifact.bytes;
         progress.preparing(format!("Pulled module \"{path}\" ({} bytes, {digest})", bytes.len()));
         if let Some(folder) = self.folder.clone() {

@@ -11,6 +11,7 @@ use super::modules::{Compiled, ModuleCache};
 use super::network::Access;
 use super::params::Params;
 use super::pool::{self, Kind};
+use super::roots::Roots;
 use super::stop::Stop;
 use super::ticker::Ticker;
 use super::{WasmConfig, poll};
@@ -35,6 +36,7 @@ pub(super) struct Runtime {
     modules: ModuleCache,
     ticker: Ticker,
     tls: Tls,
+    roots: Arc<Roots>,
 }
 
 /// What one guest is to do.
@@ -48,7 +50,7 @@ pub(super) struct Job {
 
 impl Runtime {
     /// Sets everything up.
-    pub(super) fn new(config: &WasmConfig, kind: Kind) -> Result<Runtime, Error> {
+    pub(super) fn new(config: &WasmConfig, kind: Kind, roots: Arc<Roots>) -> Result<Runtime, Error> {
         let explain =
             |what: &str, e: &wasmtime::Error| error(format!("cannot set up the WASM runtime: {what}: {e:#}"));
         let mut settings = Config::new();
@@ -76,7 +78,7 @@ impl Runtime {
         let components = component::linker(&engine).map_err(|e| explain("WASI 0.2", &e))?;
         let modules = ModuleCache::new(engine.clone(), linker.clone(), components, config.cache_memory_bytes);
         let ticker = Ticker::new(engine.clone());
-        Ok(Runtime { engine, linker, modules, ticker, tls: Tls::default() })
+        Ok(Runtime { engine, linker, modules, ticker, tls: Tls::default(), roots })
     }
 
     /// Runs a guest on this thread.
@@ -124,6 +126,7 @@ impl Runtime {
             request,
             access: Arc::clone(&job.access),
             tls: &self.tls,
+            roots: &self.roots,
             memory_limit,
             uses_files,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Time a guest's thread has to answer when it is to stop; it does so within milliseconds unless a file operation
 /// of the host hangs. The execution then ends without it.
@@ -14,6 +14,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// When one guest must stop, and whether it has begun.
 #[derive(Clone)]
 pub(super) struct Stop {
+    /// The guest's own, so that it also ends when nobody waits for it any more.
     cancel: CancellationToken,
     timeout: Option<Duration>,
     /// Set when the guest's code is about to run; holds its deadline.
@@ -22,7 +23,12 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) fn new(request: &EngineRequest) -> Stop {
-        Stop { cancel: request.cancel.clone(), timeout: request.timeout, begun: Arc::default() }
+        Stop { cancel: request.cancel.child_token(), timeout: request.timeout, begun: Arc::default() }
+    }
+
+    /// Stops the guest when the result is dropped.
+    pub(super) fn when_dropped(&self) -> DropGuard {
+        self.cancel.clone().drop_guard()
     }
 
     /// The guest's time begins. Called once.

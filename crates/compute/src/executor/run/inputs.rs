@@ -4,9 +4,9 @@ use super::super::work::{LazyFolder, WorkFolder};
 use super::super::{Executor, Failure, Phase};
 use super::{Ending, Run};
 use crate::metrics::Stage;
-use crate::sources::Mount;
+use crate::sources::{Mount, normalise_guest_path};
 use bacalhau_model::event::topic;
-use bacalhau_model::{Error, Task};
+use bacalhau_model::{Error, InputSource, Task};
 use futures_util::future::try_join_all;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,14 +14,32 @@ use std::time::Instant;
 impl Executor {
     /// Prepares all inputs at the same time. If one fails the others are given up.
     async fn prepare_inputs(&self, task: &Task, work: &Arc<WorkFolder>) -> Result<Vec<Mount>, Error> {
-        let prepare = task.input_sources.iter().enumerate().map(|(number, input)| async move {
-            let source = self.inner.sources.get(input)?;
-            source.prepare(input, LazyFolder::input(work, number)).await.map_err(|error| Error {
-                message: format!("input for {}: {}", input.target, error.message),
-                ..error
-            })
+        let program = self.inner.engines.get(task).map_or(Vec::new(), |engine| engine.program_inputs(task));
+        let prepare = task.input_sources.iter().enumerate().map(|(number, input)| {
+            let is_program =
+                normalise_guest_path(&input.target).is_ok_and(|target| program.contains(&target));
+            async move {
+                let prepared = self.prepare_input(input, is_program, LazyFolder::input(work, number)).await;
+                prepared.map_err(|error| Error {
+                    message: format!("input for {}: {}", input.target, error.message),
+                    ..error
+                })
+            }
         });
         try_join_all(prepare).await
+    }
+
+    async fn prepare_input(
+        &self,
+        input: &InputSource,
+        is_program: bool,
+        folder: LazyFolder,
+    ) -> Result<Mount, Error> {
+        let source = self.inner.sources.get(input)?;
+        if is_program && let Some(file) = source.file(input).await? {
+            return Ok(file);
+        }
+        source.prepare(input, folder).await
     }
 
     fn remote_inputs(&self, task: &Task) -> usize {

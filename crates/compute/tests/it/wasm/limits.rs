@@ -3,6 +3,7 @@
 use super::{componentised, program};
 use crate::support::{Node, SPIN, in_time, inline, program as text, wasm};
 use bacalhau_compute::executor::Phase;
+use bacalhau_compute::logs::ReadOptions;
 
 #[tokio::test]
 async fn fuel_counts_instructions() {
@@ -126,4 +127,42 @@ async fn time_to_compile_is_no_time_of_the_guest() {
     let (result, phases) = node.run_with_phases(program(&module).timeout(1).execution()).await;
     assert_eq!(result.unwrap().run_output.exit_code, 0);
     assert!(phases.contains(&Phase::Running), "{phases:?}");
+}
+
+#[tokio::test]
+async fn one_whose_execution_is_dropped_stops() {
+    let node = Node::new().await;
+    let spin = text(
+        r#"(data (i32.const 64) "z")
+        (func (export "_start") (loop $l (call $print (i32.const 1) (i32.const 64) (i32.const 1)) (br $l)))"#,
+    );
+    let execution = program(&wat::parse_str(spin).unwrap()).execution();
+    let logs = node.executor.logs().clone();
+    logs.expect(&execution.id);
+    let mut output = logs.read(&execution.id, ReadOptions { follow: true, ..ReadOptions::default() });
+    let output = output.as_mut().unwrap().as_mut().unwrap();
+    let (_cancel, task) = node.start(execution);
+    assert!(in_time(output.next()).await.unwrap().is_some());
+    task.abort();
+    // The log ends when the last who writes it is gone.
+    while in_time(output.next()).await.unwrap().is_some() {}
+}
+
+#[tokio::test]
+async fn long_names_make_short_errors() {
+    let node = Node::new().await;
+    let long = "n".repeat(90_000);
+    let exports: String = (0..10).map(|n| format!(r#"(func (export "{n}{long}"))"#)).collect();
+    let failure = node.run(wasm(&format!("(module {exports})")).execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("unable to find the entrypoint"), "{failure}");
+    assert!(failure.error.hint.len() < 3000);
+    let unknown = format!(r#"(module (import "{long}" "f" (func)) (func (export "_start")))"#);
+    let failure = node.run(wasm(&unknown).execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("unknown module \"nnn") && failure.error.message.len() < 3000);
+    let deep = format!(
+        r#"(module (func $a{long} unreachable) (func $b{long} (call $a{long})) (func (export "_start") (call $b{long})))"#
+    );
+    let failure = node.run(wasm(&deep).execution()).await.unwrap_err();
+    let (a, b) = (failure.error.message.find("annn"), failure.error.message.find("bnnn"));
+    assert!(a.is_some() && a < b && failure.error.message.len() < 3000, "{failure}");
 }
