@@ -176,6 +176,8 @@ impl Cluster {
         };
         let actions = workload::plan(&mut random, nodes, manual, storm);
         let hosts = (0..nodes).map(|n| NodeHost::new(n, &mut random, scenario.bug)).collect();
+        // How much of what they have the nodes are given.
+        let oversubscription = *random.choice([1.0, 1.5, 2.0].iter()).unwrap_or(&1.0);
         let late: Vec<i64> =
             (0..nodes).map(|_| if random.u32(0..4) == 0 { random.i64(0..storm) } else { 0 }).collect();
         let mut cluster = Cluster {
@@ -183,7 +185,7 @@ impl Cluster {
             now: BEGINNING,
             order: 0,
             events: BTreeMap::new(),
-            orchestrator: OrchestratorHost::new(manual, scenario.bug),
+            orchestrator: OrchestratorHost::new(manual, oversubscription, scenario.bug),
             nodes: hosts,
             links: vec![Link::default(); nodes],
             weather,

@@ -5,7 +5,7 @@ use crate::disk::{JobFile, OrchestratorDisk, waited_for};
 use crate::orchestrator::OrchestratorHost;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
-use bacalhau_model::{Job, JobType, Membership, NodeState, Resources};
+use bacalhau_model::{Job, JobType, Membership, NodeState};
 use bacalhau_orchestrator::core::Core;
 use std::collections::BTreeSet;
 
@@ -54,17 +54,16 @@ fn job(core: &Core, disk: &OrchestratorDisk, file: &JobFile) -> Option<String> {
                 let rolls = job.state.details.contains_key(detail::ROLLOUT);
                 return rolls.then(|| format!("{id} is being updated"));
             }
-            let room = core.bookings().find(|booking| has_room(file, job, booking));
-            room.map(|(node, _, _)| {
+            core.nodes().find(|node| has_room(core, file, job, node)).map(|node| {
                 format!("{id} has {} of {count} executions, {} has room", running.len(), node.info.node_id)
             })
         }
         JobType::Daemon => {
             let on: BTreeSet<&str> = running.iter().map(|execution| execution.node_id.as_str()).collect();
-            let bare = core.bookings().find(|booking| {
-                !on.contains(booking.0.info.node_id.as_str()) && has_room(file, job, booking)
-            });
-            bare.map(|(node, _, _)| format!("{id} does not run on {}", node.info.node_id))
+            let bare = core
+                .nodes()
+                .find(|node| !on.contains(node.info.node_id.as_str()) && has_room(core, file, job, node));
+            bare.map(|node| format!("{id} does not run on {}", node.info.node_id))
         }
     }
 }
@@ -90,7 +89,7 @@ fn waits(core: &Core, file: &JobFile, job: &Job) -> bool {
         };
         file.executions.values().filter(|(e, _)| kept.contains(&e.job_version) && failed(e)).count() > 1
     };
-    core.bookings().all(|booking| done_with(booking.0) || tried(booking.0) || !has_room(file, job, &booking))
+    core.nodes().all(|node| done_with(node) || tried(node) || !has_room(core, file, job, node))
 }
 
 fn runs(execution: &Execution) -> bool {
@@ -100,11 +99,7 @@ fn runs(execution: &Execution) -> bool {
 }
 
 /// The node may run another execution of the job.
-fn has_room(
-    file: &JobFile,
-    job: &Job,
-    (node, reserved, limit): &(&NodeState, &Resources, Resources),
-) -> bool {
+fn has_room(core: &Core, file: &JobFile, job: &Job, node: &NodeState) -> bool {
     let matches = job.constraints.iter().all(|c| c.is_favour() || c.matches(&node.info.labels));
     let request = job.task().and_then(|task| task.resources.parse().ok()).unwrap_or_default();
     let alone = request.fits_in(&node.info.compute_node_info.max_job_requirements);
@@ -113,7 +108,9 @@ fn has_room(
             && e.compute_state.state_type == ComputeState::AskForBidRejected
             && job.kept_versions().contains(&e.job_version)
     });
-    node.is_schedulable() && !refused && matches && alone && reserved.plus(&request).fits_in(limit)
+    let lasting = job.job_type().is_some_and(JobType::is_long_running);
+    let room = core.has_room(&node.info.node_id, &request, lasting);
+    node.is_schedulable() && !refused && matches && alone && room
 }
 
 /// A node that takes part is connected and holds what is live on it, and nothing else.

@@ -19,9 +19,6 @@ use release::{asked, promise};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Nodes are not given more than they have: work queued behind services, which never end, would wait for ever.
-const OVERSUBSCRIPTION: f64 = 1.0;
-
 /// Who waits for an answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Token {
@@ -76,7 +73,7 @@ pub(crate) struct OrchestratorHost {
 pub(crate) type Outgoing = Vec<(String, Packet)>;
 
 impl OrchestratorHost {
-    pub(crate) fn new(manual_approval: bool, bug: Option<Bug>) -> OrchestratorHost {
+    pub(crate) fn new(manual_approval: bool, oversubscription: f64, bug: Option<Bug>) -> OrchestratorHost {
         OrchestratorHost {
             core: None,
             disk: OrchestratorDisk::default(),
@@ -92,7 +89,7 @@ impl OrchestratorHost {
             settings: Settings {
                 node_id: "orchestrator".into(),
                 manual_approval,
-                oversubscription: OVERSUBSCRIPTION,
+                oversubscription,
                 ..Settings::default()
             },
             bug,

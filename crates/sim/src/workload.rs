@@ -94,8 +94,10 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until
             at = depend(random, &mut first, &earlier, at);
         } else if random.u32(0..5) == 0 && !first.is_endless() {
             first.schedule = Some(schedule(random, n, until));
-            // In the end, later than anything that people try again, so that the runs come to an end.
-            actions.push((until + LAST, Action::Stop(n)));
+            // In the end, later than anything that people try again, so that the runs come to an end; and once more, for
+            // the orchestrator may die of the first time.
+            let last = if until > MINUTE { LAST } else { MINUTE / 2 };
+            actions.extend([last, last + MINUTE].map(|last| (until + last, Action::Stop(n))));
         }
         if !first.is_endless() && first.schedule.is_none() {
             earlier.push((n, at));
@@ -161,7 +163,8 @@ pub(crate) fn plan(random: &mut fastrand::Rng, nodes: usize, manual: bool, until
 /// A job that others may wait for, and when it is submitted.
 type Earlier = (usize, i64);
 
-/// When schedules are stopped, after the faults: by then everybody who had to try again was heard.
+/// When schedules are stopped, after the faults: by then everybody who had to try again was heard. Sooner in runs with a
+/// single crash, which last a minute.
 const LAST: i64 = 11 * MINUTE;
 
 trait Endless {
@@ -198,7 +201,12 @@ fn schedule(random: &mut fastrand::Rng, n: usize, until: i64) -> Schedule {
     Schedule {
         cron: text(often),
         time_zone: text(&["", "Europe/Berlin", "America/New_York"]),
-        overlap: ["skip", "allow", "replace"][n / 2 % 3].to_owned(),
+        overlap: match n / 2 % 3 {
+            0 => "skip",
+            1 => "allow",
+            _ => "replace",
+        }
+        .to_owned(),
     }
 }
 

@@ -42,14 +42,7 @@ fn docker_run_without_docker() {
     let file = cluster.file("pinned.json", &job.to_string());
     cluster.ok(&["job", "run", &file]);
     assert_eq!(cluster.state("pinned"), "Completed");
-    let outputs = |name: &str| -> Vec<String> {
-        let executions = cluster.json(&["job", "executions", name]);
-        let text = |e: &serde_json::Value| e["RunOutput"]["Stdout"].as_str().unwrap_or_default().to_owned();
-        let mut outputs: Vec<String> = executions.as_array().unwrap().iter().map(text).collect();
-        outputs.sort();
-        outputs
-    };
-    assert_eq!(outputs("pinned"), ["first 0\n", "first 1\n"]);
+    assert_eq!(outputs(&cluster, "pinned"), ["first 0\n", "first 1\n"]);
     let described = cluster.json(&["job", "describe", "pinned"]);
     assert_eq!(described["Job"]["Meta"]["bacalhau.org/image-digest"], first);
     // The user's own words are as they were.
@@ -61,23 +54,66 @@ fn docker_run_without_docker() {
         String::from_utf8_lossy(&printed.stdout).into_owned() + &String::from_utf8_lossy(&printed.stderr);
     assert!(printed.contains("image not available") && printed.contains("missing:1"), "{printed}");
 
-    // A node that is killed takes its containers with it.
-    let long = json!({
-        "Name": "long", "Type": "batch",
-        "Tasks": [{"Name": "main", "Engine": {"Type": "oci", "Params": {"Image": image, "Parameters": ["sleep 7351"]}},
-            "Network": {"Type": "None"}}],
-    });
-    let file = cluster.file("long.json", &long.to_string());
-    cluster.ok(&["job", "run", &file, "--wait=false"]);
-    let is_running = || {
-        std::fs::read_dir("/proc").unwrap().flatten().any(|pid| {
-            let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains("sleep\x007351")
-        })
+    // A node that is killed finds its containers again: none is disturbed, no line is lost or printed twice.
+    let job = |name: &str, kind: &str, engine: &str, script: &str| {
+        let job = json!({
+            "Name": name, "Type": kind,
+            "Tasks": [{"Name": "main", "Engine": {"Type": engine, "Params": {"Image": image, "Parameters": [script]}},
+                "Network": {"Type": "None"}}],
+        });
+        cluster.file(&format!("{name}.json"), &job.to_string())
     };
-    eventually("the container runs", || is_running().then_some(()));
-    for node in &mut cluster.nodes {
-        node.kill();
-    }
-    eventually("the container is gone", || (!is_running()).then_some(()));
+    let counting =
+        job("counting", "batch", "docker", "for i in $(seq 1 150); do echo line $i; sleep 0.02; done");
+    let serving = job("serving", "service", "oci", "echo up; sleep 7351");
+    let leaving = job("leaving", "service", "oci", "echo up; sleep 7352");
+    cluster.ok(&["job", "run", &serving, "--wait=false"]);
+    cluster.ok(&["job", "run", &leaving, "--wait=false"]);
+    cluster.ok(&["job", "run", &counting, "--wait=false"]);
+    let has_begun =
+        || is_running("7351") && is_running("7352") && logs_of(&cluster, "counting").contains("line 5\n");
+    eventually("the containers run", || has_begun().then_some(()));
+    cluster.nodes.iter_mut().for_each(|node| node.kill());
+    assert!(is_running("7351") && is_running("7352"));
+    cluster.nodes.iter_mut().for_each(|node| node.start());
+    cluster.wait_connected(2);
+    assert_eq!(cluster.wait_final("counting"), "Completed");
+    let lines: String = (1..=150).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(outputs(&cluster, "counting"), [lines]);
+
+    // The same when it is stopped and started again; what was stopped meanwhile ends.
+    cluster.nodes.iter_mut().for_each(|node| assert!(node.terminate()));
+    assert!(is_running("7351") && is_running("7352"));
+    cluster.ok(&["job", "stop", "leaving"]);
+    cluster.nodes.iter_mut().for_each(|node| node.start());
+    cluster.wait_connected(2);
+    eventually("what was stopped is gone", || (!is_running("7352")).then_some(()));
+    assert!(is_running("7351"));
+    assert_eq!(cluster.json(&["job", "executions", "serving"]).as_array().unwrap().len(), 1);
+    cluster.ok(&["job", "stop", "serving"]);
+    eventually("the container is gone", || (!is_running("7351")).then_some(()));
+    let folder = cluster.root.path().to_str().unwrap().to_owned();
+    let is_left = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&folder);
+    eventually("no mount is left", || (!is_left()).then_some(()));
+}
+
+/// Whether somebody sleeps for so many seconds.
+fn is_running(seconds: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|pid| {
+        let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command) == format!("sleep\0{seconds}\0")
+    })
+}
+
+fn logs_of(cluster: &Cluster, job: &str) -> String {
+    String::from_utf8_lossy(&cluster.cli(&["job", "logs", job]).stdout).into_owned()
+}
+
+/// What the executions of a job printed.
+fn outputs(cluster: &Cluster, job: &str) -> Vec<String> {
+    let executions = cluster.json(&["job", "executions", job]);
+    let text = |e: &serde_json::Value| e["RunOutput"]["Stdout"].as_str().unwrap_or_default().to_owned();
+    let mut outputs: Vec<String> = executions.as_array().unwrap().iter().map(text).collect();
+    outputs.sort();
+    outputs
 }

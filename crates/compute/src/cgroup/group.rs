@@ -132,6 +132,14 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Removes the group if nothing is in it.
+    pub fn remove_empty(&self) {
+        for folder in self.folders() {
+            // The kernel keeps those in use.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
     /// Removes the group with everything below, killing what is still in it, and leaves what is above. One that is gone
     /// is fine.
     ///

@@ -48,6 +48,8 @@ pub struct LogChunk {
     pub stream: LogStream,
     /// When, nanoseconds since 1970. Strictly growing within a log.
     pub time: i64,
+    /// The node says it, not the program.
+    pub remark: bool,
     /// What.
     pub bytes: Bytes,
 }
@@ -160,6 +162,9 @@ impl LogReader {
 
     /// Puts what was held back in front of a chunk and holds back what is incomplete at its end.
     fn whole_characters(&mut self, mut chunk: LogChunk) -> Option<LogChunk> {
+        if chunk.remark {
+            return Some(chunk);
+        }
         if let Some(position) = self.held.iter().position(|held| held.stream == chunk.stream) {
             let held = self.held.swap_remove(position);
             chunk.bytes = [held.bytes, chunk.bytes].concat().into();
@@ -279,7 +284,7 @@ fn skip_what_is_gone(segments: &Segments, position: &mut Position, chunks: &mut 
     let gone = oldest.start - position.offset;
     let remark =
         format!("[{gone} bytes of older output are not kept any more: the log has reached its limit]\n");
-    chunks.push_back(LogChunk { stream: LogStream::Stderr, time: 0, bytes: remark.into() });
+    chunks.push_back(LogChunk { stream: LogStream::Stderr, time: 0, remark: true, bytes: remark.into() });
     *position = Position::at(oldest.start);
 }
 
@@ -304,7 +309,12 @@ fn take(bytes: &Bytes, position: &mut Position, chunks: &mut VecDeque<LogChunk>)
                 LogStream::Stdout => LogStream::Stdout,
                 LogStream::Stderr | LogStream::System => LogStream::Stderr,
             };
-            chunks.push_back(LogChunk { stream, time: header.time, bytes: bytes.slice_ref(payload) });
+            chunks.push_back(LogChunk {
+                stream,
+                time: header.time,
+                remark: header.stream == LogStream::System,
+                bytes: bytes.slice_ref(payload),
+            });
         }
         position.offset = position.offset.saturating_add((rest.len() - tail.len()) as u64);
         position.skip = 0;

@@ -4,7 +4,7 @@
 //! devices and pipes are left out.
 
 use flate2::{Compression, write::GzEncoder};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -47,7 +47,7 @@ pub(super) fn pack(folder: &Path, target: &Path) -> io::Result<()> {
     let mut builder = Builder::new(GzEncoder::new(BufWriter::new(file), Compression::fast()));
     builder.mode(HeaderMode::Deterministic);
     builder.follow_symlinks(false);
-    append_folder(&mut builder, folder, Path::new(""))?;
+    append_all(&mut builder, folder)?;
     let file = builder.into_inner()?.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     fs::rename(&path, target)?;
@@ -55,15 +55,17 @@ pub(super) fn pack(folder: &Path, target: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn append_folder<W: io::Write>(builder: &mut Builder<W>, folder: &Path, name: &Path) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, name) = (entry.path(), name.join(entry.file_name()));
-        let kind = entry.file_type()?;
+/// Without recursion, and with one folder open at a time: a task may make folders as deep as it likes.
+fn append_all<W: io::Write>(builder: &mut Builder<W>, folder: &Path) -> io::Result<()> {
+    let mut levels = vec![list(folder, Path::new(""))?];
+    while let Some(level) = levels.last_mut() {
+        let Some(Found { path, name, kind }) = level.next() else {
+            levels.pop();
+            continue;
+        };
         if kind.is_dir() {
             builder.append_dir(&name, &path)?;
-            append_folder(builder, &path, &name)?;
+            levels.push(list(&path, &name)?);
         } else if kind.is_file() {
             builder.append_file(&name, &mut File::open(&path)?)?;
         } else if kind.is_symlink() {
@@ -78,6 +80,25 @@ fn append_folder<W: io::Write>(builder: &mut Builder<W>, folder: &Path, name: &P
         }
     }
     Ok(())
+}
+
+/// Something in a folder of results.
+struct Found {
+    path: PathBuf,
+    /// In the archive.
+    name: PathBuf,
+    kind: FileType,
+}
+
+/// What is in a folder, sorted by name.
+fn list(folder: &Path, name: &Path) -> io::Result<std::vec::IntoIter<Found>> {
+    let found = fs::read_dir(folder)?.map(|entry| {
+        let entry = entry?;
+        Ok(Found { path: entry.path(), name: name.join(entry.file_name()), kind: entry.file_type()? })
+    });
+    let mut found = found.collect::<io::Result<Vec<_>>>()?;
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found.into_iter())
 }
 
 /// True when the link `name` to `target` stays inside the archive, judged by the names alone.
@@ -102,6 +123,24 @@ mod tests {
     use super::*;
     use flate2::read::GzDecoder;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn deep_folders_need_no_deep_stack() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = dir.path().join("r");
+        let deepest = results.join(vec!["d"; 1_500].join("/"));
+        fs::create_dir_all(&deepest).unwrap();
+        fs::write(deepest.join("f"), "x").unwrap();
+        let target = dir.path().join("r.tar.gz");
+        let packing = {
+            let (results, target) = (results.clone(), target.clone());
+            std::thread::Builder::new().stack_size(128 << 10).spawn(move || pack(&results, &target))
+        };
+        packing.unwrap().join().unwrap().unwrap();
+        let mut archive = tar::Archive::new(GzDecoder::new(File::open(&target).unwrap()));
+        assert_eq!(archive.entries().unwrap().count(), 1_501);
+        bacalhau_images::remove_tree(&results).unwrap();
+    }
 
     #[test]
     fn packs_what_is_there_and_leaves_no_other_file() {

@@ -55,7 +55,7 @@ impl ImageStore {
         room: &Arc<Room>,
         received: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Error> {
-        let turn = self.turn(diff_id);
+        let turn = self.turn(image.registry(), diff_id);
         let _turn = turn.lock().await;
         let place = self.inner.layer_folder(diff_id);
         if place.is_dir() {
@@ -80,14 +80,15 @@ impl ImageStore {
         unpacked.map_err(|reason| error::broken(&name, reason))
     }
 
-    fn turn(&self, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, registry: &str, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let key = (registry.to_owned(), diff_id.clone());
         let mut state = self.inner.lock();
         state.fetching.retain(|_, waiting| waiting.strong_count() > 0);
-        if let Some(turn) = state.fetching.get(diff_id).and_then(Weak::upgrade) {
+        if let Some(turn) = state.fetching.get(&key).and_then(Weak::upgrade) {
             return turn;
         }
         let turn = Arc::new(tokio::sync::Mutex::new(()));
-        state.fetching.insert(diff_id.clone(), Arc::downgrade(&turn));
+        state.fetching.insert(key, Arc::downgrade(&turn));
         turn
     }
 

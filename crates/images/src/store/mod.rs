@@ -85,8 +85,9 @@ struct State {
     records: BTreeMap<String, Record>,
     /// Layers that somebody uses or is about to, and how many do.
     leases: BTreeMap<Digest, usize>,
-    /// One at a time fetches a layer; the others wait and find it.
-    fetching: BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>,
+    /// One at a time fetches a layer from a registry; the others wait and find it. Nobody waits for another registry,
+    /// which may be as slow as it likes.
+    fetching: BTreeMap<(String, Digest), Weak<tokio::sync::Mutex<()>>>,
 }
 
 /// An image that is lent: its layers stay on disk until this is dropped.

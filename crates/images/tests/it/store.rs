@@ -2,13 +2,17 @@
 
 use crate::support::{Layer, TestRegistry, add, add_file, layer};
 use crate::{architecture, client};
-use bacalhau_images::{Image, ImageStore, Registry, StoreConfig, parse_reference};
+use bacalhau_images::{Image, ImageStore, Registry, RegistryConfig, StoreConfig, parse_reference};
 use bacalhau_model::Error;
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tar::EntryType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 async fn get(store: &ImageStore, client: &Registry, name: &str) -> Result<Image, Error> {
     store.get(client, &parse_reference(name).unwrap(), &|_, _| {}).await
@@ -99,8 +103,15 @@ async fn room_is_made_but_not_under_those_who_use_it() {
     assert!(a.layers[0].join("a").exists() && c.layers[0].join("c").exists());
     assert_eq!(count(&folder.join("layers")), 2);
     assert!(store.cached(&parse_reference(&registry.name("b")).unwrap()).is_none());
+    let layers = a.layers.clone();
     drop(a);
     drop(c);
+    // What the next life of the node holds stays, too.
+    let next = ImageStore::open(&folder, StoreConfig { max_bytes: 0, ..config }).unwrap();
+    let held = next.hold(&[layers[0].clone(), "/no/such/layer".into()]);
+    assert!(next.collect().await > 0 && layers[0].join("a").exists());
+    assert_eq!(count(&folder.join("layers")), 1);
+    drop(held);
     let small = ImageStore::open(&folder, StoreConfig { max_bytes: 0, ..config }).unwrap();
     assert_eq!(small.collect().await, 0);
     assert_eq!((count(&folder.join("layers")), count(&folder.join("names"))), (0, 0));
@@ -160,4 +171,58 @@ async fn what_is_too_large_or_other_than_announced_is_refused() {
     registry.push("garbage", &architecture(), &json!({}), &[garbage]).await;
     assert!(get(&store, &client, &registry.name("garbage")).await.unwrap_err().message.contains("damaged"));
     assert_eq!(count(&dir.path().join("images/layers")) + count(&dir.path().join("images/tmp")), 0);
+}
+
+/// A registry that has what another one has, but for one blob, for which whoever wants it waits for ever.
+async fn slow(other: u16, blob: String) -> (u16, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(Notify::new()));
+    let tell = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (blob, tell) = (blob.clone(), Arc::clone(&tell));
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    // It speaks plain HTTP only.
+                    match client.read_u8().await {
+                        Ok(byte) if !head.is_empty() || byte.is_ascii_uppercase() => head.push(byte),
+                        _ => return,
+                    }
+                }
+                let head = String::from_utf8(head).unwrap();
+                if head.contains(&blob) {
+                    tell.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                let mut server = TcpStream::connect(("127.0.0.1", other)).await.unwrap();
+                let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+                server.write_all(head.as_bytes()).await.unwrap();
+                let _ = tokio::io::copy(&mut server, &mut client).await;
+            });
+        }
+    });
+    (port, asked)
+}
+
+#[tokio::test]
+async fn a_slow_registry_holds_up_nobody_who_has_the_same_layer_from_another() {
+    let Some(registry) = TestRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path().join("images"), StoreConfig::default()).unwrap();
+    // One that does not lose its patience.
+    let config = RegistryConfig { read_timeout: Duration::from_secs(3_600), ..RegistryConfig::default() };
+    let client = Registry::new(config).unwrap();
+    registry.push("a", &architecture(), &json!({}), &[big("a", 1_000)]).await;
+    let name = registry.name("a");
+    let described = client.describe(&parse_reference(&name).unwrap()).await.unwrap();
+    let (port, asked) = slow(registry.port, described.layers[0].0.digest.to_string()).await;
+    let waiting = tokio::spawn({
+        let (store, client, name) = (store.clone(), client.clone(), format!("127.0.0.1:{port}/a"));
+        async move { get(&store, &client, &name).await }
+    });
+    tokio::time::timeout(Duration::from_secs(60), asked.notified()).await.unwrap();
+    let image = tokio::time::timeout(Duration::from_secs(60), get(&store, &client, &name)).await;
+    assert!(image.expect("it need not wait").unwrap().layers[0].join("a").exists());
+    waiting.abort();
 }

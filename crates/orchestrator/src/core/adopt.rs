@@ -77,9 +77,7 @@ impl Core {
         let wanted = self.jobs.get(&lost.job_id).filter(|_| self.is_missed(lost));
         // A drained node was empty, and stays so. One that waits for approval misses nothing.
         let node = self.nodes.get(&lost.node_id).filter(|node| node.state.drain.is_none());
-        wanted
-            .zip(node)
-            .is_some_and(|(entry, node)| node.has_room(&entry.request, self.settings.oversubscription))
+        wanted.zip(node).is_some_and(|(entry, node)| entry.fits_on(node, self.settings.oversubscription))
     }
 
     fn adopt_execution<T>(
@@ -102,7 +100,7 @@ impl Core {
         let mut live = live.on_node(tells, &self.settings, &entry.job, now);
         record::put_execution(&mut live, now, out);
         let (id, node_id) = (live.execution.id.clone(), live.execution.node_id.clone());
-        self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
+        self.nodes.reserve(&live.execution, &live.reserved, entry.stay(&live.execution));
         self.owner.insert(id.clone(), entry.job.id.clone());
         entry.add(live);
         record::running(entry, now, out);

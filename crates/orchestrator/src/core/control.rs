@@ -71,12 +71,7 @@ impl Core {
             let wish = wish(&live.execution, job_type);
             entry.set_deadline(&execution_id, deadline);
             messages.extend(wish.map(|kind| (created, execution_id, kind)));
-            if job_type == JobType::Ops {
-                // Only times changed. A look at the whole job, for each of its nodes that comes back, costs too much.
-                self.renew_timer(&job_id, now);
-            } else {
-                self.look_at_node(&job_id, node_id);
-            }
+            self.look_at_node(&job_id, node_id);
         }
         let cancels = self.cancelled.on_node(node_id).map(|c| &c.execution);
         messages.extend(cancels.map(|e| (e.create_time, e.id.clone(), PendingMessage::CancelExecution)));
@@ -273,8 +268,7 @@ impl Core {
     /// A node changed: waiting jobs, and jobs that run on all nodes, look at it again.
     pub(crate) fn wake_for_node(&mut self, node_id: &str) {
         self.wake = true;
-        let concerned = self.everywhere.iter().filter(|job_id| self.concerns(job_id, node_id));
-        for job_id in concerned.cloned().collect::<Vec<_>>() {
+        for job_id in self.everywhere.iter().cloned().collect::<Vec<_>>() {
             self.look_at_node(&job_id, node_id);
         }
     }

@@ -41,7 +41,7 @@ impl Core {
         let live = Live::new(execution, entry.request.clone(), ask, i64::MAX);
         let mut live = live.on_node(self.nodes.tells_progress(node_id), &self.settings, &entry.job, now);
         record::put_execution(&mut live, now, out);
-        self.nodes.reserve(&live.execution, &live.reserved, entry.job_type.is_long_running());
+        self.nodes.reserve(&live.execution, &live.reserved, entry.stay(&live.execution));
         self.owner.insert(id.clone(), entry.job.id.clone());
         entry.add(live);
         let event = scheduling(format!("Requested execution on {}", ids::short(node_id)), now)

@@ -126,7 +126,7 @@ impl Core {
         self.owner.remove(execution_id);
         if let Some(live) = entry.end(execution_id) {
             self.ledger.ends += 1;
-            self.nodes.release(&live.execution, &live.reserved, entry.job_type.is_long_running());
+            self.nodes.release(&live.execution, &live.reserved);
             self.wake = true;
         }
     }

@@ -2,8 +2,10 @@
 
 use super::backoff::{Failure, Retries, Slot};
 use super::live::{Live, LiveSet};
+use super::node::NodeEntry;
 use super::partitions::Unplaced;
 use super::ranges::Ranges;
+use super::tenants::Stay;
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
@@ -121,6 +123,15 @@ impl JobEntry {
             .filter(|partition| self.retries.is_resting(&Slot::Partition(*partition)));
         let taken = live.chain(self.done.iter()).chain(resting).collect();
         self.unplaced = Unplaced::without(self.job.count, &taken);
+    }
+
+    /// How an execution of the job holds its room.
+    pub(crate) fn stay(&self, execution: &Execution) -> Stay {
+        match (self.job_type.is_long_running(), execution.start_time > 0) {
+            (true, _) => Stay::Lasting,
+            (false, true) => Stay::Runs,
+            (false, false) => Stay::Waiting,
+        }
     }
 
     /// What one execution of the job is for.
@@ -244,6 +255,11 @@ impl JobEntry {
             }
         }
         nodes
+    }
+
+    /// True when the node has room for one more execution of the job.
+    pub(crate) fn fits_on(&self, node: &NodeEntry, oversubscription: f64) -> bool {
+        node.has_room(&self.request, self.job_type.is_long_running(), oversubscription)
     }
 
     /// Seconds limits of the task as nanoseconds; 0 means none.

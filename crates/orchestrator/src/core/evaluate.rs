@@ -135,14 +135,6 @@ impl Core {
         record::job_event(entry, event, now, out);
     }
 
-    /// Times of the job's executions changed and nothing else.
-    pub(crate) fn renew_timer(&mut self, job_id: &str, now: i64) {
-        if let Some(entry) = self.jobs.remove(job_id) {
-            self.set_timer(&entry, now);
-            self.jobs.insert(job_id.to_owned(), entry);
-        }
-    }
-
     /// One timer per job: the earliest of everything that can become due.
     pub(crate) fn set_timer(&mut self, entry: &JobEntry, now: i64) {
         let executions = entry.live.next_deadline().min(entry.old.next_deadline());

@@ -77,7 +77,7 @@ impl Core {
             (Verdict::Chosen, format!("gets {would_get} {}", executions(would_get)))
         } else if self.nodes.slot(&node_id).is_some_and(|slot| self.nodes.is_held_from(slot, entry)) {
             (Verdict::Busy, place::KEPT_FREE.to_owned())
-        } else if !node.has_room(&entry.request, self.settings.oversubscription) {
+        } else if !entry.fits_on(node, self.settings.oversubscription) {
             (Verdict::Busy, place::busy(node))
         } else {
             (Verdict::Possible, why_not_chosen(entry, node, wanted))

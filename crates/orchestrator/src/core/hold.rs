@@ -6,6 +6,8 @@
 //! [`Settings::hold_after`]: super::Settings::hold_after
 
 use super::fleet::Loads;
+use super::node::NodeEntry;
+use super::place;
 use super::timers::Due;
 use super::wake::has_its_share;
 use super::{Core, SECOND};
@@ -31,8 +33,14 @@ impl Core {
         if let Some((slot, job_id)) = self.nodes.held() {
             let node = self.nodes.at(*slot).filter(|node| node.state.is_schedulable());
             let leader = self.waiting.leader(job_id);
+            let oversubscription = self.settings.oversubscription;
+            // With room for it, it would have been placed by now: that is not what it waits for, or not any more.
+            let lacks_room = |node: &NodeEntry| {
+                self.jobs.get(job_id).is_some_and(|entry| !entry.fits_on(node, oversubscription))
+            };
             if let (Some(node), Some(leader)) = (node, leader)
                 && node.executions.of_job(job_id).count() <= self.hold.had
+                && lacks_room(node)
             {
                 if **leader != **job_id {
                     // One that asks for the same and goes before it has come: of a class only the first is asked.
@@ -79,7 +87,10 @@ impl Core {
         let nodes = slots.into_iter().filter_map(|slot| Some((slot, self.nodes.at(slot)?)));
         let nodes = nodes.filter(|(_, node)| !has_its_share(entry, node));
         for (slot, node) in nodes.take(MOST_NODES) {
-            if node.has_room(&entry.request, oversubscription) {
+            if place::all_exhausted(entry, node, &self.settings) {
+                continue;
+            }
+            if entry.fits_on(node, oversubscription) {
                 // Not room is what it waits for.
                 return None;
             }

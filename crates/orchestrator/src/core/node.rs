@@ -1,6 +1,7 @@
 //! One node: what everybody may see of it, and what the core has set aside on it.
 
-use super::tenants::Tenants;
+use super::tenants::{Stay, Tenants};
+use bacalhau_model::execution::Execution;
 use bacalhau_model::{Connection, Membership, NodeInfo, NodeState, NodeType, Resources, Time};
 
 /// A node and its bookings.
@@ -12,6 +13,8 @@ pub struct NodeEntry {
     pub reserved: Resources,
     /// The part of it that services and daemons hold, which no waiting makes free.
     pub lasting: Resources,
+    /// What batch and ops executions hold that may wait in the node's queue: each amount, and how many hold as much.
+    queued: Vec<(Resources, usize)>,
     /// Live executions on it.
     pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
@@ -27,6 +30,7 @@ impl NodeEntry {
             state,
             reserved: Resources::default(),
             lasting: Resources::default(),
+            queued: Vec::new(),
             executions: Tenants::default(),
             lose_work_at: None,
             silent_at: None,
@@ -45,14 +49,71 @@ impl NodeEntry {
         self.state.info.compute_node_info.max_capacity.scaled(oversubscription)
     }
 
-    /// True when `request` can be set aside on top of what is.
-    pub fn has_room(&self, request: &Resources, oversubscription: f64) -> bool {
-        self.has_room_for(request, 1, false, oversubscription)
+    /// Sets an amount aside for an execution; false when it has it already.
+    pub(crate) fn reserve(&mut self, execution: &Execution, amount: &Resources, stay: Stay) -> bool {
+        if !self.executions.insert(&execution.job_id, &execution.id, stay) {
+            return false;
+        }
+        self.reserved = self.reserved.plus(amount);
+        match stay {
+            Stay::Lasting => self.lasting = self.lasting.plus(amount),
+            Stay::Waiting => self.enqueue(amount),
+            Stay::Runs => {}
+        }
+        true
     }
 
-    /// True when `count` executions can be set aside. What waits in the node's queue beyond its capacity must be able to run
-    /// once batch and ops executions have ended: next to services and daemons, which do not end, one has to fit as it is,
-    /// and of those all (`lasting`).
+    /// The execution does not wait in the node's queue any more. True when nothing that asks for as much may wait there
+    /// now: services may profit.
+    pub(crate) fn begins(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let stay = self.executions.stay_mut(&execution.job_id, &execution.id);
+        let Some(stay) = stay.filter(|stay| **stay == Stay::Waiting) else { return false };
+        *stay = Stay::Runs;
+        self.dequeue(amount)
+    }
+
+    /// Gives back what [`NodeEntry::reserve`] set aside; false when there is nothing.
+    pub(crate) fn release(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let Some(stay) = self.executions.remove(&execution.job_id, &execution.id) else { return false };
+        self.reserved = self.reserved.minus(amount);
+        match stay {
+            Stay::Lasting => self.lasting = self.lasting.minus(amount),
+            Stay::Waiting => drop(self.dequeue(amount)),
+            Stay::Runs => {}
+        }
+        true
+    }
+
+    /// Few amounts are different, so a list is enough.
+    fn enqueue(&mut self, amount: &Resources) {
+        match self.queued.iter_mut().find(|(known, _)| known == amount) {
+            Some((_, count)) => *count += 1,
+            None => self.queued.push((amount.clone(), 1)),
+        }
+    }
+
+    /// True when it was the last of its size.
+    fn dequeue(&mut self, amount: &Resources) -> bool {
+        let Some(at) = self.queued.iter().position(|(known, _)| known == amount) else { return false };
+        let is_last = self.queued.get_mut(at).is_some_and(|(_, count)| {
+            *count -= 1;
+            *count == 0
+        });
+        if is_last {
+            self.queued.swap_remove(at);
+        }
+        is_last
+    }
+
+    /// True when `request` can be set aside on top of what is; see [`NodeEntry::has_room_for`].
+    pub fn has_room(&self, request: &Resources, lasting: bool, oversubscription: f64) -> bool {
+        self.has_room_for(request, 1, lasting, oversubscription)
+    }
+
+    /// True when `count` executions can be set aside; `lasting` when they are those of a service or daemon. What waits in
+    /// the node's queue beyond its capacity must be able to run once batch and ops executions have ended: next to services
+    /// and daemons, which do not end, one has to fit as it is. So what lasts has to fit all at once, and next to the
+    /// largest of what may still wait in the queue: the node may start what lasts first.
     pub fn has_room_for(
         &self,
         request: &Resources,
@@ -61,9 +122,15 @@ impl NodeEntry {
         oversubscription: f64,
     ) -> bool {
         let all = if count == 1 { request.clone() } else { request.scaled(f64::from(count)) };
-        let beside_lasting = if lasting { &all } else { request };
-        self.reserved.plus(&all).fits_in(&self.limit(oversubscription))
-            && self.lasting.plus(beside_lasting).fits_in(&self.limit(oversubscription.min(1.0)))
+        if !self.reserved.plus(&all).fits_in(&self.limit(oversubscription)) {
+            return false;
+        }
+        let most = self.limit(oversubscription.min(1.0));
+        if !lasting {
+            return self.lasting.plus(request).fits_in(&most);
+        }
+        let lasting = self.lasting.plus(&all);
+        lasting.fits_in(&most) && self.queued.iter().all(|(amount, _)| lasting.plus(amount).fits_in(&most))
     }
 
     /// Share of the scarcest resource that would be in use with `request` on top, about 0 to 1.5.

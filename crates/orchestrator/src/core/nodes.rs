@@ -4,6 +4,7 @@ use super::entry::JobEntry;
 use super::fleet::{Candidates, Fleet, Loads};
 use super::node::NodeEntry;
 use super::place::Shortage;
+use super::tenants::Stay;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::node::protocol;
 use bacalhau_model::{Job, Resources, Task};
@@ -109,31 +110,35 @@ impl Nodes {
         self.iter().filter(|n| n.state.is_schedulable())
     }
 
-    /// Sets resources aside for an execution; `lasting` when it is one of a service or daemon.
-    pub fn reserve(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
+    /// Sets resources aside for an execution.
+    pub(crate) fn reserve(&mut self, execution: &Execution, amount: &Resources, stay: Stay) {
         let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.insert(&execution.job_id, &execution.id)
+            && node.reserve(execution, amount, stay)
         {
-            node.reserved = node.reserved.plus(amount);
-            if lasting {
-                node.lasting = node.lasting.plus(amount);
-            }
             self.fleet.set_used(slot, &node.reserved);
             self.epoch += 1;
         }
     }
 
+    /// The node says that the execution runs. True when services may get room by that.
+    pub(crate) fn begins(&mut self, execution: &Execution, amount: &Resources) -> bool {
+        let Some(slot) = self.slot(&execution.node_id) else { return false };
+        let node = self.slots.get_mut(slot).and_then(Option::as_mut);
+        let begins = node.is_some_and(|node| node.begins(execution, amount));
+        if begins {
+            self.gained.insert(slot);
+            self.epoch += 1;
+        }
+        begins
+    }
+
     /// Gives back what was set aside for an execution.
-    pub fn release(&mut self, execution: &Execution, amount: &Resources, lasting: bool) {
+    pub(crate) fn release(&mut self, execution: &Execution, amount: &Resources) {
         let Some(slot) = self.slot(&execution.node_id) else { return };
         if let Some(node) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && node.executions.remove(&execution.job_id, &execution.id)
+            && node.release(execution, amount)
         {
-            node.reserved = node.reserved.minus(amount);
-            if lasting {
-                node.lasting = node.lasting.minus(amount);
-            }
             self.fleet.set_used(slot, &node.reserved);
             self.gained.insert(slot);
             self.epoch += 1;
@@ -187,8 +192,7 @@ impl Nodes {
     /// True when one more execution of a job that runs on all nodes may go to this one.
     pub(crate) fn has_room_for(&self, entry: &JobEntry, node_id: &str, oversubscription: f64) -> bool {
         let slot = self.slot(node_id).filter(|slot| self.held_from(&entry.job.id) != Some(*slot));
-        slot.and_then(|slot| self.at(slot))
-            .is_some_and(|node| node.has_room(&entry.request, oversubscription))
+        slot.and_then(|slot| self.at(slot)).is_some_and(|node| entry.fits_on(node, oversubscription))
     }
 
     /// Room for loads, to be given back with [`Nodes::keep_loads`].

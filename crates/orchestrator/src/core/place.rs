@@ -212,6 +212,12 @@ impl Choice<'_> {
     }
 }
 
+/// True when everything that the job has to place had all its tries on the node.
+pub(crate) fn all_exhausted(entry: &JobEntry, node: &NodeEntry, settings: &Settings) -> bool {
+    let wanted = entry.unplaced.first(settings.placements_per_step);
+    !wanted.is_empty() && wanted.iter().all(|partition| exhausted(entry, node, *partition, settings))
+}
+
 /// True when this partition had all its tries on the node.
 fn exhausted(entry: &JobEntry, node: &NodeEntry, partition: i64, settings: &Settings) -> bool {
     if entry.failures.is_empty() {
@@ -248,7 +254,7 @@ pub fn explain(entry: &JobEntry, nodes: &mut Nodes, settings: &Settings, left_ov
         } else if nodes.is_held_from(slot, entry) {
             Some(KEPT_FREE.into())
         } else {
-            let room = node.has_room(&entry.request, settings.oversubscription);
+            let room = entry.fits_on(node, settings.oversubscription);
             (!room).then(|| known.busy(node))
         };
         match reason {

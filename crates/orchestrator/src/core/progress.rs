@@ -43,6 +43,9 @@ impl Core {
             live.execution.compute_state = State::new(report.state);
             put_execution(live, now, out);
         }
+        if starts && self.nodes.begins(&live.execution, &live.reserved) {
+            self.wake = true;
+        }
         let overdue = deadline(&self.settings, live, &job, now);
         let known = live.last_line;
         let lines = report.events.unwrap_or_default().into_iter().take(MOST_PROGRESS_EVENTS);

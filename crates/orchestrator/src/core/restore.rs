@@ -91,7 +91,7 @@ impl Core {
         for live in entry.all_live() {
             let execution = &live.execution;
             self.owner.insert(execution.id.clone(), job.id.clone());
-            self.nodes.reserve(execution, &live.reserved, entry.job_type.is_long_running());
+            self.nodes.reserve(execution, &live.reserved, entry.stay(execution));
         }
         self.names.insert((job.namespace.clone(), job.name.clone()), job.id.clone());
         self.related.note(&job);

@@ -111,6 +111,13 @@ impl Core {
         self.nodes.iter().map(|n| (&n.state, &n.reserved, n.limit(self.settings.oversubscription)))
     }
 
+    /// True when a node has room for one more execution that asks for this much, for invariants in tests. `lasting` when
+    /// it is one of a service or daemon.
+    pub fn has_room(&self, node_id: &str, request: &Resources, lasting: bool) -> bool {
+        let node = self.nodes.get(node_id);
+        node.is_some_and(|node| node.has_room(request, lasting, self.settings.oversubscription))
+    }
+
     /// Live executions as (job, execution), for invariants in tests.
     pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
         self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &l.execution)))

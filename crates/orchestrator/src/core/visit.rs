@@ -1,7 +1,8 @@
-//! Daemons, node by node: what happens on one node is no reason to look at all others.
+//! Jobs that run on all nodes, node by node: what happens on one node is no reason to look at all others.
 //!
 //! A daemon is looked at as a whole when it is new, changed or being rolled out; after that only the nodes are visited
-//! on which something happened.
+//! on which something happened. An ops job is looked at as a whole again when that may change anything for it: most of
+//! what happens, and that its nodes come back one after the other, does not.
 
 use super::Core;
 use super::end::Cause;
@@ -25,36 +26,23 @@ impl Core {
 
     /// Something is due for the job.
     pub(crate) fn look_at_due(&mut self, job_id: String) {
-        if self.is_visited(&job_id) {
+        let is_daemon = self.jobs.get(&job_id).is_some_and(|entry| entry.job_type == JobType::Daemon);
+        if is_daemon && self.is_visited(&job_id) {
             self.visits.entry(job_id).or_default();
         } else {
             self.dirty.insert(job_id);
         }
     }
 
-    /// True when a change of the node may be of any interest to a job that runs on all nodes. An ops job is looked at as a
-    /// whole, so what says nothing to it must not lead to that: it is done with most nodes.
-    pub(crate) fn concerns(&self, job_id: &str, node_id: &str) -> bool {
-        match (self.jobs.get(job_id), self.nodes.get(node_id)) {
-            (Some(entry), Some(node)) if entry.job_type == JobType::Ops => {
-                self.waiting.contains(job_id)
-                    || (wants_execution(entry, node_id)
-                        && suitable::unsuitable_in_brief(entry, node).is_none())
-            }
-            _ => true,
-        }
-    }
-
-    /// True for a daemon that was looked at as a whole, is not being rolled out and waits for no other job.
+    /// True for a job on all nodes that was looked at as a whole, is not being rolled out and waits for no other job.
     fn is_visited(&self, job_id: &str) -> bool {
         let entry = self.jobs.get(job_id);
-        let settled = entry.is_some_and(|e| {
-            e.job_type == JobType::Daemon && e.previous.is_none() && !depends::waits(&e.job)
-        });
+        let settled = entry
+            .is_some_and(|e| e.job_type.is_on_all_nodes() && e.previous.is_none() && !depends::waits(&e.job));
         settled && self.everywhere.contains(job_id)
     }
 
-    /// Looks at a daemon on some nodes, and on those where it has rested for long enough.
+    /// Looks at a job on some nodes; at a daemon also on those where it has rested for long enough.
     pub(crate) fn visit<T>(
         &mut self,
         now: i64,
@@ -63,6 +51,17 @@ impl Core {
         out: &mut Output<T>,
     ) {
         let Some(mut entry) = self.jobs.remove(job_id) else { return };
+        if entry.job_type == JobType::Ops && !entry.job.is_terminal() {
+            let goes_on = self.goes_on(&entry, &nodes);
+            if goes_on {
+                self.set_timer(&entry, now);
+            }
+            self.jobs.insert(job_id.to_owned(), entry);
+            if !goes_on {
+                self.evaluate(now, job_id, out);
+            }
+            return;
+        }
         if !entry.job.is_terminal() && !self.fail_when_exhausted(&mut entry, now, out) {
             nodes.extend(entry.wake_rested(now));
             for node_id in nodes {
@@ -73,6 +72,19 @@ impl Core {
             self.set_timer(&entry, now);
         }
         self.jobs.insert(job_id.to_owned(), entry);
+    }
+
+    /// True when an ops job has executions to wait for, and there is nothing to do for it on these nodes.
+    fn goes_on(&self, entry: &JobEntry, nodes: &BTreeSet<String>) -> bool {
+        let wants = |node_id: &String| {
+            let node = self.nodes.get(node_id);
+            wants_execution(entry, node_id)
+                && node.is_some_and(|node| suitable::unsuitable_in_brief(entry, node).is_none())
+        };
+        !entry.live.is_empty()
+            && !self.waiting.contains(&entry.job.id)
+            && entry.retries.exhausted().is_none()
+            && !nodes.iter().any(wants)
     }
 
     fn visit_node<T>(&mut self, entry: &mut JobEntry, node_id: &str, now: i64, out: &mut Output<T>) {

@@ -82,7 +82,7 @@ fn profits(
     for slot in waiting.gained() {
         *looks = looks.saturating_sub(1);
         let node = nodes.at(slot);
-        if node.is_some_and(|n| n.has_room(&entry.request, oversubscription) && !has_its_share(entry, n)) {
+        if node.is_some_and(|n| entry.fits_on(n, oversubscription) && !has_its_share(entry, n)) {
             with_room.push(slot);
         }
     }

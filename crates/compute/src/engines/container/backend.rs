@@ -1,11 +1,19 @@
 //! Jobs of type `docker` without a Docker Engine: the engine that answers to that name and hands on to another.
+//!
+//! Which one took an execution is noted in the execution's folder, so that the same one goes on with it after a restart of
+//! the node, whatever answers or is configured by then.
 
 use crate::engines::{Engine, EngineError, EngineRequest};
-use bacalhau_model::{Error, Execution, Task};
+use crate::executor::WorkFolder;
+use bacalhau_model::{Error, Execution, Task, error::code};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+
+/// Name of the note in the execution's folder.
+const FILE: &str = "backend";
 
 /// What serves jobs of type `docker` (`Engines.Types.Docker.Backend`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +61,7 @@ impl ContainerEngine {
         }
     }
 
-    /// Without asking anybody: the Docker Engine, if one has answered since this node was started. Whether tasks outlive
-    /// the node hangs on this, and where there is no Docker Engine they do not.
+    /// Without asking anybody: the Docker Engine, if one has answered since this node was started.
     fn usual(&self) -> &Arc<dyn Engine> {
         match (&self.docker, self.backend) {
             (Some(docker), Backend::Docker) => docker,
@@ -62,6 +69,34 @@ impl ContainerEngine {
             _ => &self.oci,
         }
     }
+
+    /// Those that may take something.
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Engine>> {
+        let docker = self.docker.iter().filter(|_| self.backend != Backend::Oci);
+        let oci = (self.backend != Backend::Docker || self.docker.is_none()).then_some(&self.oci);
+        docker.chain(oci)
+    }
+
+    /// Who took it in a former life. Where nobody noted it: a life that had but one that could.
+    async fn who_took(&self, work: &Path) -> &Arc<dyn Engine> {
+        let noted = tokio::fs::read_to_string(work.join(FILE)).await.unwrap_or_default();
+        let mut known = self.docker.iter().chain([&self.oci]);
+        known.find(|engine| engine.name() == noted).unwrap_or_else(|| self.usual())
+    }
+}
+
+/// Notes who takes an execution.
+async fn note(engine: &dyn Engine, work: &WorkFolder) -> Result<(), EngineError> {
+    let written = match work.create("") {
+        Ok(folder) => tokio::fs::write(folder.join(FILE), engine.name()).await,
+        Err(error) => Err(error),
+    };
+    written.map_err(|e| {
+        let error = Error::new(code::INTERNAL_ERROR, format!("cannot note which engine runs the task: {e}"));
+        EngineError::not_started(
+            error.component("Docker").hint("Check the free space of the compute node").retryable(),
+        )
+    })
 }
 
 impl Engine for ContainerEngine {
@@ -89,15 +124,17 @@ impl Engine for ContainerEngine {
         async move { self.choose().await.check(execution, task).await }.boxed()
     }
 
-    /// What the Docker Engine runs does. For what `oci` runs while a Docker Engine is away an adoption finds nothing.
     fn outlives_the_node(&self) -> bool {
-        self.usual().outlives_the_node()
+        self.all().all(|engine| engine.outlives_the_node())
     }
 
     fn run(&self, request: EngineRequest) -> BoxFuture<'_, Result<i64, EngineError>> {
         async move {
-            // Only a Docker Engine can still have it.
-            let engine = if request.adopt { self.usual() } else { self.choose().await };
+            if request.adopt {
+                return self.who_took(request.work.path()).await.run(request).await;
+            }
+            let engine = self.choose().await;
+            note(engine.as_ref(), &request.work).await?;
             engine.run(request).await
         }
         .boxed()
@@ -130,7 +167,7 @@ mod tests {
             self.1.then(|| self.0.to_owned())
         }
         fn outlives_the_node(&self) -> bool {
-            self.0 == "docker"
+            true
         }
         fn validate(&self, _: &Task) -> Result<(), Error> {
             Ok(())
@@ -158,7 +195,17 @@ mod tests {
             let engine = ContainerEngine::new(docker, Arc::new(Fake("oci", true)), backend);
             assert_eq!(engine.choose().await.name(), expected, "{backend:?}");
             assert_eq!((engine.name(), engine.is_available().await), ("docker", offered), "{backend:?}");
-            assert_eq!(engine.outlives_the_node(), expected == "docker", "{backend:?}");
+            assert!(engine.outlives_the_node(), "{backend:?}");
+            // Whoever took it goes on with it, whatever answers by then.
+            let dir = tempfile::tempdir().unwrap();
+            let work = WorkFolder::new(dir.path().join("e-1"));
+            assert_eq!(engine.who_took(work.path()).await.name(), expected, "{backend:?}");
+            note(&Fake("oci", true), &work).await.unwrap();
+            assert_eq!(engine.who_took(work.path()).await.name(), "oci", "{backend:?}");
+            if there {
+                note(&Fake("docker", true), &work).await.unwrap();
+                assert_eq!(engine.who_took(work.path()).await.name(), "docker", "{backend:?}");
+            }
         }
         assert_eq!(Backend::parse(" OCI"), Some(Backend::Oci));
         assert_eq!(Backend::parse("podman"), None);

@@ -48,7 +48,7 @@ impl Output {
         let mut reader = log.read(ReadOptions::default());
         while let Some(reader) = &mut reader {
             let Ok(Some(chunk)) = reader.next().await else { break };
-            if chunk.stream != LogStream::System {
+            if !chunk.remark {
                 known.add(chunk.stream, chunk.bytes.len());
             }
             if known.first == 0 {
@@ -198,6 +198,7 @@ fn split_time(message: &[u8]) -> (Option<i64>, &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logs::{LogLimits, LogStore};
 
     #[test]
     fn times_are_split_off() {
@@ -205,6 +206,19 @@ mod tests {
         assert_eq!((time, text), (Some(1_000_000_005), &b"a b\n"[..]));
         assert_eq!(split_time(b"no time\n"), (None, &b"no time\n"[..]));
         assert_eq!(split_time(b""), (None, &b""[..]));
+    }
+
+    #[tokio::test]
+    async fn what_the_node_says_is_none_of_the_containers_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LogStore::new(dir.path(), LogLimits::for_disk(1 << 30));
+        let log = store.open("e-1").unwrap();
+        log.write(LogStream::Stdout, b"out\n");
+        log.write(LogStream::Stderr, b"error: \xc3");
+        log.write(LogStream::System, b"[the disk is full]\n");
+        log.write(LogStream::Stderr, b"\xa9\n");
+        let known = Output::continued(log, u64::MAX).await.known;
+        assert_eq!((known.stdout, known.stderr), (4, 10));
     }
 
     #[test]

@@ -158,11 +158,15 @@ fn give(path: &Path, user: User) -> io::Result<()> {
     Ok(chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
+/// Without recursion, as all that walks over what a task or a stranger has made.
 fn give_all(path: &Path, user: User) -> io::Result<()> {
-    give(path, user)?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give_all(&entry?.path(), user)?;
+    let mut waiting = vec![path.to_owned()];
+    while let Some(path) = waiting.pop() {
+        give(&path, user)?;
+        if fs::symlink_metadata(&path)?.is_dir() {
+            for entry in fs::read_dir(path)? {
+                waiting.push(entry?.path());
+            }
         }
     }
     Ok(())
@@ -171,12 +175,14 @@ fn give_all(path: &Path, user: User) -> io::Result<()> {
 /// Opens folders that the task closed to its own user, who is the node's: they have to be read and removed. Root needs
 /// no such thing. Links are not followed.
 pub(super) fn reopen(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // What cannot be changed cannot be removed either, and that is told.
-            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o755));
-            reopen(&path);
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // What cannot be changed cannot be removed either, and that is told.
+                let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o755));
+                waiting.push(entry.path());
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::rootfs::detach;
 use super::runtime::{Runtime, last_words};
 use crate::engines::supervisor::client::Supervisor;
 use crate::executor::WorkFolder;
-use bacalhau_images::{HeldLayers, Image};
+use bacalhau_images::{HeldLayers, Image, remove_tree};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Container {
             let killed = cgroup.dissolve();
             detach(&merged);
             // The rest of the folder goes with the execution's.
-            let _ = std::fs::remove_dir_all(upper);
+            let _ = remove_tree(&upper);
             drop(held);
             killed.and_then(|()| remove_folder(&state)).and_then(|()| remove_folder(&kept))
         });
@@ -108,7 +108,7 @@ impl Drop for Container {
 
 /// Removes a folder with everything in it. One that is gone is fine.
 pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
+    match remove_tree(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

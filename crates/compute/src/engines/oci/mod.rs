@@ -178,6 +178,12 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.machine.group(&self.cgroup_parent).remove_empty();
+    }
+}
+
 /// What the engine does not do.
 fn refuse(request_gpus: u64) -> Result<(), Error> {
     if request_gpus == 0 {

@@ -68,10 +68,9 @@ async fn supervise(
     let (log, place) = (request.log.clone(), folder.clone());
     let output = tokio::task::spawn_blocking(move || {
         record.write(&place)?;
-        End::reserve(&place)?;
-        Output::begin(&place, log)
+        Ok::<_, io::Error>((End::reserve(&place)?, Output::begin(&place, log)?))
     });
-    let output = output.await.map_err(io::Error::other)??;
+    let (end, output) = output.await.map_err(io::Error::other)??;
     let layout = &prepared.layout;
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let arguments = [
@@ -97,6 +96,6 @@ async fn supervise(
         own_cgroup: shared.cgroup_of_supervisor(&id),
         namespace: prepared.network.namespace(),
     };
-    let supervisor = Supervisor::start(&shared.config.supervisor, &plan).await?;
+    let supervisor = Supervisor::start(&shared.config.supervisor, &plan, end).await?;
     Ok((output, supervisor))
 }

@@ -1,16 +1,23 @@
 //! The node's end of the socket to a supervisor.
 
-use super::{ORDER, OUTPUT, Order, Plan, SOCKET, STARTED};
+use super::{End, ORDER, OUTPUT, Order, Plan, SOCKET, STARTED};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+
+/// Longest time from a supervisor's start to its socket.
+const COMING: Duration = Duration::from_secs(15);
+
+/// How often it is looked for until then.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A supervisor that is there. To drop this leaves it, and what it looks after, as they are.
 #[derive(Debug)]
@@ -32,8 +39,9 @@ pub(crate) enum News {
 }
 
 impl Supervisor {
-    /// Starts one: `command` is a program with its first arguments.
-    pub(crate) async fn start(command: &[OsString], plan: &Plan) -> io::Result<Supervisor> {
+    /// Starts one: `command` is a program with its first arguments, `end` what [`End::reserve`] gave, which the supervisor
+    /// keeps open.
+    pub(crate) async fn start(command: &[OsString], plan: &Plan, end: File) -> io::Result<Supervisor> {
         let (own, theirs) = std::os::unix::net::UnixStream::pair()?;
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut text = serde_json::to_vec(plan)?;
@@ -42,9 +50,11 @@ impl Supervisor {
             .args(arguments)
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(end)
             .stderr(Stdio::null())
-            .process_group(0)
+            // What the node's environment says may be secret, and is none of a runtime's business.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .spawn()?;
         own.set_nonblocking(true)?;
         let mut socket = UnixStream::from_std(own)?;
@@ -54,15 +64,27 @@ impl Supervisor {
         Ok(Supervisor { socket, child: Some(child) })
     }
 
-    /// The one of this folder; `None` when there is none any more.
-    pub(crate) async fn find(folder: &Path) -> Option<Supervisor> {
+    /// The one of this folder; `None` when there is none any more. One that was just started is waited for.
+    pub(crate) async fn find(place: &Path) -> Option<Supervisor> {
         let folder =
-            rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            rustix::fs::open(place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .ok()?;
         // The names of sockets are short, those of folders need not be.
         let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
-        let socket = UnixStream::connect(path).await.ok()?;
-        Some(Supervisor { socket, child: None })
+        let give_up = Instant::now() + COMING;
+        loop {
+            if let Ok(socket) = UnixStream::connect(&path).await {
+                return Some(Supervisor { socket, child: None });
+            }
+            if !End::is_awaited(place) {
+                return None;
+            }
+            if Instant::now() >= give_up {
+                tracing::warn!(folder = %place.display(), "a supervisor does not answer");
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// What comes next. May be dropped while it waits.

@@ -5,7 +5,9 @@
 //! are a socket ([`client`]), the output ([`spool`], read by [`output`]) and the end. A supervisor knows nothing of jobs,
 //! and a node of a newer version adopts those of an older one: files and messages must stay as they are.
 
+mod child;
 pub(crate) mod client;
+mod node;
 pub(crate) mod output;
 mod process;
 mod spool;
@@ -13,8 +15,10 @@ mod spool;
 pub use process::supervise;
 
 use crate::cgroup::Cgroup;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -69,9 +73,19 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// Makes room for it. Blocks.
-    pub(crate) fn reserve(folder: &Path) -> io::Result<()> {
-        fs::write(folder.join(END), [b' '; END_SIZE])
+    /// Makes room for it. The file is locked as long as it is open here or in a supervisor: whoever finds it locked knows
+    /// that there is one, or is about to be. Blocks.
+    pub(crate) fn reserve(folder: &Path) -> io::Result<File> {
+        let file = File::create_new(folder.join(END))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.write_all_at(&[b' '; END_SIZE], 0)?;
+        Ok(file)
+    }
+
+    /// Whether there is a supervisor, or is about to be.
+    fn is_awaited(folder: &Path) -> bool {
+        let Ok(file) = File::open(folder.join(END)) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_err_and(|error| error == Errno::WOULDBLOCK)
     }
 
     /// Notes it, where room was made. Blocks.
@@ -80,7 +94,7 @@ impl End {
         if text.len() > END_SIZE {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        fs::OpenOptions::new().write(true).open(folder.join(END))?.write_all_at(&text, 0)
+        OpenOptions::new().write(true).open(folder.join(END))?.write_all_at(&text, 0)
     }
 
     /// What was noted; `None` when it has not ended, or ended without a word. Blocks.
@@ -139,10 +153,14 @@ mod tests {
     fn an_end_is_read_when_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(End::read(dir.path()), None);
-        End::reserve(dir.path()).unwrap();
-        assert_eq!(End::read(dir.path()), None);
         for end in [End::NotStarted(Some("why".into())), End::Ended { code: Some(3), signal: None }] {
-            End::reserve(dir.path()).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            assert!(!End::is_awaited(dir.path()));
+            let lock = End::reserve(dir.path()).unwrap();
+            assert_eq!(End::read(dir.path()), None);
+            assert!(End::is_awaited(dir.path()));
+            drop(lock);
+            assert!(!End::is_awaited(dir.path()));
             end.note(dir.path()).unwrap();
             assert_eq!(End::read(dir.path()), Some(end));
         }

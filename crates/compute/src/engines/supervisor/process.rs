@@ -2,19 +2,18 @@
 //!
 //! It must never need the node, and leave nothing running when it ends.
 
+use super::child::Process;
+use super::node::Node;
 use super::spool::Spool;
-use super::{END_SIZE, End, LARGEST_PLAN, NAMESPACE, ORDER, OUTPUT, Order, Plan, SOCKET, STARTED};
+use super::{END_SIZE, End, LARGEST_PLAN, NAMESPACE, OUTPUT, Order, Plan, SOCKET, STARTED};
 use crate::cgroup::Machine;
 use crate::logs::frame::{self, LogStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, pidfd_open, pidfd_send_signal,
-    set_child_subreaper, setsid, waitpid,
-};
+use rustix::process::{Signal, WaitStatus, getpid, set_child_subreaper, setsid};
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -56,34 +55,6 @@ fn receive() -> io::Result<(Plan, UnixStream)> {
     Ok((serde_json::from_slice(&text)?, socket))
 }
 
-/// A process that is waited for.
-struct Process {
-    pid: Pid,
-    handle: OwnedFd,
-}
-
-impl Process {
-    fn open(pid: i32) -> io::Result<Process> {
-        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Process { pid, handle: pidfd_open(pid, PidfdFlags::empty())? })
-    }
-
-    fn signal(&self, signal: Signal) {
-        // It may have ended meanwhile.
-        let _ = pidfd_send_signal(&self.handle, signal);
-    }
-
-    fn bury(&self) -> io::Result<WaitStatus> {
-        loop {
-            match waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => return Ok(status),
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
 struct Supervisor {
     plan: Plan,
     listener: UnixListener,
@@ -100,26 +71,6 @@ struct Supervisor {
     _namespace: Option<File>,
 }
 
-/// A node that is there.
-struct Node {
-    socket: UnixStream,
-    orders: Vec<u8>,
-    /// It knows that there is output.
-    told: bool,
-}
-
-impl Node {
-    fn new(socket: UnixStream) -> io::Result<Node> {
-        socket.set_nonblocking(true)?;
-        Ok(Node { socket, orders: Vec::new(), told: false })
-    }
-
-    fn tell(&mut self, letter: u8) {
-        // A node that does not listen reads everything when it comes back.
-        let _ = self.socket.write(&[letter]);
-    }
-}
-
 /// What there is to do.
 struct Ready {
     starter: bool,
@@ -132,7 +83,7 @@ struct Ready {
 impl Supervisor {
     /// From the start of the program to its end.
     fn start(plan: Plan, node: UnixStream) -> io::Result<End> {
-        // Fails for the leader of a session, which is as good.
+        // What a terminal sends to the node is not for it. Fails for the leader of a session, which is as good.
         let _ = setsid();
         // The program comes here when what started it has ended.
         set_child_subreaper(Some(getpid()))?;
@@ -151,21 +102,26 @@ impl Supervisor {
         listener.set_nonblocking(true)?;
         let (stdout, stdout_theirs) = io::pipe()?;
         let (stderr, stderr_theirs) = io::pipe()?;
+        let node = Some(Node::new(node)?);
         let (program, arguments) = &plan.starter;
-        let starter = Command::new(program)
+        let mut starter = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(stdout_theirs)
             .stderr(stderr_theirs)
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("cannot start {}: {e}", program.display())))?;
-        let starter = Process::open(i32::try_from(starter.id()).unwrap_or_default())?;
+        let process = Process::open(i32::try_from(starter.id()).unwrap_or_default());
+        let process = process.inspect_err(|_| {
+            // Nobody could look after what it starts. That it has ended already is as good.
+            let _ = starter.kill();
+        })?;
         let supervisor = Supervisor {
             spool: Spool::new(&plan.folder),
             plan,
             listener,
-            node: Some(Node::new(node)?),
-            starter: Some(starter),
+            node,
+            starter: Some(process),
             program: None,
             pipes: [Some(stdout), Some(stderr)],
             buffer: vec![0; frame::MAX_PAYLOAD],
@@ -252,23 +208,10 @@ impl Supervisor {
 
     fn hear(&mut self) {
         let Some(node) = &mut self.node else { return };
-        let mut bytes = [0; 64 * ORDER];
-        match node.socket.read(&mut bytes) {
-            Ok(length @ 1..) => node.orders.extend_from_slice(bytes.get(..length).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return;
-            }
-            Ok(_) | Err(_) => {
-                self.node = None;
-                return;
-            }
+        match node.orders() {
+            Some(orders) => orders.into_iter().for_each(|order| self.obey(order)),
+            None => self.node = None,
         }
-        let mut orders = Vec::new();
-        while let Some(order) = node.orders.first_chunk::<ORDER>() {
-            orders.extend(Order::decode(*order));
-            node.orders.drain(..ORDER);
-        }
-        orders.into_iter().for_each(|order| self.obey(order));
     }
 
     fn obey(&mut self, order: Order) {

@@ -2,7 +2,20 @@
 
 use super::{assert_nothing_left, marker, node, node_with, processes, sh};
 use crate::support::in_time;
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
+
+/// The parent of the process with this text in its arguments.
+fn parent(marker: &str) -> Pid {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.filter(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(marker))
+    });
+    let stat = found.map(|entry| std::fs::read_to_string(entry.path().join("stat")).unwrap()).next().unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    Pid::from_raw(rest.split_whitespace().nth(1).unwrap().parse().unwrap()).unwrap()
+}
 
 /// Waits until the task has printed this.
 async fn printed(node: &super::Node, id: &str, text: &str) {
@@ -49,9 +62,19 @@ async fn what_is_dropped_half_way_ends_before_its_folder_goes() {
     let id = execution.id.clone();
     let (_cancel, task) = node.start(execution);
     printed(&node, &id, "ready").await;
-    task.abort();
     let folder = node.dir.path().join("compute/executions").join(&id);
     let note = node.dir.path().join("compute/exec").join(&id);
+    // Its supervisor takes its time.
+    let supervisor = parent(&marker);
+    kill_process(supervisor, Signal::STOP).unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    for _ in 0..20 {
+        let was_there = folder.exists();
+        assert!(was_there || processes(&marker).is_empty(), "its folder went first");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    kill_process(supervisor, Signal::CONT).unwrap();
     in_time(async {
         while folder.exists() || note.exists() || !processes(&marker).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -134,3 +134,14 @@ async fn cancelled_before_and_while_it_starts() {
         nothing_left(&node);
     }
 }
+
+#[tokio::test]
+async fn what_it_writes_anywhere_counts_against_the_disk_limit() {
+    let Some(site) = site() else { return };
+    let node = node().await;
+    let mut case = site.script("dd if=/dev/zero of=/large bs=1M count=40; echo written; sleep 3600");
+    case.task.resources.disk = "20Mb".into();
+    let failure = node.run(case.execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("disk limit exceeded"), "{}", failure.error.message);
+    nothing_left(&node);
+}

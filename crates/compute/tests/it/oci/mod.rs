@@ -1,5 +1,6 @@
 //! Engine `oci` with a real runtime (`runc` or `crun`) and a real registry.
 
+mod adoption;
 mod basics;
 mod limits;
 mod networks;
@@ -115,21 +116,35 @@ pub(crate) fn left(node: &Node) -> Option<String> {
     if let Some(cgroup) = cgroups(node).into_iter().next() {
         return Some(format!("cgroup {}", cgroup.display()));
     }
-    if let Some(file) = node.leftovers().iter().find(|path| path.extension().is_none_or(|e| e != "log")) {
+    if let Some(file) = node.leftovers().iter().find(|path| !path.to_string_lossy().contains(".log")) {
         return Some(format!("folder {}", file.display()));
     }
     let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|pid| {
         let command = std::fs::read(pid.path().join("cmdline")).ok()?;
         Some(String::from_utf8_lossy(&command).into_owned())
     });
-    let mut ours =
-        processes.filter(|command| command.contains(folder) && !command.contains("bacalhau-guard"));
-    ours.next().map(|command| format!("process {command}"))
+    let mut ours = processes.filter(|command| command.contains(folder));
+    if let Some(command) = ours.next() {
+        return Some(format!("process {command}"));
+    }
+    supervisors(node).first().map(|pid| format!("supervisor {pid}"))
+}
+
+/// Numbers of the processes that supervise a node's containers.
+pub(crate) fn supervisors(node: &Node) -> Vec<i32> {
+    let folder = node.dir.path().to_str().unwrap();
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter(|pid| {
+        let command = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(supervisor::ARGUMENT)
+            && std::fs::read_link(pid.path().join("fd/1"))
+                .is_ok_and(|path| path.to_string_lossy().contains(folder))
+    });
+    pids.map(|pid| pid.file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
 fn cgroup_prefix(node: &Node) -> String {
     let hash = sha2::Sha256::digest(node.dir.path().join("compute/oci").as_os_str().as_encoded_bytes());
-    hash.iter().take(4).fold("bacalhau-".to_owned(), |text, byte| format!("{text}{byte:02x}")) + "-"
+    hash.iter().take(4).fold("bacalhau-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Cgroups of a node's executions, in all of its lives: folders three levels below the root, or two with v2.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// A web server on the loopback or on all addresses, which says the path.
-async fn web_server(address: &str) -> SocketAddr {
+pub(super) async fn web_server(address: &str) -> SocketAddr {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
     let bound = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -30,11 +30,11 @@ async fn web_server(address: &str) -> SocketAddr {
 
 /// Asks a web server with what every busybox has. (Its `wget` looks names up, which programs that are linked like this
 /// one cannot.)
-fn get(host: &str, port: &str) -> String {
+pub(super) fn get(host: &str, port: &str) -> String {
     format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 {host} {port}")
 }
 
-fn has(programs: &[&str]) -> bool {
+pub(super) fn has(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|program| !crate::test_registry::is_installed(program));
     if let Some(program) = missing {
         eprintln!("SKIPPED: {program} is not installed");
@@ -70,7 +70,7 @@ async fn bridge_and_default_reach_the_host_and_more() {
         assert!(output.stdout.contains("serveddefault via 10.201."), "{output:?}");
     }
     let rules = std::process::Command::new("iptables-save").output().unwrap().stdout;
-    assert!(!String::from_utf8_lossy(&rules).contains("bacalhau-"), "rules are left");
+    assert!(!String::from_utf8_lossy(&rules).contains(&super::cgroup_prefix(&node)), "rules are left");
     nothing_left(&node);
 }
 
@@ -84,23 +84,25 @@ async fn ports_lead_in() {
     let engine = super::next_life(&node);
     let (request, cancel) = request(&node, &execution, vec![port]);
     let run = tokio::spawn(async move { engine.run(request).await });
-    let heard = in_time(async {
-        loop {
-            let mut text = String::new();
-            if let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", host)).await
-                && stream.read_to_string(&mut text).await.is_ok()
-                && !text.is_empty()
-            {
-                return text;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    let heard = in_time(heard(host)).await;
     assert_eq!(heard, "hello\n");
     cancel.cancel();
     let _ = in_time(run).await.unwrap();
     assert!(std::net::TcpListener::bind(("127.0.0.1", host)).is_ok(), "the port is still open");
+}
+
+/// What somebody says who listens on a port, sooner or later.
+pub(super) async fn heard(port: u16) -> String {
+    loop {
+        let mut text = String::new();
+        if let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await
+            && stream.read_to_string(&mut text).await.is_ok()
+            && !text.is_empty()
+        {
+            return text;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 /// What the executor would ask an engine.
@@ -132,7 +134,7 @@ pub(super) fn request(
     (request, cancel)
 }
 
-fn http(case: Case, domains: &[&str]) -> Case {
+pub(super) fn http(case: Case, domains: &[&str]) -> Case {
     let mut case = case;
     case.task.network = Some(serde_json::from_value(json!({"Type": "HTTP", "Domains": domains})).unwrap());
     case

@@ -108,6 +108,11 @@ impl Checked {
             let request = job.task().unwrap().resources.parse().unwrap();
             let sum = booked.entry(execution.node_id.clone()).or_default();
             *sum = sum.plus(&request);
+            if !job.job_type().unwrap().is_long_running() && execution.start_time == 0 {
+                let node = self.core.nodes.get(&execution.node_id).unwrap();
+                let beside = node.lasting.plus(&request);
+                assert!(beside.fits_in(&node.limit(1.0)), "it waits behind services for ever: {execution:?}");
+            }
             if !before.contains(&execution.id) {
                 let node = self.core.nodes.get(&execution.node_id).unwrap();
                 assert!(node.state.is_schedulable(), "placed on a node that takes no work");

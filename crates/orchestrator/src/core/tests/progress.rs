@@ -230,3 +230,30 @@ fn a_node_whose_tasks_go_on_is_waited_for() {
     w.pass(20);
     assert_eq!(w.state_of(&stays), ComputeState::Failed, "but not for ever");
 }
+
+#[test]
+fn a_service_need_not_leave_room_for_what_runs_already() {
+    let mut w = World::new();
+    w.telling_node("n1");
+    let sized = |id: &str, r#type: &str, cpu: &str| {
+        let mut job = job(id, r#type, 1);
+        job.tasks[0].resources.cpu = cpu.into();
+        job.tasks[0].timeouts.queue_timeout = 10_000;
+        job
+    };
+    w.submit(sized("large", "batch", "3")).unwrap();
+    let large = w.last();
+    w.submit(sized("web", "service", "2")).unwrap();
+    assert_eq!(w.job("web").state.state_type, JobState::Queued, "the other may still wait on the node");
+    w.accept(&large);
+    w.progress(&large, ComputeState::Running, 0, &[]);
+    assert_eq!(w.executions().last().unwrap().job_id, "web");
+    // It is known after a restart too, and the room that is given back is the room that was taken.
+    w.restart();
+    w.telling_node("n1");
+    w.submit(sized("small", "service", "1")).unwrap();
+    assert_eq!(w.executions().last().unwrap().job_id, "small");
+    w.complete(&large);
+    w.submit(sized("next", "service", "1")).unwrap();
+    assert_eq!(w.executions().last().unwrap().job_id, "next");
+}

@@ -76,3 +76,23 @@ fn a_large_job_gets_a_node_although_small_ones_always_fit_sooner() {
     }
     assert!(rounds > 20, "the small ones run as long as nobody has waited for long");
 }
+
+#[test]
+fn no_node_is_kept_free_for_a_job_that_had_its_tries_there() {
+    let mut w = World::new();
+    w.node("n1", 1.0);
+    let queue = Timeouts { queue_timeout: 100_000, ..Timeouts::default() };
+    w.submit(with_timeouts(job("failed", "batch", 1), queue)).unwrap();
+    for _ in 0..2 {
+        let e = w.last();
+        w.accept(&e);
+        w.fail(&e);
+    }
+    w.submit(with_timeouts(job("busy", "batch", 1), queue)).unwrap();
+    let busy = w.last();
+    w.accept(&busy);
+    w.pass_alive(1_000);
+    w.submit(with_timeouts(job("next", "batch", 1), queue)).unwrap();
+    w.complete(&busy);
+    assert_eq!(w.executions().last().map(|e| e.job_id.clone()), Some("next".into()));
+}
