@@ -1,7 +1,7 @@
 //! A node that goes and comes back: containers run on, and it goes on with them.
 
 use super::daemon::Daemon;
-use super::{NUMBERS, Setup, alone, are_numbers, job, runtime, with};
+use super::{NUMBERS, Setup, alone, alone_with, are_numbers, job, runtime, with};
 use crate::cluster::eventually;
 use serde_json::json;
 use std::ops::Deref;
@@ -106,10 +106,21 @@ fn one_that_is_stopped_while_its_node_is_away_goes_when_it_is_back() {
     assert_eq!(setup.cluster.state("stopped"), "Stopped");
 }
 
-/// Node and daemon are started at the same time, the daemon is slower.
 #[test]
 fn a_node_waits_for_the_daemon_that_has_its_containers() {
-    let Some(mut setup) = alone("together", &["--live-restore"]) else { return };
+    waits_for_its_daemon("together", "docker");
+}
+
+/// Meanwhile, engine oci would take what comes.
+#[test]
+fn a_node_that_can_do_without_docker_waits_too() {
+    waits_for_its_daemon("either", "auto");
+}
+
+/// Node and daemon are started at the same time, the daemon is slower.
+fn waits_for_its_daemon(name: &str, backend: &str) {
+    let backend = format!("Engines.Types.Docker.Backend={backend}");
+    let Some(mut setup) = alone_with(name, &["--live-restore"], &[&backend]) else { return };
     setup.submit(&job("service", "service", NUMBERS));
     setup.submit(&job("batch", "batch", &NUMBERS.replace("true", "[ $n -lt 100 ]")));
     for name in ["service", "batch"] {

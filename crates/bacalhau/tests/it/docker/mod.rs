@@ -44,11 +44,16 @@ fn shared_with(name: &str, settings: &[&str], env: Vec<(String, String)>) -> Opt
 
 /// With a daemon of its own, without networks. `None`, said aloud, where Docker is not installed.
 fn alone(name: &str, options: &[&str]) -> Option<Setup<Box<Daemon>>> {
+    alone_with(name, options, &[])
+}
+
+/// The same with settings of the node.
+fn alone_with(name: &str, options: &[&str], settings: &[&str]) -> Option<Setup<Box<Daemon>>> {
     if !daemon::is_installed() {
         return None;
     }
     let daemon = Box::new(runtime().block_on(Daemon::alone(name, options)));
-    Some(Setup::new(daemon, name, &[], Vec::new()))
+    Some(Setup::new(daemon, name, settings, Vec::new()))
 }
 
 /// What talks to the daemons, whichever test asks.

@@ -85,8 +85,8 @@ fn failures_are_told_in_words() {
     let hungry = "x=0123456789abcdef; while true; do x=$x$x; done";
     fails("hungry", job("hungry", "batch", hungry), "memory limit exceeded");
     let slow =
-        with(job("slow", "batch", "echo begun; sleep 600"), "Timeouts", json!({"ExecutionTimeout": 1}));
-    fails("slow", slow, "Execution timed out after 1s");
+        with(job("slow", "batch", "echo begun; sleep 600"), "Timeouts", json!({"ExecutionTimeout": 3}));
+    fails("slow", slow, "Execution timed out after 3s");
     // What it printed until then is there.
     assert_eq!(setup.lines("slow"), ["begun"]);
     setup.nothing_is_left();
