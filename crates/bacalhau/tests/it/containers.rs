@@ -79,7 +79,8 @@ fn docker_run_without_docker() {
     cluster.wait_connected(2);
     assert_eq!(cluster.wait_final("counting"), "Completed");
     let lines: String = (1..=150).map(|n| format!("line {n}\n")).collect();
-    assert_eq!(outputs(&cluster, "counting"), [lines]);
+    let executions = || cluster.json(&["job", "executions", "counting"]);
+    assert_eq!(outputs(&cluster, "counting"), [lines], "{}", executions());
 
     // The same when it is stopped and started again; what was stopped meanwhile ends.
     cluster.nodes.iter_mut().for_each(|node| assert!(node.terminate()));
