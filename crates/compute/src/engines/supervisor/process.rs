@@ -29,13 +29,12 @@ const LAST_OUTPUT: Duration = Duration::from_secs(5);
 pub fn supervise() -> ExitCode {
     let Ok((plan, node)) = receive() else { return ExitCode::FAILURE };
     let folder = plan.folder.clone();
-    let end =
-        Supervisor::start(plan, node).unwrap_or_else(|why| End::NotStarted(Some(short(&why.to_string()))));
+    let noted = match Supervisor::start(plan, node) {
+        Ok(supervisor) => supervisor.run(),
+        Err(why) => End::NotStarted(Some(short(&why.to_string()))).note(&folder),
+    };
     // Room for it was made; if this fails the node says that the program's end is not known.
-    match end.note(&folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    if noted.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// As much of a sentence as can be noted.
@@ -81,8 +80,8 @@ struct Ready {
 }
 
 impl Supervisor {
-    /// From the start of the program to its end.
-    fn start(plan: Plan, node: UnixStream) -> io::Result<End> {
+    /// Starts what starts the program.
+    fn start(plan: Plan, node: UnixStream) -> io::Result<Supervisor> {
         // What a terminal sends to the node is not for it. Fails for the leader of a session, which is as good.
         let _ = setsid();
         // The program comes here when what started it has ended.
@@ -116,7 +115,7 @@ impl Supervisor {
             // Nobody could look after what it starts. That it has ended already is as good.
             let _ = starter.kill();
         })?;
-        let supervisor = Supervisor {
+        Ok(Supervisor {
             spool: Spool::new(&plan.folder),
             plan,
             listener,
@@ -129,15 +128,15 @@ impl Supervisor {
             killed: false,
             end: None,
             _namespace: namespace,
-        };
-        supervisor.run()
+        })
     }
 
-    fn run(mut self) -> io::Result<End> {
+    /// Goes on until the program has ended, and notes how: before the node can see that nobody is there any more.
+    fn run(mut self) -> io::Result<()> {
         loop {
             let Ok(ready) = self.wait() else {
                 self.kill();
-                return Ok(End::Ended { code: None, signal: None });
+                return End::Ended { code: None, signal: None }.note(&self.plan.folder);
             };
             if ready.node {
                 self.hear();
@@ -160,7 +159,7 @@ impl Supervisor {
             if let Some((end, at)) = &self.end
                 && (drained || at.elapsed() >= LAST_OUTPUT)
             {
-                return Ok(end.clone());
+                return end.note(&self.plan.folder);
             }
         }
     }
