@@ -77,7 +77,10 @@ impl<D: Deref<Target = Daemon>> Setup<D> {
         let api_port = free_port();
         cluster.add_named_node(&node, &address, api_port, &args, env);
         cluster.wait_connected(1);
-        Setup { cluster, daemon, node, api_port }
+        let setup = Setup { cluster, daemon, node, api_port };
+        // On a busy machine its first look at the daemon may have been in vain.
+        eventually("docker is offered", || setup.engines().contains("docker").then_some(()));
+        setup
     }
 
     /// What the node has in its daemon: names of containers and networks.
