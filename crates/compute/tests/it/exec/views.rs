@@ -72,6 +72,34 @@ async fn inputs_and_results_are_where_the_job_says() {
 }
 
 #[tokio::test]
+async fn links_in_inputs_lead_nowhere_on_the_host() {
+    let outside = tempfile::tempdir().unwrap();
+    for is_file in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+        fs::create_dir(folder.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("inside")).unwrap();
+        let allowed = format!("{}/**:rw", folder.path().display());
+        let node = super::Node::with(|settings| {
+            settings.allow_listed_local_paths = vec![allowed];
+            settings.exec = Some(super::config(&settings.data_folder.join("exec")));
+        })
+        .await;
+        let case = |place: &str| {
+            let case = sh("cat /inputs/inside/good 2>&1").input(local(folder.path(), "/inputs", true));
+            match is_file {
+                true => case.input(inline(b"x", place)),
+                false => case.result("evil", place),
+            }
+        };
+        let failure = node.run(case("/inputs/link/evil").execution()).await.unwrap_err();
+        assert!(failure.error.message.contains("leads out"), "{}", failure.error);
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        node.run(case("/inputs/inside/good").execution()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn it_has_a_temporary_folder_of_its_own() {
     let node = node().await;
     let outside = tempfile::tempdir_in("/tmp").unwrap();

@@ -4,6 +4,7 @@
 //! nothing has to be taken away.
 
 use super::super::plan::{Bind, View};
+use crate::sources::make_folder;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change,
     mount_remount, unmount,
@@ -20,8 +21,8 @@ const TMP: &str = "tmp";
 
 /// Puts the view together and makes it this process's root.
 pub(super) fn enter(view: &View) -> Result<(), String> {
-    let root = &view.root;
     let at = |path: &Path, e: io::Error| format!("cannot lay out {}: {e}", path.display());
+    let root = &view.root.canonicalize().map_err(|e| at(&view.root, e))?;
     base(root).map_err(|e| at(root, e))?;
     host(root)?;
     let tmp = root.join(TMP);
@@ -77,17 +78,18 @@ fn show(from: &Path, to: &Path) -> io::Result<()> {
     Ok(mount_bind_recursive(from, to)?)
 }
 
-/// Shows data at its place, which is made if it is not there.
+/// Shows data at its place, which is made if it is not there. Links on the way there, which other data may bring, must not lead
+/// out of the view: the host's root is still this process's.
 fn place(root: &Path, bind: &Bind) -> io::Result<()> {
     let to = root.join(bind.to.trim_start_matches('/'));
     if bind.is_file {
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
+            make_folder(root, parent)?;
         }
         // Never one that is there: a link could lead out of the view, and data of others would be emptied.
         fs::File::create_new(&to)?;
     } else {
-        fs::create_dir_all(&to)?;
+        make_folder(root, &to)?;
     }
     mount_bind_recursive(&bind.from, &to)?;
     if bind.read_only {
