@@ -146,10 +146,8 @@ impl Cgroup {
     /// # Errors
     /// See [`Cgroup::kill`]; or the kernel does not let go.
     pub fn dissolve(&self) -> io::Result<()> {
-        // The common case: nobody is in it any more, and the kernel says so. One hierarchy that does not let go is no reason
-        // to leave the others as they are.
-        let removed: Vec<bool> = self.folders().map(|folder| remove_tree(folder).is_ok()).collect();
-        if removed.into_iter().all(|removed| removed) {
+        // The common case: nobody is in it any more, and the kernel says so.
+        if self.folders().filter(|folder| remove_tree(folder).is_err()).count() == 0 {
             return Ok(());
         }
         self.kill()?;

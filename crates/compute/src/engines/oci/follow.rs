@@ -67,7 +67,7 @@ impl Container {
             stopping: None,
             killed: false,
         };
-        let (supervisor, output, stopped) = follow.until_it_ends().await;
+        let (supervisor, output, stopped) = follow.run().await;
         self.bury(Some(supervisor), output, stopped, request).await
     }
 
@@ -115,7 +115,7 @@ fn log_the_rest(output: Option<Output>, id: &str) {
 
 impl Follow<'_> {
     /// Gives why it was stopped, if it was.
-    async fn until_it_ends(mut self) -> (Supervisor, Option<Output>, Option<EngineError>) {
+    async fn run(mut self) -> (Supervisor, Option<Output>, Option<EngineError>) {
         loop {
             self.look();
             let kill_at = self.stopping.as_ref().map(|(_, at)| *at);
