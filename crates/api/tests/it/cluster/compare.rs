@@ -18,7 +18,8 @@ const FREE: [&str; 7] = [
     "Diff",
 ];
 /// Left out when zero, which the recorded cluster could not choose either; and additions of ours.
-const MAYBE: [&str; 4] = ["Attempt", "LastComputeSeqNum", "LastOrchestratorSeqNum", "StartTime"];
+const MAYBE: [&str; 5] =
+    ["Attempt", "EngineVersions", "LastComputeSeqNum", "LastOrchestratorSeqNum", "StartTime"];
 /// Additions of ours at the top of an answer.
 const ADDED: [&str; 1] = ["Connection"];
 
