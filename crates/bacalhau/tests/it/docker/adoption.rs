@@ -60,6 +60,8 @@ fn a_batch_job_completes_after_its_node_was_killed() {
     setup.cluster.nodes[0].start();
     assert_eq!(setup.cluster.wait_final("batch"), "Completed");
     assert_eq!(setup.output("batch")["ExitCode"], 4);
+    let recorded = setup.output("batch")["Stdout"].as_str().unwrap().to_owned();
+    assert!(recorded.starts_with("line 0\nline 1\n") && recorded.ends_with("line 59\n"), "{recorded}");
     let logs = setup.cluster.cli(&["job", "logs", "batch"]);
     let numbered = |word: &str| (0..60).map(|n| format!("{word} {n}\n")).collect::<String>();
     assert_eq!(String::from_utf8_lossy(&logs.stdout), numbered("line"));

@@ -5,7 +5,8 @@
 //! is only read for what was printed while nobody was attached. There, what is known already is skipped by counting
 //! bytes of each stream, and by time where Docker has thrown the beginning away.
 
-use crate::logs::{LogStream, LogWriter, ReadOptions};
+use crate::logs::resume::Logged;
+use crate::logs::{LogStream, LogWriter};
 use bacalhau_model::Time;
 use bollard::container::LogOutput;
 use bollard::errors::Error as DockerError;
@@ -41,21 +42,17 @@ impl Output {
         Output { log, known: Known::default() }
     }
 
-    /// For a container of which a former life of the node has logged a part. More than Docker keeps (`most`, bytes) need not
+    /// For a container of which a former life of the node has logged a part, which counts as its output. More than Docker keeps (`most`, bytes) need not
     /// be counted: there, only the time tells what is known.
     pub(super) async fn continued(log: LogWriter, most: u64) -> Output {
-        let mut known = Known::default();
-        let mut reader = log.read(ReadOptions::default());
-        while let Some(reader) = &mut reader {
-            let Ok(Some(chunk)) = reader.next().await else { break };
-            if !chunk.remark {
-                known.add(chunk.stream, chunk.bytes.len());
-            }
-            if known.first == 0 {
-                known.first = chunk.time;
-            }
-            known.until = chunk.time.saturating_add(CLOCK_SLACK);
-        }
+        let writer = log.clone();
+        let logged = tokio::task::spawn_blocking(move || writer.resume(0, 0)).await;
+        let logged = logged.map_err(std::io::Error::other).flatten().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the log of an adopted container cannot be read; some of its output may be there twice");
+            Logged::default()
+        });
+        let until = if logged.last == 0 { 0 } else { logged.last.saturating_add(CLOCK_SLACK) };
+        let mut known = Known { stdout: logged.stdout, stderr: logged.stderr, first: logged.first, until };
         if known.stdout.saturating_add(known.stderr) >= most {
             (known.stdout, known.stderr) = (u64::MAX, u64::MAX);
         }

@@ -1,6 +1,6 @@
 //! Going on with the log of a program that runs already: what of its output is there.
 
-use super::super::frame::LogStream;
+use super::super::frame::{Header, LogStream};
 use super::super::scan::Frames;
 use super::LogWriter;
 use std::fs::File;
@@ -14,6 +14,21 @@ pub(crate) struct Logged {
     pub(crate) stdout: u64,
     /// Bytes of standard error.
     pub(crate) stderr: u64,
+    /// When the first of them was logged, nanoseconds since 1970; 0 when there is none.
+    pub(crate) first: i64,
+    /// When the last of them was logged.
+    pub(crate) last: i64,
+}
+
+impl Logged {
+    fn add(&mut self, header: Header) {
+        let count = if header.stream == LogStream::Stdout { &mut self.stdout } else { &mut self.stderr };
+        *count = count.saturating_add(header.length as u64);
+        if self.first == 0 {
+            self.first = header.time;
+        }
+        self.last = header.time;
+    }
 }
 
 impl LogWriter {
@@ -60,17 +75,16 @@ impl LogWriter {
             loop {
                 let position = segment.start.saturating_add(frames.offset());
                 let Some((header, payload)) = frames.next()? else { break };
-                let bytes = payload.len() as u64;
-                let (head, count) = match header.stream {
-                    LogStream::Stdout => (&mut state.stdout, &mut logged.stdout),
-                    LogStream::Stderr => (&mut state.stderr, &mut logged.stderr),
+                let head = match header.stream {
+                    LogStream::Stdout => &mut state.stdout,
+                    LogStream::Stderr => &mut state.stderr,
                     LogStream::System => continue,
                 };
                 if position >= begun {
                     head.push(payload);
                 }
                 if position >= since {
-                    *count = count.saturating_add(bytes);
+                    logged.add(header);
                 }
             }
         }
@@ -105,7 +119,9 @@ mod tests {
 
         let next = open();
         assert_eq!(next.position().unwrap(), end);
-        assert_eq!(next.resume(begun, since).unwrap(), Logged { stdout: 6, stderr: 4 });
+        let known = next.resume(begun, since).unwrap();
+        assert_eq!((known.stdout, known.stderr), (6, 4));
+        assert!(0 < known.first && known.first <= known.last);
         next.write(LogStream::Stdout, b"four\n");
         assert!(next.position().unwrap() > end);
         let captured = next.finish();
