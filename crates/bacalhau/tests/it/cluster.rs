@@ -313,7 +313,9 @@ pub fn request(api_port: u16, method: &str, path: &str, body: &str) -> std::io::
 
 /// A file of the repository's examples.
 pub fn example(name: &str) -> String {
-    format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"))
+    // Not what was the folder at compile time: a target folder may be shared by checkouts.
+    let package = std::env::current_dir().unwrap();
+    format!("{}/../../examples/{name}", package.display())
 }
 
 /// A job file around a WAT module.
