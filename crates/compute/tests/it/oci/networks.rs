@@ -148,8 +148,7 @@ async fn http_has_no_way_out_but_the_proxy() {
     // Without the proxy nothing is reachable; the proxy is, and says no to what is not listed.
     let script = format!(
         "ip -o link | wc -l; echo proxy $http_proxy; {} || echo no direct way; \
-         proxy=${{http_proxy#http://}}; printf 'GET http://not.listed.example/ HTTP/1.0\\r\\n\\r\\n' | \
-         nc ${{proxy%:*}} ${{proxy#*:}} | grep -o '403' | head -1",
+         wget -O - http://not.listed.example/ 2>&1 | grep -o '403' | head -1",
         get(&server.ip().to_string(), &server.port().to_string())
     );
     let output =
