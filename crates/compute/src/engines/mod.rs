@@ -6,6 +6,7 @@
 pub mod container;
 pub mod docker;
 pub mod exec;
+mod moments;
 pub mod oci;
 pub mod supervisor;
 pub mod wasm;

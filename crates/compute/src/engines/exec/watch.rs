@@ -4,11 +4,11 @@ use super::channel::Channel;
 use super::plan::{Order, Report};
 use super::{House, error};
 use crate::egress::{DomainList, Names, Proxy};
+use crate::engines::moments::{later, reached};
 use crate::engines::{EngineError, EngineRequest};
-use std::future::pending;
 use std::io;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// Time a supervisor has to bury what it killed. Only what hangs in the kernel takes longer.
 pub(super) const BURIAL: Duration = Duration::from_secs(15);
@@ -118,18 +118,5 @@ fn broken_off(why: &str) -> EngineError {
     EngineError::Failed {
         exit_code: None,
         error: error(format!("the process {why}")).fails_execution().retryable(),
-    }
-}
-
-/// A time from now; one that no clock can hold never comes.
-fn later(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)))
-}
-
-async fn reached(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }

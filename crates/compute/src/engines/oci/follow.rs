@@ -2,6 +2,7 @@
 
 use super::container::Container;
 use super::{end, error};
+use crate::engines::moments::{later, reached};
 use crate::engines::supervisor::client::{News, Supervisor};
 use crate::engines::supervisor::output::Output;
 use crate::engines::supervisor::{End, Order};
@@ -10,7 +11,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// Longest time from the runtime's start to the container's.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -188,19 +189,6 @@ impl Follow<'_> {
 
 fn does_not_start() -> EngineError {
     EngineError::not_started(error("the runtime does not start the container").retryable())
-}
-
-/// A time from now; one that no clock can hold never comes.
-fn later(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)))
-}
-
-async fn reached(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
-    }
 }
 
 async fn done(pass: &mut Option<Pass>) -> Result<(Output, io::Result<bool>), JoinError> {

@@ -235,12 +235,6 @@ fn a_node_whose_tasks_go_on_is_waited_for() {
 fn a_service_need_not_leave_room_for_what_runs_already() {
     let mut w = World::new();
     w.telling_node("n1");
-    let sized = |id: &str, r#type: &str, cpu: &str| {
-        let mut job = job(id, r#type, 1);
-        job.tasks[0].resources.cpu = cpu.into();
-        job.tasks[0].timeouts.queue_timeout = 10_000;
-        job
-    };
     w.submit(sized("large", "batch", "3")).unwrap();
     let large = w.last();
     w.submit(sized("web", "service", "2")).unwrap();

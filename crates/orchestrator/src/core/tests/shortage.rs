@@ -82,12 +82,6 @@ fn waiting_jobs_get_freed_room_in_order_of_priority() {
 fn a_service_leaves_room_for_what_waits_on_its_node() {
     let mut w = World::new();
     w.node("n1", 2.0);
-    let sized = |id: &str, r#type: &str, cpu: &str| {
-        let mut job = job(id, r#type, 1);
-        job.tasks[0].resources.cpu = cpu.into();
-        job.tasks[0].timeouts.queue_timeout = 10_000;
-        job
-    };
     w.submit(sized("large", "batch", "1.5")).unwrap();
     let large = w.last();
     // Both fit into what may be set aside. But the node may start the service first, and then the other never.
