@@ -194,7 +194,10 @@ async fn statz(state: &State, block: &ServerBlock, name: &str, body: &Body) -> O
         (Ok(wanted), Ok(unused)) => (wanted, unused),
         (Err(problem), _) | (_, Err(problem)) => return Some(failed(block, state.time(), 400, &problem)),
     };
-    let lines = state.account_lines().await.ok()?;
+    let lines = match state.account_lines().await {
+        Ok(lines) => lines,
+        Err(problem) => return Some(no_data(block, state.time(), &problem)),
+    };
     let is_wanted = |line: &&AccountLine| {
         let named = wanted.is_empty() || wanted.iter().any(|name| **name == *line.account);
         named && (unused || line.figures.connections > 0)

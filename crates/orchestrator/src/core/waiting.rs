@@ -271,7 +271,9 @@ fn class_of(entry: &JobEntry) -> String {
         return entry.job.id.clone();
     }
     let Resources { cpu, memory, disk, gpu, .. } = &entry.request;
-    let mut class = format!("{cpu} {memory} {disk} {gpu}|");
+    // What lasts needs more room than what passes: see `NodeEntry::has_room_for`.
+    let lasts = if entry.job_type.is_long_running() { "lasts" } else { "passes" };
+    let mut class = format!("{lasts} {cpu} {memory} {disk} {gpu}|");
     for requirement in &entry.job.constraints {
         // Writing into a String does not fail.
         let _ = write!(class, "{requirement};");

@@ -69,7 +69,11 @@ proptest! {
         }
         let refused_everywhere = |job: &Job| {
             let entry = world.core.jobs.get(&job.id);
-            entry.is_some_and(|e| world.core.nodes.iter().all(|n| suitable::unsuitable(e, n).is_some()))
+            // Where each of its partitions had its tries it is not asked again.
+            let tried = |e, n| place::all_exhausted(e, n, &world.core.settings);
+            entry.is_some_and(|e| {
+                world.core.nodes.iter().all(|n| suitable::unsuitable(e, n).is_some() || tried(e, n))
+            })
         };
         let jobs = world.latest.values().filter(|job| job.r#type == "batch");
         for job in jobs.filter(|job| !refused_everywhere(job)) {

@@ -93,3 +93,21 @@ fn a_service_leaves_room_for_what_waits_on_its_node() {
     w.complete(&large);
     assert_eq!(w.executions().last().map(|e| e.job_id.clone()), Some("web".into()));
 }
+
+#[test]
+fn a_service_that_must_wait_does_not_stand_before_others_of_its_size() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(sized("one", "batch", "3")).unwrap();
+    let one = w.last();
+    w.submit(sized("two", "batch", "3")).unwrap();
+    let mut web = sized("web", "service", "3");
+    web.priority = 1;
+    w.submit(web).unwrap();
+    w.submit(sized("three", "batch", "3")).unwrap();
+    assert_eq!(w.executions().len(), 2);
+    w.accept(&one);
+    w.complete(&one);
+    assert_eq!(w.job("web").state.state_type, JobState::Queued, "the second may still wait on the node");
+    assert_eq!(w.executions().last().map(|e| e.job_id.clone()), Some("three".into()));
+}
