@@ -8,7 +8,7 @@ use super::tenants::Stay;
 use bacalhau_model::execution::Execution;
 use bacalhau_model::node::protocol;
 use bacalhau_model::{Job, Resources, Task};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// All nodes, in a fixed order so that equal inputs give equal plans, and their index for placing.
@@ -16,10 +16,7 @@ use std::sync::Arc;
 pub struct Nodes {
     slots: Vec<Option<NodeEntry>>,
     vacant: Vec<usize>,
-    /// Slots in the order of IDs.
-    order: BTreeMap<String, usize>,
-    /// The same, to find one.
-    by_id: HashMap<String, usize>,
+    by_id: BTreeMap<String, usize>,
     fleet: Fleet,
     /// Slots that may have changed since the index was brought up to date.
     touched: BTreeSet<usize>,
@@ -66,7 +63,6 @@ impl Nodes {
             Some(slot) => *slot,
             None => self.vacant.pop().unwrap_or(self.slots.len()),
         };
-        self.order.insert(id.clone(), slot);
         self.by_id.insert(id, slot);
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -81,7 +77,6 @@ impl Nodes {
     /// Forgets a node.
     pub fn remove(&mut self, id: &str) -> Option<NodeEntry> {
         let slot = self.by_id.remove(id)?;
-        self.order.remove(id);
         self.touched.remove(&slot);
         self.gained.remove(&slot);
         if self.held.as_ref().is_some_and(|(held, _)| *held == slot) {
@@ -95,12 +90,12 @@ impl Nodes {
 
     /// All nodes by ID.
     pub fn iter(&self) -> impl Iterator<Item = &NodeEntry> {
-        self.order.values().filter_map(|slot| self.at(*slot))
+        self.by_id.values().filter_map(|slot| self.at(*slot))
     }
 
     /// All nodes, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut NodeEntry> {
-        self.touched.extend(self.order.values());
+        self.touched.extend(self.by_id.values());
         self.epoch += 1;
         self.slots.iter_mut().flatten()
     }
@@ -241,7 +236,7 @@ impl Nodes {
 
     /// Nodes that may get work now, by ID, with their slots.
     pub(crate) fn schedulable_slots(&self) -> impl Iterator<Item = (usize, &NodeEntry)> {
-        let nodes = self.order.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
+        let nodes = self.by_id.values().filter_map(|slot| Some((*slot, self.at(*slot)?)));
         nodes.filter(|(_, node)| node.state.is_schedulable())
     }
 
