@@ -4,10 +4,11 @@
 //! get nothing there but their module, and none can write there, so they share it. Never put anything here that a
 //! guest may change, or that is not told apart by its key.
 
+use bacalhau_images::remove_tree;
 use bacalhau_model::Error;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub(super) struct Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a folder; it is tried again at the next start");
         }
     }
@@ -104,7 +105,7 @@ impl Roots {
 
     fn is_ready(&self, folder: &Path) -> bool {
         let made = || {
-            match fs::remove_dir_all(folder) {
+            match remove_tree(folder) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.kind()),
                 _ => {}
             }
@@ -156,6 +157,7 @@ impl Roots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn get(roots: &Roots, number: u64, bytes: u64) -> Arc<Root> {
         let key = key([&number.to_le_bytes()[..]].into_iter());
