@@ -70,18 +70,19 @@ impl Cluster {
                 self.send_to_nodes(outgoing);
             }
             Host::Node(n) => {
-                let mut world = World {
-                    now: self.now,
-                    random: &mut self.random,
-                    truth: &mut self.truth,
-                    calm: self.calm,
-                };
-                let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
+                let Some((node, mut world)) = self.node_in_world(n) else { return Ok(()) };
                 let outgoing = node.release(most, &mut world)?;
                 self.send_to_orchestrator(n, outgoing);
             }
         }
         Ok(())
+    }
+
+    /// A node and what it may touch of the world.
+    fn node_in_world(&mut self, n: usize) -> Option<(&mut NodeHost, World<'_>)> {
+        let (random, truth) = (&mut self.random, &mut self.truth);
+        let world = World { now: self.now, random, truth, calm: self.calm };
+        Some((self.nodes.get_mut(n)?, world))
     }
 
     fn work(&mut self, host: Host) -> Result<(), Violation> {
@@ -92,13 +93,7 @@ impl Cluster {
                 self.check_messages()
             }
             Host::Node(n) => {
-                let mut world = World {
-                    now: self.now,
-                    random: &mut self.random,
-                    truth: &mut self.truth,
-                    calm: self.calm,
-                };
-                let Some(node) = self.nodes.get_mut(n) else { return Ok(()) };
+                let Some((node, mut world)) = self.node_in_world(n) else { return Ok(()) };
                 let outgoing = node.work(&mut world)?;
                 self.send_to_orchestrator(n, outgoing);
                 self.check_reports(n)
