@@ -30,8 +30,9 @@ struct Unified {
     controllers: Vec<Controller>,
 }
 
-/// Tries to make a group while others take the empty folders above it away.
-const TRIES: usize = 5;
+/// Tries to make a group while others, nodes of the same machine included, take the empty folders above it away. Each
+/// costs some system calls.
+const TRIES: usize = 100;
 
 impl Cgroups {
     /// Finds out. `node` names the node among those of this machine: a plain file name. It may move this process into
@@ -97,7 +98,8 @@ impl Cgroups {
             tries += 1;
             match self.fill(&group, limits) {
                 Ok(()) => return Ok(group),
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                // The folder above went while this was made: the kernel then says ENOENT, EEXIST or ENODEV.
+                Err(_) if tries < TRIES && !group.exists() => {}
                 Err(error) => {
                     // This error is the one to tell.
                     let _ = group.remove();

@@ -32,6 +32,11 @@ impl Cgroup {
             .chain(self.legacy.iter().map(|(_, folder)| folder.as_path()))
     }
 
+    /// Whether it is there, in every hierarchy.
+    pub(super) fn exists(&self) -> bool {
+        self.folders().all(Path::is_dir)
+    }
+
     /// Moves this process, with all its threads, into the group.
     ///
     /// # Errors
