@@ -19,7 +19,8 @@ fn web() -> WebSocketOptions {
 }
 
 fn serve(web: WebSocketOptions) -> Server {
-    Server::start(Options { websocket: Some(web), ..options() }).unwrap()
+    // Clients here write much before they read, on machines that do other things too.
+    Server::start(Options { websocket: Some(web), write_deadline: 6 * PATIENCE, ..options() }).unwrap()
 }
 
 struct Client {
