@@ -107,7 +107,9 @@ impl OrchestratorDisk {
             Change::PutExecution { execution, pending } if self.promised.contains_key(&execution.id) => {
                 match pending {
                     None => self.promised.remove(&execution.id),
-                    Some(_) => self.promised.insert(execution.id.clone(), (execution.clone(), *pending)),
+                    Some(_) => {
+                        self.promised.insert(execution.id.clone(), (Execution::clone(execution), *pending))
+                    }
                 };
             }
             Change::PutExecution { execution, pending } => {
@@ -123,7 +125,7 @@ impl OrchestratorDisk {
                     self.made += 1;
                     file.made.push(id.clone());
                 }
-                file.executions.insert(id, (execution.clone(), *pending));
+                file.executions.insert(id, (Execution::clone(execution), *pending));
             }
             Change::AppendHistory(line) => {
                 let Some(file) = self.jobs.get_mut(&line.job_id) else {

@@ -12,6 +12,7 @@ use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
 use bacalhau_model::state::State;
 use bacalhau_store::orchestrator::{Change, PendingMessage};
+use std::sync::Arc;
 
 /// Marks a lost execution that was not taken back.
 const REPLACED: &str = "replaced";
@@ -87,7 +88,7 @@ impl Core {
         cancelled: Cancelled,
         out: &mut Output<T>,
     ) {
-        let mut execution = cancelled.execution;
+        let mut execution = Arc::unwrap_or_clone(cancelled.execution);
         execution.desired_state = State::with_message(DesiredState::Running, "Running");
         execution.compute_state = match (execution.start_time > 0, entry.job_type.is_on_all_nodes()) {
             (true, _) => State::new(ComputeState::Running),
@@ -111,10 +112,10 @@ impl Core {
 
 /// The execution is not taken back any more, whatever happens; its node is told to stop it.
 fn give_up_for_good<T>(cancelled: &mut Cancelled, out: &mut Output<T>) {
-    let execution = &mut cancelled.execution;
+    let execution = Arc::make_mut(&mut cancelled.execution);
     execution.compute_state.details.insert(detail::NODE_LOST.to_owned(), REPLACED.to_owned());
     let pending = Some(PendingMessage::CancelExecution);
-    out.changes.push(Change::PutExecution { execution: execution.clone(), pending });
+    out.changes.push(Change::PutExecution { execution: Arc::clone(&cancelled.execution), pending });
 }
 
 fn was_running(execution: &Execution) -> bool {

@@ -3,11 +3,12 @@
 use bacalhau_model::Event;
 use bacalhau_model::execution::Execution;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Cancelled {
-    pub(super) execution: Execution,
+    pub(super) execution: Arc<Execution>,
     pub(super) reason: Event,
 }
 
@@ -22,7 +23,7 @@ pub(super) struct Cancellations {
 impl Cancellations {
     /// Adds one, or replaces it.
     pub(super) fn insert(&mut self, cancelled: Cancelled) {
-        let Execution { id, node_id, job_id, .. } = &cancelled.execution;
+        let Execution { id, node_id, job_id, .. } = &*cancelled.execution;
         self.by_node.insert((node_id.clone(), id.clone()));
         if !job_id.is_empty() {
             self.by_job.insert((job_id.clone(), id.clone()));
@@ -33,7 +34,7 @@ impl Cancellations {
     /// Takes one out.
     pub(super) fn remove(&mut self, id: &str) -> Option<Cancelled> {
         let cancelled = self.by_id.remove(id)?;
-        let Execution { node_id, job_id, .. } = &cancelled.execution;
+        let Execution { node_id, job_id, .. } = &*cancelled.execution;
         self.by_node.remove(&(node_id.clone(), id.to_owned()));
         self.by_job.remove(&(job_id.clone(), id.to_owned()));
         Some(cancelled)
@@ -69,8 +70,9 @@ impl Cancellations {
         for id in of(&self.by_job, job_id).cloned().collect::<Vec<_>>() {
             self.by_job.remove(&(job_id.to_owned(), id.clone()));
             if let Some(cancelled) = self.by_id.get_mut(&id) {
-                cancelled.execution.job_id.clear();
-                cancelled.execution.namespace.clear();
+                let execution = Arc::make_mut(&mut cancelled.execution);
+                execution.job_id.clear();
+                execution.namespace.clear();
             }
         }
     }
@@ -90,7 +92,7 @@ mod tests {
     fn cancelled(id: &str, node: &str, job: &str) -> Cancelled {
         let execution =
             Execution { id: id.into(), node_id: node.into(), job_id: job.into(), ..Execution::default() };
-        Cancelled { execution, reason: Event::default() }
+        Cancelled { execution: Arc::new(execution), reason: Event::default() }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use bacalhau_model::execution::{ComputeState, DesiredState};
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, JobState, JobType, Time};
 use bacalhau_store::orchestrator::PendingMessage;
+use std::sync::Arc;
 
 /// Why the orchestrator ends an execution by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +105,13 @@ impl Core {
             let was = if live.is_approved() { "running" } else { "asked" };
             event = event.with(detail::NODE_LOST, was);
         }
-        let execution = &mut live.execution;
+        let execution = live.execution_mut();
         execution.desired_state = State::with_message(DesiredState::Stopped, event.message.clone());
         execution.compute_state = State::with_message(cause.compute_state(job_type), event.message.clone());
         execution.compute_state.details = event.details.clone();
         live.pending = Some(PendingMessage::CancelExecution);
         put_execution(live, now, out);
-        let execution = live.execution.clone();
+        let execution = Arc::clone(&live.execution);
         out.effects.push(Effect::Send {
             node_id: execution.node_id.clone(),
             execution_id: execution_id.to_owned(),

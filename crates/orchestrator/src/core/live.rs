@@ -6,12 +6,13 @@ use bacalhau_model::execution::{DesiredState, Execution};
 use bacalhau_model::{Job, Resources};
 use bacalhau_store::orchestrator::PendingMessage;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// An execution that may still change.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// The record, without its job.
-    pub execution: Execution,
+    /// The record, without its job. Shared with the change that stores it, until it changes again.
+    pub execution: Arc<Execution>,
     /// Set aside on the node for it.
     pub reserved: Resources,
     /// Message the node has not acknowledged.
@@ -32,7 +33,14 @@ impl Live {
         pending: Option<PendingMessage>,
         deadline: i64,
     ) -> Live {
-        Live { execution, reserved, pending, tells_progress: false, last_line: 0, deadline }
+        Live {
+            execution: Arc::new(execution),
+            reserved,
+            pending,
+            tells_progress: false,
+            last_line: 0,
+            deadline,
+        }
     }
 
     /// The same with its deadline. `tells_progress` says whether its node reports when the task begins to run.
@@ -40,6 +48,11 @@ impl Live {
         self.tells_progress = tells_progress;
         self.deadline = evaluate::deadline(settings, &self, job, now);
         self
+    }
+
+    /// The record, to change. Its node and its ID never change.
+    pub fn execution_mut(&mut self) -> &mut Execution {
+        Arc::make_mut(&mut self.execution)
     }
 
     /// When the current phase is overdue, nanoseconds since 1970; `i64::MAX` when it has no limit.

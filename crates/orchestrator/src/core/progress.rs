@@ -35,12 +35,13 @@ impl Core {
         let starts = moves_on && live.execution.start_time == 0;
         if starts {
             let since = now.saturating_sub(report.running_for.max(0));
-            live.execution.start_time = since.max(live.execution.create_time).max(1);
+            let execution = live.execution_mut();
+            execution.start_time = since.max(execution.create_time).max(1);
         }
         if moves_on {
             // Whoever runs it has been told to.
             live.pending = None;
-            live.execution.compute_state = State::new(report.state);
+            live.execution_mut().compute_state = State::new(report.state);
             put_execution(live, now, out);
         }
         if starts && self.nodes.begins(&live.execution, &live.reserved) {
@@ -67,7 +68,7 @@ impl Live {
     pub(crate) fn note_end(&mut self, state: ComputeState, now: i64) {
         let ran = matches!(state, ComputeState::Completed | ComputeState::Failed);
         if ran && self.tells_progress && self.execution.start_time == 0 && self.is_approved() {
-            self.execution.start_time = now;
+            self.execution_mut().start_time = now;
         }
     }
 }

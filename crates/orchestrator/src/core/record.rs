@@ -85,9 +85,10 @@ pub(crate) fn running<T>(entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
 
 /// Stores an execution after a change.
 pub(crate) fn put_execution<T>(live: &mut Live, now: i64, out: &mut Output<T>) {
-    live.execution.revision += 1;
-    live.execution.modify_time = now;
-    out.changes.push(Change::PutExecution { execution: live.execution.clone(), pending: live.pending });
+    let execution = live.execution_mut();
+    execution.revision += 1;
+    execution.modify_time = now;
+    out.changes.push(Change::PutExecution { execution: Arc::clone(&live.execution), pending: live.pending });
 }
 
 /// An event that reports a scheduling decision about an execution.

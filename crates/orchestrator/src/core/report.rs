@@ -114,7 +114,7 @@ impl Core {
     fn approve<T>(&mut self, now: i64, entry: &mut JobEntry, execution_id: &str, out: &mut Output<T>) {
         let job = Arc::clone(&entry.job);
         let Some(live) = entry.live_mut(execution_id) else { return };
-        let execution = &mut live.execution;
+        let execution = live.execution_mut();
         let asked = execution.desired_state.state_type == DesiredState::Pending
             && execution.compute_state.state_type == ComputeState::New;
         if !asked {
@@ -147,10 +147,11 @@ impl Core {
         out: &mut Output<T>,
     ) {
         let Some(live) = entry.live_mut(execution_id) else { return };
-        fill(&mut live.execution);
         live.note_end(state.state_type, now);
-        live.execution.compute_state = state;
-        live.execution.desired_state = State::with_message(DesiredState::Stopped, desired);
+        let execution = live.execution_mut();
+        fill(execution);
+        execution.compute_state = state;
+        execution.desired_state = State::with_message(DesiredState::Stopped, desired);
         live.pending = None;
         put_execution(live, now, out);
         for event in events {
@@ -171,6 +172,7 @@ impl Core {
             node_id: node_id.to_owned(),
             ..Execution::default()
         };
+        let execution = Arc::new(execution);
         let reason = scheduling("Execution is not wanted any more", now);
         self.cancelled.insert(Cancelled { execution, reason });
         out.effects.push(Effect::Send {

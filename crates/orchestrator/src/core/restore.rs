@@ -36,7 +36,7 @@ impl Core {
         for (execution, pending) in snapshot.executions {
             if execution.is_terminal() && pending.is_some() {
                 let reason = record::scheduling(execution.compute_state.message.clone(), now);
-                self.cancelled.insert(Cancelled { execution: execution.clone(), reason });
+                self.cancelled.insert(Cancelled { execution: Arc::new(execution.clone()), reason });
             }
             executions.entry(execution.job_id.clone()).or_default().push((execution, pending));
         }

@@ -78,7 +78,7 @@ impl Core {
         let live = entry.get_live(execution_id)?;
         match (kind, live.execution.compute_state.state_type) {
             (PendingMessage::AskForBid, state) if control::is_asked(entry.job_type, state) => {
-                let mut execution = live.execution.clone();
+                let mut execution = Execution::clone(&live.execution);
                 execution.job = Some(Arc::clone(entry.job_of(&execution)?));
                 Some(messages::ask_for_bid(execution))
             }
@@ -120,6 +120,6 @@ impl Core {
 
     /// Live executions as (job, execution), for invariants in tests.
     pub fn live_executions(&self) -> impl Iterator<Item = (&str, &Execution)> {
-        self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &l.execution)))
+        self.jobs.iter().flat_map(|(id, e)| e.all_live().map(move |l| (id.as_str(), &*l.execution)))
     }
 }

@@ -47,7 +47,7 @@ pub enum Change {
     /// Creates or updates an execution. Its job is not stored with it.
     PutExecution {
         /// The record.
-        execution: Execution,
+        execution: Arc<Execution>,
         /// What its node has not acknowledged.
         pending: Option<PendingMessage>,
     },

@@ -50,7 +50,7 @@ fn ended(job: &Job, n: i64) -> Execution {
 }
 
 fn put(execution: &Execution, pending: Option<PendingMessage>) -> Change {
-    Change::PutExecution { execution: execution.clone(), pending }
+    Change::PutExecution { execution: Arc::new(execution.clone()), pending }
 }
 
 #[test]

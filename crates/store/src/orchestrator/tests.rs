@@ -100,7 +100,7 @@ fn what_is_stored_comes_back() {
     e.published_result = SpecConfig::new("urlDownload").with("URL", "http://x/y");
     db.put(vec![
         Change::PutJob(Arc::new(a.clone())),
-        Change::PutExecution { execution: e.clone(), pending: Some(PendingMessage::AskForBid) },
+        Change::PutExecution { execution: Arc::new(e.clone()), pending: Some(PendingMessage::AskForBid) },
         line(&a, 1, ""),
         line(&a, 2, &e.id),
         Change::PutNode(NodeState {
@@ -133,13 +133,16 @@ fn finished_jobs_are_not_loaded_but_their_unacknowledged_cancels_are() {
     let e = execution(&a, 1);
     db.put(vec![
         Change::PutJob(Arc::new(a.clone())),
-        Change::PutExecution { execution: e.clone(), pending: Some(PendingMessage::CancelExecution) },
+        Change::PutExecution {
+            execution: Arc::new(e.clone()),
+            pending: Some(PendingMessage::CancelExecution),
+        },
         Change::PutJob(Arc::new(finish(a.clone()))),
     ]);
     let snapshot = db.reader.load().unwrap();
     assert!(snapshot.jobs.is_empty());
     assert_eq!(snapshot.executions.len(), 1);
-    db.put(vec![Change::PutExecution { execution: e, pending: None }]);
+    db.put(vec![Change::PutExecution { execution: Arc::new(e), pending: None }]);
     assert!(db.reader.load().unwrap().executions.is_empty());
     assert_eq!(db.reader.job(&a.id, 0).unwrap(), finish(a));
 }
@@ -237,11 +240,11 @@ fn executions_and_history_by_version() {
     done.published_result = SpecConfig::new("new");
     db.put(vec![
         Change::PutJob(Arc::new(first.clone())),
-        Change::PutExecution { execution: e1.clone(), pending: None },
+        Change::PutExecution { execution: Arc::new(e1.clone()), pending: None },
         line(&first, 1, ""),
         Change::PutJob(Arc::new(second.clone())),
-        Change::PutExecution { execution: e2.clone(), pending: None },
-        Change::PutExecution { execution: done.clone(), pending: None },
+        Change::PutExecution { execution: Arc::new(e2.clone()), pending: None },
+        Change::PutExecution { execution: Arc::new(done.clone()), pending: None },
         line(&second, 2, ""),
         line(&second, 3, &e2.id),
         line(&second, 4, &e3.id),

@@ -234,7 +234,7 @@ impl Timeline for Checked {
             match change {
                 Change::PutJob(job) => drop(self.latest.insert(job.id.clone(), Arc::clone(job))),
                 Change::PutExecution { execution, .. } => {
-                    drop(self.executions.insert(execution.id.clone(), execution.clone()));
+                    drop(self.executions.insert(execution.id.clone(), Execution::clone(execution)));
                 }
                 _ => {}
             }

@@ -71,7 +71,7 @@ impl Durable {
                     self.jobs.insert(job.id.clone(), (*job).clone());
                 }
                 Change::PutExecution { execution, pending } => {
-                    self.executions.insert(execution.id.clone(), (execution, pending));
+                    self.executions.insert(execution.id.clone(), (Arc::unwrap_or_clone(execution), pending));
                 }
                 Change::AppendHistory(line) => self.history.push((line.job_id, line.event.message)),
                 _ => {}

@@ -101,7 +101,7 @@ impl World {
                     jobs.entry(job.id.clone()).or_default().insert(job.version, (**job).clone());
                 }
                 Change::PutExecution { execution, pending } => {
-                    executions.insert(execution.id.clone(), (execution.clone(), *pending));
+                    executions.insert(execution.id.clone(), (Execution::clone(execution), *pending));
                 }
                 Change::PutNode(node) => {
                     nodes.insert(node.info.node_id.clone(), node.clone());
@@ -136,7 +136,7 @@ impl World {
         let mut latest: BTreeMap<String, Execution> = BTreeMap::new();
         for change in &self.changes {
             if let Change::PutExecution { execution, .. } = change {
-                latest.insert(execution.id.clone(), execution.clone());
+                latest.insert(execution.id.clone(), Execution::clone(execution));
             }
         }
         let mut all: Vec<_> = latest.into_values().collect();

@@ -163,7 +163,7 @@ mod tests {
             desired_state: State::new(DesiredState::Running),
             ..Execution::default()
         };
-        Change::PutExecution { execution, pending }
+        Change::PutExecution { execution: Arc::new(execution), pending }
     }
 
     /// `type state` of each event, or the line of a history.
@@ -218,7 +218,10 @@ mod tests {
         else {
             unreachable!()
         };
-        let mut next = Teller::new(&Snapshot { executions: vec![(stored, pending)], ..Snapshot::default() });
+        let mut next = Teller::new(&Snapshot {
+            executions: vec![(Arc::unwrap_or_clone(stored), pending)],
+            ..Snapshot::default()
+        });
         assert_eq!(next.tell(&[execution(ComputeState::Failed, None)]), []);
         // One that lives again after all ends again.
         teller.tell(&[execution(ComputeState::Failed, cancel), execution(ComputeState::Running, None)]);
