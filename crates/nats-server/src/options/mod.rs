@@ -86,6 +86,9 @@ pub struct Options {
     pub local_max_pending_msgs: usize,
     /// How often an idle client is asked whether it lives. Default 2 minutes.
     pub ping_interval: Duration,
+    /// How long after its connection was accepted a client is asked for the first time, which measures how far away it is;
+    /// after `ping_interval` if that is shorter. Default 2 s.
+    pub first_ping: Duration,
     /// Unanswered PINGs after which a client is stale. Default 2.
     pub ping_max: u32,
     /// Time for the CONNECT when credentials are needed. Default 2 s.
@@ -131,6 +134,7 @@ impl Default for Options {
             headers: true,
             local_max_pending_msgs: 65_536,
             ping_interval: Duration::from_secs(120),
+            first_ping: Duration::from_secs(2),
             ping_max: 2,
             auth_timeout: Duration::from_secs(2),
             write_deadline: Duration::from_secs(10),

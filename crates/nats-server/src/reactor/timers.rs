@@ -10,13 +10,10 @@ use crate::proto::text;
 
 use super::Reactor;
 
-/// The first PING comes this long after the connection was accepted (or after the interval, if that is shorter).
-const FIRST_PING: Duration = Duration::from_secs(2);
-
 impl Reactor {
     /// The first PING, with up to a fifth more so that clients that came together are not asked together.
     pub(super) fn first_ping_delay(&self) -> Duration {
-        FIRST_PING.min(self.options.ping_interval).mul_f64(1.0 + fastrand::f64() / 5.0)
+        self.options.first_ping.min(self.options.ping_interval).mul_f64(1.0 + fastrand::f64() / 5.0)
     }
 
     /// Makes sure that the heap knows the connection's earliest time.

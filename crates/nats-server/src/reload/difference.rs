@@ -41,6 +41,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         max_total_subscriptions,
         local_max_pending_msgs,
         ping_interval,
+        first_ping,
         ping_max,
         auth_timeout,
         write_deadline,
@@ -99,6 +100,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     changes.value("max_buffered", max_buffered, &new.max_buffered);
     changes.value("max_total_subscriptions", max_total_subscriptions, &new.max_total_subscriptions);
     changes.time("ping_interval", *ping_interval, new.ping_interval);
+    changes.time("first_ping", *first_ping, new.first_ping);
     changes.value("ping_max", ping_max, &new.ping_max);
     changes.time("write_deadline", *write_deadline, new.write_deadline);
     changes.tls(tls.as_ref(), new.tls.as_ref());

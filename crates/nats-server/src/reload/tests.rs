@@ -45,13 +45,14 @@ fn the_same_is_no_change() {
 #[test]
 fn what_may_change_is_named() {
     type Case = (&'static str, fn(&mut Options));
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         ("max_connections = 7", |o| o.max_connections = 7),
         ("max_payload = 7", |o| o.max_payload = 7),
         ("max_control_line = 77", |o| o.max_control_line = 77),
         ("max_buffered = 7", |o| o.max_buffered = 7),
         ("max_total_subscriptions = 7", |o| o.max_total_subscriptions = 7),
         ("ping_interval = 7s", |o| o.ping_interval = Duration::from_secs(7)),
+        ("first_ping = 7s", |o| o.first_ping = Duration::from_secs(7)),
         ("ping_max = 7", |o| o.ping_max = 7),
         ("write_deadline = 7s", |o| o.write_deadline = Duration::from_secs(7)),
         ("authorization timeout = 7s", |o| o.auth_timeout = Duration::from_secs(7)),

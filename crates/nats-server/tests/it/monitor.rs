@@ -12,7 +12,10 @@ use crate::support::{PATIENCE, Raw, eventually, options};
 
 fn monitored(more: Options) -> (Server, SocketAddr) {
     let monitor = MonitorOptions { host: "127.0.0.1".into(), port: 0, ..MonitorOptions::default() };
-    let server = Server::start(Options { monitor: Some(monitor), ..more }).unwrap();
+    // With the times that the reference has.
+    let Options { first_ping, write_deadline, .. } = Options::default();
+    let server =
+        Server::start(Options { monitor: Some(monitor), first_ping, write_deadline, ..more }).unwrap();
     let addr = server.monitor_addr().unwrap();
     (server, addr)
 }

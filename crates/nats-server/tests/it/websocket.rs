@@ -19,8 +19,7 @@ fn web() -> WebSocketOptions {
 }
 
 fn serve(web: WebSocketOptions) -> Server {
-    // Clients here write much before they read, on machines that do other things too.
-    Server::start(Options { websocket: Some(web), write_deadline: 6 * PATIENCE, ..options() }).unwrap()
+    Server::start(Options { websocket: Some(web), ..options() }).unwrap()
 }
 
 struct Client {
