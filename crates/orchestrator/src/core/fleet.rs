@@ -6,10 +6,11 @@
 
 use super::bits::Bits;
 use super::node::NodeEntry;
+use super::seeded::Map;
 use super::suitable;
 use bacalhau_model::{Job, Requirement, Resources};
+use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 /// Kinds of jobs remembered at most; beyond that all are forgotten and judged anew.
@@ -89,7 +90,7 @@ pub(crate) struct Fleet {
     dimensions: [Dimension; 4],
     /// The different `MaxJobRequirements`, each with the slots that have them.
     sizes: Vec<(Resources, Bits)>,
-    kinds: HashMap<u64, Vec<Kind>>,
+    kinds: Map<u64, Vec<Kind>>,
     kind_count: usize,
     /// Slots whose facts changed, the latest last, and the number of changes so far.
     changes: VecDeque<usize>,

@@ -67,8 +67,8 @@ use entry::JobEntry;
 use hold::Hold;
 use nodes::Nodes;
 use related::Related;
-use seeded::Seeded;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use seeded::{Map, SeededMap, seeded_map};
+use std::collections::{BTreeMap, BTreeSet};
 use timers::{Due, Timers};
 use waiting::Waiting;
 
@@ -78,15 +78,15 @@ pub struct Core {
     settings: Settings,
     random: fastrand::Rng,
     /// Unfinished jobs, and finished ones until their end is on disk.
-    jobs: HashMap<String, Box<JobEntry>, Seeded>,
+    jobs: SeededMap<String, Box<JobEntry>>,
     /// (namespace, name) to ID of the jobs in memory.
-    names: HashMap<(String, String), String>,
+    names: Map<(String, String), String>,
     /// Unfinished jobs that run on all nodes.
     everywhere: BTreeSet<String>,
     /// Daemons to look at before the step ends, with the nodes that it is about.
     visits: BTreeMap<String, BTreeSet<String>>,
     /// Live execution to its job.
-    owner: HashMap<String, String>,
+    owner: Map<String, String>,
     nodes: Nodes,
     cancelled: Cancellations,
     /// Nodes that are being drained and not empty yet.
@@ -115,11 +115,11 @@ impl Core {
         Core {
             settings,
             random: fastrand::Rng::with_seed(seed),
-            jobs: HashMap::with_hasher(Seeded(seed)),
-            names: HashMap::new(),
+            jobs: seeded_map(seed),
+            names: Map::default(),
             everywhere: BTreeSet::new(),
             visits: BTreeMap::new(),
-            owner: HashMap::new(),
+            owner: Map::default(),
             nodes: Nodes::default(),
             cancelled: Cancellations::default(),
             draining: BTreeSet::new(),

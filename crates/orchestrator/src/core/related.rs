@@ -4,10 +4,11 @@
 //! nothing; what a step needs to know of them is looked up by its host ([`Reference`], [`super::Core::learn`]) and
 //! holds until the batch is sealed.
 
+use super::seeded::Map;
 use super::{calendar, depends, schedule};
 use bacalhau_model::job::meta;
 use bacalhau_model::{Job, JobState};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A job that a step asks about. Whoever drives the core looks it up in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +58,7 @@ pub(crate) struct Related {
     runs: BTreeMap<String, BTreeSet<String>>,
     /// Scheduled jobs by the time that their next run is due.
     agenda: BTreeSet<(i64, String)>,
-    due: HashMap<String, i64>,
+    due: Map<String, i64>,
     /// What was looked up for this batch; `None` for what does not exist.
     facts: BTreeMap<Reference, Option<Fact>>,
 }

@@ -1,18 +1,17 @@
-//! Hashing that a seed decides: the order of a map is the same in every run with that seed, and nobody outside knows it.
+//! The hash maps of the core. What they hash are names and IDs, some of which users choose, so nobody outside knows the
+//! seed; and a decision looks into a dozen of them, so hashing is quick.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{BuildHasher, Hasher};
+use foldhash::SharedSeed;
+use foldhash::fast::{RandomState, SeedableRandomState};
+use std::collections::HashMap;
 
-/// Makes the hashers of a map.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seeded(pub(crate) u64);
+/// A map whose order nobody looks at.
+pub(crate) type Map<K, V> = HashMap<K, V, RandomState>;
 
-impl BuildHasher for Seeded {
-    type Hasher = DefaultHasher;
+/// A map whose order a seed decides: it is the same in every run with that seed.
+pub(crate) type SeededMap<K, V> = HashMap<K, V, SeedableRandomState>;
 
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
-    }
+/// An empty map in the order of that seed.
+pub(crate) fn seeded_map<K, V>(seed: u64) -> SeededMap<K, V> {
+    HashMap::with_hasher(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()))
 }

@@ -3,10 +3,10 @@
 //! A busy node has thousands. They are ordered by a hash of the job's ID first: numbers that lie side by side are compared
 //! without a look at the IDs, which lie anywhere in memory. The order is the same in every process.
 
+use foldhash::fast::FixedState;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher;
+use std::hash::BuildHasher;
 
 /// How an execution holds its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,7 @@ impl Tenants {
 }
 
 fn key(job_id: &str, execution_id: &str) -> (u64, String, String) {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(job_id.as_bytes());
-    (hasher.finish(), job_id.to_owned(), execution_id.to_owned())
+    (FixedState::default().hash_one(job_id), job_id.to_owned(), execution_id.to_owned())
 }
 
 #[cfg(test)]

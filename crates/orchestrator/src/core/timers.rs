@@ -1,6 +1,7 @@
 //! Things that are due at a time, as state that a restart rebuilds, never as a sleeping task.
 
-use std::collections::{BTreeMap, HashMap};
+use super::seeded::Map;
+use std::collections::BTreeMap;
 
 /// What is due. A timer is a hint: its handler looks at the current state and decides what there is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +19,7 @@ pub(crate) enum Due {
 pub(crate) struct Timers {
     /// By time, then by number: most inputs of a batch are due at the same time, and numbers are quickly compared.
     order: BTreeMap<(i64, u64), Due>,
-    of: HashMap<Due, (i64, u64)>,
+    of: Map<Due, (i64, u64)>,
     /// Number of the latest request.
     last: u64,
 }

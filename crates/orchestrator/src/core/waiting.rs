@@ -9,9 +9,10 @@
 //! **Classes.** Jobs of one class ask for the same things, so when the first of a class does not fit, none of it does.
 
 use super::entry::JobEntry;
+use super::seeded::Map;
 use super::settings::Settings;
 use bacalhau_model::Resources;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,13 +22,13 @@ pub(crate) type Turn = (i64, u64);
 /// The waiting jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    of: HashMap<Arc<str>, Waiter>,
+    of: Map<Arc<str>, Waiter>,
     arrivals: u64,
     /// Last virtual time given away, and how many wait, by namespace and priority.
-    lanes: HashMap<(Arc<str>, i64), (i64, usize)>,
+    lanes: Map<(Arc<str>, i64), (i64, usize)>,
     /// Number of a class by what its jobs ask for.
-    numbers: HashMap<Arc<str>, u32>,
-    classes: HashMap<u32, Class>,
+    numbers: Map<Arc<str>, u32>,
+    classes: Map<u32, Class>,
     next_class: u32,
     /// Jobs by class and turn.
     members: BTreeMap<(u32, Turn), Arc<str>>,
