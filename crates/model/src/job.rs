@@ -4,6 +4,7 @@ use crate::policy::{Dependency, Schedule, UpdatePolicy};
 use crate::selector::Requirement;
 use crate::state::State;
 use crate::task::Task;
+use crate::tasks::Tasks;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -189,7 +190,7 @@ pub struct Job {
     /// Labels for `job list`.
     pub labels: BTreeMap<String, String>,
     /// Exactly one task once accepted.
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
     /// How a new version of a service or daemon replaces the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdatePolicy>,

@@ -52,7 +52,7 @@ pub fn plain(id: String, count: i64, cpu: &str, memory: &str) -> Job {
         namespace: "default".into(),
         r#type: "batch".into(),
         count,
-        tasks: vec![task],
+        tasks: vec![task].into(),
         ..Job::default()
     }
 }
