@@ -95,12 +95,18 @@ impl Asker {
         }
     }
 
+    /// `ID` as a token is the server's. Public keys of accounts may hold these letters too.
+    fn to_this(&self, subject: &str) -> String {
+        let tokens = subject.split('.').map(|token| if token == "ID" { &*self.id } else { token });
+        tokens.collect::<Vec<_>>().join(".")
+    }
+
     /// The answer to a request; `None`: there is none, for a later request was answered.
     fn ask(&mut self, subject: &str, body: &str, fence: &str) -> Option<Word> {
         self.asked += 1;
         let (own, after) =
             (format!("{}.{}", self.inbox, self.asked), format!("{}.{}.fence", self.inbox, self.asked));
-        let subject = subject.replace("ID", &self.id);
+        let subject = self.to_this(subject);
         self.raw
             .send(format!("PUB {subject} {own} {}\r\n{body}\r\nPUB {fence} {after} 0\r\n\r\n", body.len()));
         let mut answer = None;
@@ -118,7 +124,7 @@ impl Asker {
     fn answer(&mut self, subject: &str, body: &str) -> Word {
         self.asked += 1;
         let own = format!("{}.{}", self.inbox, self.asked);
-        let subject = subject.replace("ID", &self.id);
+        let subject = self.to_this(subject);
         self.raw.send(format!("PUB {subject} {own} {}\r\n{body}\r\n", body.len()));
         let word = self.word();
         assert_eq!(word.subject, own, "{word:?}");
