@@ -558,6 +558,26 @@ fn who_names_only_system_users_lets_everybody_else_in() {
     assert!(asker.answer("$SYS.REQ.SERVER.PING", "").nobody);
     let mut system = Asker::user(server.addr(), "s");
     assert_eq!(system.answer("$SYS.REQ.SERVER.PING", "").json()["statsz"]["connections"], 2);
+    // Accounts beside it, or the block of the configuration that is about users, close the door.
+    let system = r#"$SYS: { users: [{user: s, password: s}] }"#;
+    for (closed, config) in [
+        (false, format!("accounts {{ {system} }}")),
+        (true, format!("accounts {{ {system}, A: {{ users: [] }} }}")),
+        (true, format!("accounts {{ {system} }}\nauthorization {{ timeout: 3 }}")),
+        (false, "authorization { timeout: 3 }".to_owned()),
+    ] {
+        let (ours, file) = ours(&config);
+        let refused = |addr| {
+            let mut raw = Raw::open(addr);
+            raw.send("PING\r\n");
+            let (said, ended) = raw.until_or_end("PONG\r\n");
+            ended && said.ends_with("-ERR 'Authorization Violation'\r\n")
+        };
+        assert_eq!(refused(ours.addr()), closed, "{config}");
+        if let Some(theirs) = reference(&file) {
+            assert_eq!(refused(theirs.addr), closed, "{config}");
+        }
+    }
     let missing = Options { system_account: Some("nope".into()), ..options() };
     assert!(Server::start(missing).unwrap_err().to_string().contains("system_account"));
 }
