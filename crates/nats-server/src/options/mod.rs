@@ -55,6 +55,9 @@ pub struct Options {
     pub operator: Option<OperatorOptions>,
     /// Encryption of the client listener.
     pub tls: Option<TlsOptions>,
+    /// Something in front of the server ends TLS for it. Clients of the listener without `tls` are told that TLS is
+    /// available: some that insist on it leave otherwise, although their way is encrypted. Default false.
+    pub tls_in_front: bool,
     /// A listener for WebSocket clients.
     pub websocket: Option<WebSocketOptions>,
     /// A listener for monitoring over HTTP.
@@ -117,6 +120,7 @@ impl Default for Options {
             no_auth_user: None,
             operator: None,
             tls: None,
+            tls_in_front: false,
             websocket: None,
             monitor: None,
             connect_urls: Vec::new(),
