@@ -175,7 +175,10 @@ mod tests {
             (&["API.TLS.CertFile=x"][..], "TLS cert specified without corresponding private key"),
             (&["Compute.Network.PortRangeStart=40000"][..], "port range 40000 to 32000"),
             (&["Compute.Heartbeat.Interval=0"][..], "must be longer than 0s"),
-            (&["Orchestrator.TLS.ServerTimeout=-3"][..], "Orchestrator.TLS.ServerTimeout: must not be below 0"),
+            (
+                &["Orchestrator.TLS.ServerTimeout=-3"][..],
+                "Orchestrator.TLS.ServerTimeout: must not be below 0",
+            ),
             (&["API.Auth.AccessPolicyPath=x"][..], "API.Auth.AccessPolicyPath: not supported"),
             (&["API.TLS.KeyFile=x"][..], "API.TLS: TLS private key specified without corresponding cert"),
             (&["Orchestrator.TLS.ServerCert=x"][..], "Orchestrator.TLS: TLS cert specified without"),
