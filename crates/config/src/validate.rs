@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 /// Keys and sections that promise protection or a service that this version cannot give. Ignoring them would break
 /// the promise unseen: a node that is asked for them does not start.
-const NOT_SUPPORTED: [&str; 11] = [
+const NOT_SUPPORTED: [&str; 10] = [
     "API.TLS.CertFile",
     "API.TLS.SelfSigned",
     "API.TLS.AutoCert",
@@ -19,7 +19,6 @@ const NOT_SUPPORTED: [&str; 11] = [
     "StrictVersionMatch",
     "Orchestrator.Cluster.Name",
     "Orchestrator.Cluster.Peers",
-    "Orchestrator.SupportReverseProxy",
     "WebUI.Enabled",
 ];
 
@@ -27,6 +26,9 @@ const NOT_SUPPORTED: [&str; 11] = [
 pub fn validate(config: &Config) -> Result<(), Error> {
     let mut problems = ports(config);
     problems.extend(certificates(config));
+    if config.int("Orchestrator.TLS.ServerTimeout") < 0 {
+        problems.push("Orchestrator.TLS.ServerTimeout: must not be below 0 seconds".to_owned());
+    }
     problems.extend(capacity(config).map(|why| format!("Compute.AllocatedCapacity: {why}")));
     for path in [
         "Orchestrator.NodeManager.DisconnectTimeout",
@@ -173,6 +175,10 @@ mod tests {
             (&["API.TLS.CertFile=x"][..], "TLS cert specified without corresponding private key"),
             (&["Compute.Network.PortRangeStart=40000"][..], "port range 40000 to 32000"),
             (&["Compute.Heartbeat.Interval=0"][..], "must be longer than 0s"),
+            (
+                &["Orchestrator.TLS.ServerTimeout=-3"][..],
+                "Orchestrator.TLS.ServerTimeout: must not be below 0",
+            ),
             (&["API.Auth.AccessPolicyPath=x"][..], "API.Auth.AccessPolicyPath: not supported"),
             (&["API.TLS.KeyFile=x"][..], "API.TLS: TLS private key specified without corresponding cert"),
             (&["Orchestrator.TLS.ServerCert=x"][..], "Orchestrator.TLS: TLS cert specified without"),

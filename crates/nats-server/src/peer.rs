@@ -183,11 +183,11 @@ pub(crate) struct Conn {
     /// Lots of its subscriptions that are being removed.
     pub(crate) leaving: u32,
 
-    /// Sent something since the last look of the ping timer.
+    /// Spoke without being asked since the last look of the ping timer.
     pub(crate) active: bool,
     pub(crate) pings_out: u32,
-    /// The first PING was sent.
-    pub(crate) pinged: bool,
+    /// When the last PING was sent.
+    pub(crate) last_ping: Option<Instant>,
     pub(crate) auth_deadline: Option<Instant>,
     pub(crate) ping_at: Option<Instant>,
     /// Its credentials are good until then.
@@ -254,7 +254,7 @@ impl Conn {
             leaving: 0,
             active: false,
             pings_out: 0,
-            pinged: false,
+            last_ping: None,
             auth_deadline: None,
             ping_at: None,
             expires_at: None,

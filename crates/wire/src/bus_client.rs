@@ -8,6 +8,7 @@ use crate::bus::{BoxFuture, Bus, BusError, BusMessage, Subscription};
 use crate::headers::Headers;
 use crate::requests::Requests;
 use crate::subjects;
+use crate::tls_trouble::{self, TlsTrouble};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Auth, AuthError, ConnectErrorKind, Event, HeaderMap};
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub(crate) enum DialError {
     Refused,
     /// Anything else, in words.
     Failed(String),
+    /// There is somebody, but no encryption that both sides can agree on.
+    Encryption { why: String, hint: &'static str },
 }
 
 /// A connection to a NATS server.
@@ -76,7 +79,8 @@ impl ClientBus {
             match ClientBus::dial_url(&format!("nats://{ip}"), address, name, tls).await {
                 Ok(bus) => return Ok(bus),
                 Err(DialError::Refused) => failure = DialError::Refused,
-                Err(error) if failure != DialError::Refused => failure = error,
+                // Somebody is there, which is more worth telling than an address where nobody is.
+                Err(error) if matches!(failure, DialError::Failed(_)) => failure = error,
                 Err(_) => {}
             }
         }
@@ -113,7 +117,7 @@ impl ClientBus {
         let connecting = Box::pin(options.connect(url).with_subscriber(quiet));
         let client = connecting.await.map_err(|e| match e.kind() {
             ConnectErrorKind::AuthorizationViolation => DialError::Refused,
-            _ => DialError::Failed(with_causes(&e)),
+            _ => failure(&e),
         })?;
         connected.store(true, Ordering::Release);
         let requests = Requests::named(subjects::inbox(name));
@@ -191,6 +195,14 @@ async fn note(event: Event, lost: Arc<watch::Sender<bool>>) {
         }
         Event::ServerError(error) => tracing::warn!("the message bus reports: {error}"),
         _ => {}
+    }
+}
+
+fn failure(error: &(dyn std::error::Error + 'static)) -> DialError {
+    let why = with_causes(error);
+    match tls_trouble::find(error) {
+        Some(TlsTrouble { what, hint }) => DialError::Encryption { why: format!("{what}: {why}"), hint },
+        None => DialError::Failed(why),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::pool::{Backoff, LONGEST_PAUSE, Pool};
 use bacalhau_model::Error;
 use bacalhau_model::error::code;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -145,18 +146,22 @@ impl Connector {
 
     /// Tries every address once.
     async fn round(&mut self) -> Result<Connected, Error> {
-        let (mut refused, mut failed) = (Vec::new(), Vec::new());
+        let (mut refused, mut failed, mut hints) = (Vec::new(), Vec::new(), BTreeSet::new());
         for address in self.pool.round(&mut self.random) {
             match ClientBus::dial(&address, &self.options.node_id, &self.options.tls).await {
                 Ok(client) => return Ok(self.succeeded(address, client)),
                 Err(DialError::Refused) => refused.push(address),
                 Err(DialError::Failed(why)) => failed.push(format!("{address} ({why})")),
+                Err(DialError::Encryption { why, hint }) => {
+                    failed.push(format!("{address} ({why})"));
+                    hints.insert(hint);
+                }
             }
         }
         // The order of a round is random; what is told must not change with it.
         refused.sort_by_key(Address::to_string);
         failed.sort();
-        Err(if refused.is_empty() { unreachable(&failed) } else { not_let_in(&refused) })
+        Err(if refused.is_empty() { unreachable(&failed, &hints) } else { not_let_in(&refused) })
     }
 
     fn succeeded(&mut self, address: Address, client: ClientBus) -> Connected {
@@ -171,8 +176,10 @@ impl Connector {
 
     /// Tells of trouble when it is new. Nobody reachable is one trouble, whatever the reasons in detail.
     fn failed(&mut self, error: &Error) {
-        let trouble =
-            if error.code == code::UNAUTHORIZED { error.message.clone() } else { error.code.to_string() };
+        let trouble = match error.code == code::UNAUTHORIZED {
+            true => error.message.clone(),
+            false => format!("{} {}", error.code, error.hint),
+        };
         if self.told.as_ref() != Some(&trouble) {
             let every = LONGEST_PAUSE.as_secs();
             tracing::warn!("{}; {} (retrying every {every}s)", error.message, error.hint);
@@ -183,11 +190,16 @@ impl Connector {
     }
 }
 
-fn unreachable(failed: &[String]) -> Error {
+/// `hints` are about those who are there, but with whom encryption fails.
+fn unreachable(failed: &[String], hints: &BTreeSet<&str>) -> Error {
+    const NOBODY: &str =
+        "check that the orchestrator runs and is reachable, and that Compute.Orchestrators has its address";
     let message = format!("no orchestrator available for connection at {}", failed.join(", "));
-    Error::new(code::SERVICE_UNAVAILABLE, message)
-        .hint("check that the orchestrator runs and is reachable, and that Compute.Orchestrators has its address")
-        .retryable()
+    let hint = match hints.is_empty() {
+        true => NOBODY.to_owned(),
+        false => hints.iter().copied().collect::<Vec<_>>().join("; "),
+    };
+    Error::new(code::SERVICE_UNAVAILABLE, message).hint(hint).retryable()
 }
 
 /// Somebody is there and does not want this node: more worth telling than that another address is dead.

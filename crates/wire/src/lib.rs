@@ -33,6 +33,7 @@ pub mod subjects;
 #[cfg(test)]
 mod testing;
 pub mod throttle;
+mod tls_trouble;
 
 /// The present in nanoseconds since 1970, for metadata that the shells write.
 fn now() -> i64 {

@@ -1,6 +1,7 @@
 //! Running servers: orchestrator, compute node, or both, and small clusters for trying things out.
 
 pub(crate) mod addresses;
+mod bus_options;
 mod compute;
 mod credentials;
 mod devstack;
@@ -48,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     }
     let hostname = addresses::hostname();
     // Credentials are for one node: it is called as they say.
-    let own = options::credentials(&config)?.filter(|_| roles.compute && !roles.orchestrator);
+    let own = bus_options::credentials(&config)?.filter(|_| roles.compute && !roles.orchestrator);
     let wanted = own.as_ref().map_or(args.name.as_str(), |own| own.node_id());
     let (name, ignored) = dir.node_name(wanted, config.text("NameProvider"), &hostname)?;
     if let Some(own) = own.filter(|own| own.node_id() != name || !(args.name.is_empty() || args.name == name))
@@ -70,7 +71,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     tracing::info!(node = name, api = %node.api_addr(), "bacalhau node running");
     let mut stop = std::pin::pin!(told_to_stop());
     // Without certificates a hangup ends the process, as its terminal's user expects.
-    let reloads = options::nats_tls(&config).is_some();
+    let reloads = bus_options::nats_tls(&config).is_some();
     let mut hangup = reloads.then(|| signal(SignalKind::hangup()).ok()).flatten();
     let ended = loop {
         tokio::select! {
@@ -91,7 +92,7 @@ fn reread(context: &Context) -> Reread {
     let environment = context.environment.clone();
     Reread::new(move || {
         let settings = Settings::load(&global, &items, &environment)?;
-        options::orchestrators(settings.config())
+        bus_options::orchestrators(settings.config())
     })
 }
 

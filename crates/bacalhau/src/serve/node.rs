@@ -2,7 +2,7 @@
 
 use super::credentials::Stored;
 use super::watch::Watch;
-use super::{compute, engines, options};
+use super::{bus_options, compute, engines, options};
 use crate::failure::fail;
 use bacalhau_api::credentials::CredentialBook;
 use bacalhau_api::server::{self, Running, Services};
@@ -161,12 +161,7 @@ fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -
             "Orchestrator.Auth.Token is not set: every machine that reaches port {port} can join as a compute node"
         );
     }
-    let advertise = config.text("Orchestrator.Advertise");
-    let connect_urls = match advertise {
-        "" => Vec::new(),
-        host if host.contains(':') => vec![host.to_owned()],
-        host => vec![format!("{host}:{port}")],
-    };
+    let connect_urls = bus_options::announced(config)?.into_iter().collect();
     let options = bacalhau_nats_server::Options {
         host: host.to_owned(),
         port,
@@ -175,7 +170,8 @@ fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -
         nkeys,
         closed: stored.closed,
         connect_urls,
-        tls: options::nats_tls(config),
+        tls: bus_options::nats_tls(config),
+        tls_in_front: config.bool("Orchestrator.SupportReverseProxy"),
         events: Some(watch),
         ..bacalhau_nats_server::Options::default()
     };
@@ -230,11 +226,11 @@ async fn start_compute(
     server: Option<&Server>,
     (reread, comes_back): (Option<Reread>, bool),
 ) -> Result<(ComputeNode, Ended), Error> {
-    let addresses = options::orchestrators(config)?;
+    let addresses = bus_options::orchestrators(config)?;
     let executor = options::executor(config, dir, &addresses)?;
     let way = match server {
         Some(server) => Way::Local(local_bus(server, name)?),
-        None => Way::Connect(options::connect(config, name, addresses, reread)),
+        None => Way::Connect(bus_options::connect(config, name, addresses, reread)?),
     };
     let options = bacalhau_compute::Options {
         node_id: name.to_owned(),

@@ -1,7 +1,6 @@
 //! From configuration to the options of the parts. The only place that knows which key means what to whom.
 
 use super::{addresses, compute, engines};
-use crate::failure::fail;
 use bacalhau_api::server::ServerOptions;
 use bacalhau_compute::executor::ExecutorConfig;
 use bacalhau_compute::logs::LogLimits;
@@ -10,19 +9,11 @@ use bacalhau_compute::sources::DownloadLimits;
 use bacalhau_config::{Config, DataDir};
 use bacalhau_model::defaults::{JobDefaults, TypeDefaults};
 use bacalhau_model::{Error, NodeInfo, NodeType, ResourcesConfig, SpecConfig, quantity, version};
-use bacalhau_nats_server::HandshakeFirst;
 use bacalhau_orchestrator::{Retention, Settings};
-use bacalhau_wire::address::{Address, Credentials, parse_addresses};
-use bacalhau_wire::bus_client::TlsOptions;
-use bacalhau_wire::connect::{ConnectOptions, Reread};
-use bacalhau_wire::credentials::NodeCredentials;
+use bacalhau_wire::address::Address;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// How long the server waits whether a client begins with the TLS handshake, as the NATS server's `auto` does.
-const HANDSHAKE_WAIT: Duration = Duration::from_millis(50);
 
 /// Labels of a node: what every node has, then the configured ones.
 pub(super) fn labels(config: &Config, name: &str) -> BTreeMap<String, String> {
@@ -181,60 +172,6 @@ fn local_publisher(config: &Config, orchestrators: &[Address]) -> LocalPublisher
         port_may_change: !config.is_set(key),
         reachable_address: reachable,
     }
-}
-
-/// The node's own credentials, if it has any.
-pub(super) fn credentials(config: &Config) -> Result<Option<NodeCredentials>, Error> {
-    let path = config.text("Compute.Auth.Credentials");
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let unusable = |why: String| {
-        fail(format!("Compute.Auth.Credentials: {path:?} cannot be used: {why}"))
-            .hint("`bacalhau node credentials create <name>` makes such a file")
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
-    NodeCredentials::parse(&text).map(Some).map_err(unusable)
-}
-
-/// Addresses of the orchestrators and their tokens.
-pub(super) fn orchestrators(config: &Config) -> Result<Vec<Address>, Error> {
-    let entries = config.list("Compute.Orchestrators");
-    let usual = match credentials(config)? {
-        Some(own) => Credentials::Node(own),
-        None => Credentials::token(config.text("Compute.Auth.Token")),
-    };
-    parse_addresses(entries, &usual).map_err(|why| {
-        fail(format!("Compute.Orchestrators: {why}")).hint("Write host, host:port or token@host:port")
-    })
-}
-
-/// Encryption of the embedded NATS server, if it is configured. A client may begin with the handshake, as nodes with
-/// `Compute.TLS.RequireTLS` do, or wait for the server's first words.
-pub(super) fn nats_tls(config: &Config) -> Option<bacalhau_nats_server::TlsOptions> {
-    let file = |key: &str| config.text(key).to_owned();
-    let (cert, key) = (file("Orchestrator.TLS.ServerCert"), file("Orchestrator.TLS.ServerKey"));
-    if cert.is_empty() {
-        return None;
-    }
-    let mut tls = bacalhau_nats_server::TlsOptions::new(cert, key);
-    tls.handshake_first = HandshakeFirst::Auto(HANDSHAKE_WAIT);
-    if let Ok(seconds @ 1..) = u64::try_from(config.int("Orchestrator.TLS.ServerTimeout")) {
-        tls.timeout = Duration::from_secs(seconds);
-    }
-    Some(tls)
-}
-
-/// How a compute node connects.
-pub(super) fn connect(
-    config: &Config,
-    name: &str,
-    addresses: Vec<Address>,
-    reread: Option<Reread>,
-) -> ConnectOptions {
-    let ca_cert = Some(config.text("Compute.TLS.CACert")).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let tls = TlsOptions { ca_cert, handshake_first: config.bool("Compute.TLS.RequireTLS") };
-    ConnectOptions { node_id: name.to_owned(), addresses, reread, tls, seed: seed() }
 }
 
 /// A fresh seed.

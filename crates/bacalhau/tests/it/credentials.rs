@@ -22,6 +22,8 @@ fn a_node_joins_with_its_credentials_until_they_are_revoked() {
     let address = cluster.nats();
     let open = cluster.add_node(&address, &[]);
     cluster.wait_connected(1);
+    let first = cluster.cli(&["node", "credentials", "create", "node-9"]);
+    assert!(String::from_utf8_lossy(&first.stderr).contains("kept out"), "{first:?}");
     let file = create(&cluster, "node-1");
     // From now on whoever shows nothing is kept out, also who was there already.
     eventually("the open door is closed", || (cluster.connected() == 0).then_some(()));

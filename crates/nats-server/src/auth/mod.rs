@@ -131,7 +131,10 @@ impl Authenticator {
     }
 
     fn only_system_has_users(&self, options: &Options) -> bool {
-        let elsewhere = options.token.is_some()
+        // Another account, even one without users, is a sign that accounts are meant to be kept apart.
+        let is_alone = options.accounts.len() == 1;
+        let elsewhere = !is_alone
+            || options.token.is_some()
             || options.closed
             || self
                 .users

@@ -60,6 +60,8 @@ pub(super) fn authorization(
     if let Some(name) = user.filter(|name| !name.is_empty()) {
         listed.users.push(User::new(name, password.unwrap_or_default()));
     }
+    // Who writes this block beside the users of the system means that nobody gets in without being one of those.
+    options.closed = !taken.is_empty();
     options.token = token.filter(|token| !token.is_empty());
     options.users = listed.users;
     options.nkeys = listed.nkeys;

@@ -55,6 +55,9 @@ pub struct Options {
     pub operator: Option<OperatorOptions>,
     /// Encryption of the client listener.
     pub tls: Option<TlsOptions>,
+    /// Something in front of the server ends TLS for it. Clients of the listener without `tls` are told that TLS is
+    /// available: some that insist on it leave otherwise, although their way is encrypted. Default false.
+    pub tls_in_front: bool,
     /// A listener for WebSocket clients.
     pub websocket: Option<WebSocketOptions>,
     /// A listener for monitoring over HTTP.
@@ -86,8 +89,8 @@ pub struct Options {
     pub local_max_pending_msgs: usize,
     /// How often an idle client is asked whether it lives. Default 2 minutes.
     pub ping_interval: Duration,
-    /// How long after its connection was accepted a client is asked for the first time, which measures how far away it is;
-    /// after `ping_interval` if that is shorter. Default 2 s.
+    /// How long after its first CONNECT a client is asked for the first time, which measures how far away it is; after
+    /// `ping_interval` if that is shorter. Default 2 s.
     pub first_ping: Duration,
     /// Unanswered PINGs after which a client is stale. Default 2.
     pub ping_max: u32,
@@ -120,6 +123,7 @@ impl Default for Options {
             no_auth_user: None,
             operator: None,
             tls: None,
+            tls_in_front: false,
             websocket: None,
             monitor: None,
             connect_urls: Vec::new(),

@@ -41,12 +41,16 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn of(door: &Door) -> Tls {
+    /// `in_front`: something there ends TLS for the server.
+    pub(crate) fn of(door: &Door, in_front: bool) -> Tls {
         let required = door.requires_tls();
         let verify = |(options, _): &(TlsOptions, _)| options.verify || options.verify_and_map;
         Tls {
             required,
-            available: door.tls.is_some() && !required,
+            available: match door.tls {
+                Some(_) => !required,
+                None => in_front && door.web.is_none(),
+            },
             verify: door.tls.as_ref().is_some_and(verify),
         }
     }

@@ -67,7 +67,6 @@ impl Reactor {
             Ok(Got { count, more }) => {
                 // The end of the stream may have been announced together with the last bytes.
                 conn.readable = more || conn.read_closed;
-                conn.active = true;
                 conn.held_back = false;
                 self.hear_change();
                 if self.fabric.conn(key).is_some_and(|conn| !conn.is_closing()) {
@@ -91,10 +90,10 @@ impl Reactor {
         // Taken out, because operations need the whole reactor.
         let mut inbound: Inbound = std::mem::take(&mut conn.inbound);
         self.fabric.held_input -= inbound.held();
-        let (result, pause) = {
+        let (result, pause, active) = {
             let mut session = Session::new(self, key, may_pause);
             let result = inbound.feed(bytes, &mut session);
-            (result, session.should_pause())
+            (result, session.should_pause(), session.is_active())
         };
         match result {
             Ok(flow) => {
@@ -104,6 +103,7 @@ impl Reactor {
                 }
                 conn.stopped = flow == Flow::Stop && !inbound.is_empty();
                 conn.held_back |= pause;
+                conn.active |= active;
                 let held = inbound.held();
                 conn.inbound = inbound;
                 self.fabric.held_input += held;

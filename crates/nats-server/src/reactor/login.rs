@@ -81,6 +81,7 @@ impl Reactor {
         }
         if let Some(conn) = self.fabric.conn(key) {
             conn.shown = connect.into_credentials();
+            conn.auth_deadline = None;
         }
     }
 
@@ -138,12 +139,16 @@ impl Reactor {
         if let Transport::Web(stream) = &mut conn.transport {
             stream.trust(frame);
         }
+        let first_ping = Some(self.fabric.now + self.first_ping_delay());
         self.note_expiry(key);
         let Some(conn) = self.fabric.conn(key) else { return };
         let first = !std::mem::replace(&mut conn.connected, true);
         // Observers know a connection by its name, so a later CONNECT cannot change it.
         if let (true, Some(name)) = (first, &connect.name) {
             conn.name = name.as_str().into();
+        }
+        if first {
+            conn.ping_at = first_ping;
         }
         for (field, given) in [(&mut conn.lang, &connect.lang), (&mut conn.version, &connect.version)] {
             if let Some(given) = given {
@@ -160,6 +165,7 @@ impl Reactor {
         if behaviour.verbose {
             self.fabric.send(key, b"+OK\r\n");
         }
+        self.schedule(key);
         self.tell_connected(key);
         if first {
             self.observe(|events| events.connected(&info));

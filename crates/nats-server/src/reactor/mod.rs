@@ -286,6 +286,7 @@ impl Reactor {
     /// Sends INFO to a connection.
     fn send_info(&mut self, key: u32, connected: bool) {
         let Some(conn) = self.fabric.conn(key) else { return };
+        let tls = self.doors.get(conn.door).map(|door| Tls::of(door, self.options.tls_in_front));
         let line = self.info.line(Reader {
             cid: conn.cid,
             ip: conn.addr.ip().to_canonical().to_string(),
@@ -298,7 +299,7 @@ impl Reactor {
             is_system: self.auth.system_account() == Some(conn.account),
             account: connected.then(|| self.auth.account(conn.account)),
             max_payload: conn.pass.as_ref().and_then(|pass| pass.max_payload()),
-            tls: self.doors.get(conn.door).map(Tls::of).unwrap_or_default(),
+            tls: tls.unwrap_or_default(),
         });
         self.fabric.send(key, &line);
     }

@@ -204,11 +204,13 @@ impl Reactor {
     /// From here on it is NATS.
     fn opened(&mut self, key: u32, informed: bool) {
         let (now, timeout) = (self.fabric.now, self.options.auth_timeout);
-        let ping_at = now + self.first_ping_delay();
+        let ping_at = now + self.options.ping_interval;
+        // Whoever may go ahead as somebody else's user must say something, too.
+        let must_speak = self.auth.has_credentials();
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.opening = Opening::Done;
         conn.ping_at = Some(ping_at);
-        if conn.must_authenticate {
+        if must_speak || conn.must_authenticate {
             conn.auth_deadline = Some(now + timeout);
         }
         if !informed {

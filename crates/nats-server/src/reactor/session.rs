@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     /// A log-in takes time; nothing more is read until then.
     waiting: bool,
     closed: bool,
+    /// It did something that shows that it is there, without being asked.
+    active: bool,
     /// The turn ends when the fabric has worked so much.
     turn_ends: u64,
 }
@@ -60,6 +62,7 @@ impl<'a> Session<'a> {
             is_new: false,
             waiting: false,
             closed: false,
+            active: false,
             turn_ends,
         };
         session.reload();
@@ -73,6 +76,11 @@ impl<'a> Session<'a> {
             Congestion::Socket => self.may_pause,
             Congestion::Local => true,
         }
+    }
+
+    /// Was there anything that makes a PING unnecessary? An answer to the last one does not.
+    pub(super) fn is_active(&self) -> bool {
+        self.active
     }
 
     fn reload(&mut self) {
@@ -228,6 +236,8 @@ impl Sink for Session<'_> {
             self.is_new = false;
             self.reactor.presume(self.key);
         }
+        self.active |=
+            matches!(op, Op::Publish(_) | Op::Subscribe { .. } | Op::Unsubscribe { .. } | Op::Ping);
         match op {
             Op::Publish(publish) => self.publish(&publish),
             Op::Subscribe { subject, queue, sid } => self.subscribe(subject, queue, sid),

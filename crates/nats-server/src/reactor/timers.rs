@@ -10,6 +10,9 @@ use crate::proto::text;
 
 use super::Reactor;
 
+/// Also a client that always talks is asked once in this time.
+const MEASURED: Duration = Duration::from_secs(60 * 60);
+
 impl Reactor {
     /// The first PING, with up to a fifth more so that clients that came together are not asked together.
     pub(super) fn first_ping_delay(&self) -> Duration {
@@ -81,18 +84,26 @@ impl Reactor {
         let (now, interval, max) = (self.fabric.now, self.options.ping_interval, self.options.ping_max);
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.ping_at = Some(now + interval);
-        // Whoever talks is alive. The first PING is sent all the same: clients take it for a sign of a whole server.
-        if std::mem::take(&mut conn.active) && conn.pinged {
+        // Whoever talks is alive. The first PING is sent all the same: clients take it for a sign of a whole server; and one
+        // from time to time, which measures how far away they are.
+        let measured = conn.last_ping.is_some_and(|last| now - last < MEASURED);
+        if std::mem::take(&mut conn.active) && measured {
             return;
         }
         if conn.must_authenticate {
             return;
         }
         if conn.pings_out + 1 > max {
-            return self.close_with(key, Some(text::STALE), CloseReason::StaleConnection);
+            self.close_with(key, Some(text::STALE), CloseReason::StaleConnection);
+            // It has sent nothing that could cost it the last word: no need to linger.
+            let told = |conn: &mut Conn| !conn.readable && !conn.wants_to_write();
+            if self.fabric.conn(key).is_some_and(told) {
+                self.drop_conn(key, CloseReason::StaleConnection);
+            }
+            return;
         }
         conn.pings_out += 1;
-        conn.pinged = true;
+        conn.last_ping = Some(now);
         conn.pinged_at = Some(now);
         self.fabric.send(key, b"PING\r\n");
     }

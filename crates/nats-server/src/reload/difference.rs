@@ -25,6 +25,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         no_auth_user,
         operator,
         tls,
+        tls_in_front,
         websocket,
         monitor,
         connect_urls,
@@ -54,6 +55,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     fixed("port", port, &new.port)?;
     fixed("server_name", server_name, &new.server_name)?;
     fixed("headers", headers, &new.headers)?;
+    fixed("tls_in_front", tls_in_front, &new.tls_in_front)?;
     fixed("system_account", system_account, &new.system_account)?;
     fixed("account_services", account_services, &new.account_services)?;
     fixed("no_auth_user", no_auth_user, &new.no_auth_user)?;

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bacalhau_nats_server::{CloseReason, ConnInfo, Events, Options, Server};
+use bacalhau_nats_server::{CloseReason, ConnInfo, Events, Options, Server, User};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -37,6 +38,26 @@ fn silence_before_login_ends() {
 }
 
 #[test]
+fn who_is_let_in_without_showing_anything_must_say_something() {
+    let options = Options {
+        users: vec![User::new("guest", "g")],
+        no_auth_user: Some("guest".into()),
+        auth_timeout: Duration::from_millis(50),
+        ..options()
+    };
+    let server = Server::start(options).unwrap();
+    assert!(Raw::open(server.addr()).rest().ends_with("-ERR 'Authentication Timeout'\r\n"));
+    let mut speaks = Raw::open(server.addr());
+    speaks.send("SUB a 1\r\n");
+    let mut logs_in = Raw::connected(server.addr(), PLAIN);
+    assert!(Raw::open(server.addr()).rest().ends_with("-ERR 'Authentication Timeout'\r\n"));
+    for stays in [&mut speaks, &mut logs_in] {
+        stays.send("PING\r\n");
+        stays.until("PONG\r\n");
+    }
+}
+
+#[test]
 fn who_does_not_answer_is_stale() {
     let options = Options { ping_interval: Duration::from_millis(30), ping_max: 2, ..options() };
     let server = Server::start(options).unwrap();
@@ -48,6 +69,20 @@ fn who_does_not_answer_is_stale() {
         alive.send("PONG\r\n");
     }
     eventually("counted", || server.stats().stale_connections == 1);
+    // Whoever only answers goes on being asked, however often it answers.
+    let mut eager = Raw::connected(server.addr(), PLAIN);
+    let mut answers = eager.stream.try_clone().unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let answering = std::thread::spawn(move || {
+        while stopped.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+            answers.write_all(b"PONG\r\n").unwrap();
+        }
+    });
+    for _ in 0..4 {
+        eager.until("PING\r\n");
+    }
+    drop(stop);
+    answering.join().unwrap();
 }
 
 #[test]

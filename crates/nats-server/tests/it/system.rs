@@ -95,12 +95,18 @@ impl Asker {
         }
     }
 
+    /// `ID` as a token is the server's. Public keys of accounts may hold these letters too.
+    fn to_this(&self, subject: &str) -> String {
+        let tokens = subject.split('.').map(|token| if token == "ID" { &*self.id } else { token });
+        tokens.collect::<Vec<_>>().join(".")
+    }
+
     /// The answer to a request; `None`: there is none, for a later request was answered.
     fn ask(&mut self, subject: &str, body: &str, fence: &str) -> Option<Word> {
         self.asked += 1;
         let (own, after) =
             (format!("{}.{}", self.inbox, self.asked), format!("{}.{}.fence", self.inbox, self.asked));
-        let subject = subject.replace("ID", &self.id);
+        let subject = self.to_this(subject);
         self.raw
             .send(format!("PUB {subject} {own} {}\r\n{body}\r\nPUB {fence} {after} 0\r\n\r\n", body.len()));
         let mut answer = None;
@@ -118,7 +124,7 @@ impl Asker {
     fn answer(&mut self, subject: &str, body: &str) -> Word {
         self.asked += 1;
         let own = format!("{}.{}", self.inbox, self.asked);
-        let subject = subject.replace("ID", &self.id);
+        let subject = self.to_this(subject);
         self.raw.send(format!("PUB {subject} {own} {}\r\n{body}\r\n", body.len()));
         let word = self.word();
         assert_eq!(word.subject, own, "{word:?}");
@@ -552,6 +558,26 @@ fn who_names_only_system_users_lets_everybody_else_in() {
     assert!(asker.answer("$SYS.REQ.SERVER.PING", "").nobody);
     let mut system = Asker::user(server.addr(), "s");
     assert_eq!(system.answer("$SYS.REQ.SERVER.PING", "").json()["statsz"]["connections"], 2);
+    // Accounts beside it, or the block of the configuration that is about users, close the door.
+    let system = r#"$SYS: { users: [{user: s, password: s}] }"#;
+    for (closed, config) in [
+        (false, format!("accounts {{ {system} }}")),
+        (true, format!("accounts {{ {system}, A: {{ users: [] }} }}")),
+        (true, format!("accounts {{ {system} }}\nauthorization {{ timeout: 3 }}")),
+        (false, "authorization { timeout: 3 }".to_owned()),
+    ] {
+        let (ours, file) = ours(&config);
+        let refused = |addr| {
+            let mut raw = Raw::open(addr);
+            raw.send("PING\r\n");
+            let (said, ended) = raw.until_or_end("PONG\r\n");
+            ended && said.ends_with("-ERR 'Authorization Violation'\r\n")
+        };
+        assert_eq!(refused(ours.addr()), closed, "{config}");
+        if let Some(theirs) = reference(&file) {
+            assert_eq!(refused(theirs.addr), closed, "{config}");
+        }
+    }
     let missing = Options { system_account: Some("nope".into()), ..options() };
     assert!(Server::start(missing).unwrap_err().to_string().contains("system_account"));
 }

@@ -351,3 +351,16 @@ fn users_who_are_their_certificates_at_a_reload() {
         }
     }
 }
+
+/// Something in front of the server ends TLS: who comes through it insists on an INFO that offers TLS.
+#[test]
+fn encryption_that_ends_in_front_of_the_server_is_announced() {
+    let certs = Certs::new();
+    for (tls_in_front, tls) in [(false, None), (true, None), (true, Some(tls(&certs)))] {
+        let required = tls.is_some();
+        let server = Server::start(Options { tls_in_front, tls, ..options() }).unwrap();
+        let info = Raw::open(server.addr()).until("\r\n");
+        assert_eq!(info.contains("\"tls_available\":true"), tls_in_front && !required, "{info}");
+        assert_eq!(info.contains("\"tls_required\":true"), required, "{info}");
+    }
+}

@@ -10,10 +10,10 @@ use tracing::{Level, Metadata, Subscriber};
 
 /// Collects what is logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Log {
-    fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let log = self.0.lock().unwrap();
         log.iter().filter(|(level, _)| *level <= Level::WARN).map(|(_, text)| text.clone()).collect()
     }

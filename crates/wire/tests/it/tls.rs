@@ -1,5 +1,6 @@
 //! TLS to a server with a certificate of a private authority, with and without the handshake first.
 
+use crate::connect::Log;
 use crate::servers::{Kind, TestServer, free_port, kinds, within};
 use bacalhau_wire::address::{Credentials, parse_addresses};
 use bacalhau_wire::bus_client::TlsOptions;
@@ -61,7 +62,26 @@ async fn a_private_authority_is_trusted_when_it_is_configured() {
         let trying = tokio::spawn(async move { distrusting.connect().await });
         within(status.wait_for(|s| s.failed_rounds > 0)).await.unwrap();
         let error = status.borrow().last_error.clone();
-        assert!(error.to_lowercase().contains("certificate"), "{error}");
+        assert!(error.contains("comes from an authority that this node does not trust"), "{error}");
+        trying.abort();
+    }
+}
+
+#[tokio::test]
+async fn who_begins_with_the_handshake_is_told_that_there_is_no_encryption() {
+    for kind in kinds() {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let server = TestServer::start(kind, "t");
+        let tls = TlsOptions { ca_cert: None, handshake_first: true };
+        let mut connector = connector(&server.addr.to_string(), "t", tls);
+        let mut status = connector.status();
+        let trying = tokio::spawn(async move { connector.connect().await });
+        within(status.wait_for(|s| s.failed_rounds > 0)).await.unwrap();
+        let error = status.borrow().last_error.clone();
+        assert!(error.contains("it answers without TLS"), "{error}");
+        let warnings = log.warnings();
+        assert!(warnings[0].contains("unset Compute.TLS.RequireTLS"), "{warnings:?}");
         trying.abort();
     }
 }

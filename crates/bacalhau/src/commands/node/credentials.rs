@@ -61,11 +61,19 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
 async fn create(context: &Context, name: &str, file: Option<PathBuf>) -> Outcome {
     let made = NodeCredentials::generate(name).map_err(fail)?;
     let file = file.unwrap_or_else(|| PathBuf::from(format!("{}.creds", name.replace('/', "_"))));
+    let client = context.client()?;
     write_new(&file, &made.to_text())?;
-    if let Err(error) = context.client()?.create_node_credentials(name, made.public_key()).await {
+    let known = client.node_credentials().await;
+    if let Err(error) = client.create_node_credentials(name, made.public_key()).await {
         // Nobody can join with it.
         let _ = std::fs::remove_file(&file);
         return Err(error.into());
+    }
+    if known.is_ok_and(|known| known.is_empty()) {
+        context.out.note(
+            "These are the first credentials: from now on nodes without any, and without the token of \
+             Orchestrator.Auth.Token, are kept out.",
+        );
     }
     context.out.line(&format!(
         "Wrote the credentials of node {name} to {}\nKeep the file secret. On the node:\n\n  \
