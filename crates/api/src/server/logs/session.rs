@@ -3,7 +3,7 @@
 //! Everything in between is bounded: a client that does not read stops its relays, and they stop their nodes.
 
 use super::item::{Item, Note, Shown};
-use super::relay::Relay;
+use super::relay::{Done, Relay};
 use super::stream::Stream;
 use super::wish::Wish;
 use super::{select, words};
@@ -51,8 +51,13 @@ pub(super) struct Session {
     news: watch::Sender<u64>,
     give: mpsc::Sender<Item>,
     items: mpsc::Receiver<Item>,
-    relays: JoinSet<(String, Result<(), Error>)>,
+    relays: JoinSet<Done>,
     queue: VecDeque<Execution>,
+    /// Given up with a node that cannot be asked: their output is waited for as long as the job goes on, for the node may
+    /// come back, and with it they may go on.
+    parked: HashMap<String, Done>,
+    /// Executions that come from there, and whether it was told that they are waited for.
+    again: HashMap<String, bool>,
     /// Executions that were shown, are, or will not be.
     seen: HashSet<String>,
     /// Executions whose failure was told.
@@ -76,6 +81,8 @@ impl Session {
             items,
             relays: JoinSet::new(),
             queue: VecDeque::new(),
+            parked: HashMap::new(),
+            again: HashMap::new(),
             seen: HashSet::new(),
             told: HashSet::new(),
             over: false,
@@ -99,6 +106,11 @@ impl Session {
             },
         };
         while stream.is_open() {
+            if self.over {
+                let parked: Vec<Execution> =
+                    self.parked.values().map(|done| done.execution.clone()).collect();
+                parked.into_iter().for_each(|execution| self.join(execution));
+            }
             self.start();
             if self.over && self.relays.is_empty() {
                 break;
@@ -165,7 +177,7 @@ impl Session {
         let seen: HashSet<String> = executions.iter().map(|e| e.id.clone()).collect();
         let chosen = select::all(&job, executions, &self.wish);
         if chosen.is_empty() && self.over {
-            return Err(Failure(select::none(&job)));
+            return Err(Failure(select::none(&job, &self.wish)));
         }
         self.seen = seen;
         stream.send_job(&job.id, select::may_be_many(&job, chosen.len())).await;
@@ -264,7 +276,11 @@ impl Session {
     }
 
     fn join(&mut self, execution: Execution) {
-        if self.seen.insert(execution.id.clone()) {
+        if let Some(done) = self.parked.remove(&execution.id) {
+            self.cursors.insert(execution.id.clone(), done.cursor);
+            self.again.insert(execution.id.clone(), done.told);
+            self.queue.push_back(execution);
+        } else if self.seen.insert(execution.id.clone()) {
             self.queue.push_back(execution);
         }
     }
@@ -276,6 +292,7 @@ impl Session {
             && let Some(execution) = self.queue.pop_front()
         {
             let cursor = self.cursors.remove(&execution.id).unwrap_or(0);
+            let again = self.again.remove(&execution.id);
             let relay = Relay {
                 app: Arc::clone(&self.app),
                 wish: Arc::clone(&self.wish),
@@ -284,28 +301,35 @@ impl Session {
                 news: self.news.subscribe(),
                 cursor,
                 printed: cursor > 0,
-                told: false,
+                told: again.unwrap_or(false),
             };
-            let id = execution.id.clone();
             self.relays.spawn(async move {
-                // Nobody there to hear it is noticed by what follows.
-                let _ = relay.give.send(Item::Execution(Arc::clone(&relay.shown))).await;
-                (id, relay.run(execution).await)
+                if again.is_none() {
+                    // Nobody there to hear it is noticed by what follows.
+                    let _ = relay.give.send(Item::Execution(Arc::clone(&relay.shown))).await;
+                }
+                relay.run(execution).await
             });
         }
     }
 
-    async fn ended(
-        &mut self,
-        ended: Result<(String, Result<(), Error>), tokio::task::JoinError>,
-        stream: &mut Stream,
-    ) {
-        let (id, result) = ended.unwrap_or_else(|e| {
+    async fn ended(&mut self, ended: Result<Done, tokio::task::JoinError>, stream: &mut Stream) {
+        let done = ended.unwrap_or_else(|e| {
             let why = format!("the log stream ended unexpectedly: {e}");
-            (String::new(), Err(Error::new(code::INTERNAL_ERROR, why)))
+            let result = Err(Error::new(code::INTERNAL_ERROR, why));
+            Done { execution: Execution::default(), cursor: 0, told: false, away: false, result }
         });
-        match result {
+        let id = done.execution.id.clone();
+        match done.result {
             Ok(()) => self.any_well = true,
+            Err(ref error) if self.wish.all && !self.over && done.away => {
+                if !done.told {
+                    let text = format!("execution {id}: {}; waiting for it", error.message);
+                    self.send(Item::Note(Note::new(Note::WAITING, &id, text)), stream).await;
+                    stream.flush().await;
+                }
+                self.parked.insert(id, Done { told: true, ..done });
+            }
             Err(error) if self.wish.all => {
                 let hint = if error.hint.is_empty() { String::new() } else { format!(". {}", error.hint) };
                 let text = format!("execution {id}: {}{hint}", error.message);
