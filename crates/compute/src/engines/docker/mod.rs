@@ -156,9 +156,10 @@ impl Engine for DockerEngine {
                     Err(EngineError::Cancelled)
                 }
             };
-            ended.inspect_err(|ended| match ended {
-                EngineError::Failed { error, .. } => self.notice(error),
-                _ => {}
+            ended.inspect_err(|ended| {
+                if let EngineError::Failed { error, .. } = ended {
+                    self.notice(error);
+                }
             })
         }
         .boxed()
