@@ -112,7 +112,8 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let (writer, stored) = bacalhau_store::compute::open(&options.dir).map_err(|e| {
         Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
     })?;
-    let executor = ExecutorConfig { node_id: options.node_id.clone(), ..options.executor };
+    let mut executor = ExecutorConfig { node_id: options.node_id.clone(), ..options.executor };
+    executor.oci.gpus.clone_from(&options.policy.capacity.gpus);
     let executor = Executor::open(executor).await?;
     let (complete, outliving) = (complete_results(&executor, &stored), executor.outliving());
     let adopted = to_be_adopted(&executor, &stored, &complete);

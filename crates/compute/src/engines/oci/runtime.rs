@@ -4,6 +4,7 @@
 //! as far as looking for it.
 
 use super::bundle::{Container, NetworkSpace};
+use super::devices::Devices;
 use super::user::User;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -148,6 +149,7 @@ fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> 
         user: User::default(),
         hostname: "probe".to_owned(),
         binds: Vec::new(),
+        devices: Devices::default(),
         network: NetworkSpace::Empty,
         cgroup: format!("/bacalhau-{id}"),
         cpu: 1.0,
