@@ -182,9 +182,6 @@ impl Shared {
     }
 
     async fn runtime(&self) -> Result<Runtime, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("the node does not run as root".to_owned());
-        }
         let config = &self.config;
         self.runtimes.get(config.runtime.as_deref(), &config.folder, self.machine.only_v2()).await
     }
