@@ -21,6 +21,7 @@ mod patience;
 mod pull;
 mod remains;
 mod started;
+mod usage;
 
 pub use config::{DockerConfig, ManifestCacheConfig};
 
