@@ -1,8 +1,8 @@
 //! Questions to the server about itself.
 
 use super::Client;
-use super::types::{AgentConfig, Alive, AuthConfig};
-use bacalhau_model::{BuildVersion, Error, NodeInfo};
+use super::types::{AgentConfig, AgentNode, Alive, AuthConfig};
+use bacalhau_model::{BuildVersion, Error};
 use serde_json::Value;
 
 impl Client {
@@ -17,7 +17,7 @@ impl Client {
     }
 
     /// The server as a node.
-    pub async fn agent_node(&self) -> Result<NodeInfo, Error> {
+    pub async fn agent_node(&self) -> Result<AgentNode, Error> {
         self.get(&["agent", "node"], &[]).await
     }
 

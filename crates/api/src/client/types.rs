@@ -5,7 +5,7 @@
 
 use crate::credentials::NodeCredential;
 use bacalhau_model::explain::Explanation;
-use bacalhau_model::{Execution, Job, JobHistory, NodeState};
+use bacalhau_model::{Execution, Job, JobHistory, NodeInfo, NodeState};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,6 +24,18 @@ pub struct Page<T> {
     /// The records.
     #[serde(deserialize_with = "or_default")]
     pub items: Vec<T>,
+}
+
+/// The server as a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AgentNode {
+    /// What any node says of itself.
+    #[serde(flatten)]
+    pub info: NodeInfo,
+    /// How a compute node's connection to its orchestrator stands; servers of Bacalhau 1.9 do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Value>,
 }
 
 /// Answer to a submission.

@@ -26,7 +26,7 @@ pub(crate) struct SpecArgs {
     /// Labels: KEY=VALUE or KEY, separated by commas or repeated
     #[arg(long, short = 'l', value_name = "KEY=VALUE", value_delimiter = ',')]
     labels: Vec<String>,
-    /// How many copies to run, on one node each
+    /// How many copies to run
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: i64,
     /// Old name of --count

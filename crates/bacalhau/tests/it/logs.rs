@@ -114,6 +114,8 @@ fn all_executions_at_once_each_with_its_name() {
     }
     let nosuch = cluster.cli(&["job", "logs", "both", "-e", "e-none"]);
     assert!(err(&nosuch).contains("unable to find execution e-none"), "{}", err(&nosuch));
+    let nosuch = cluster.cli(&["job", "logs", "both", "--version", "9"]);
+    assert!(err(&nosuch).contains("and version 9"), "{}", err(&nosuch));
 }
 
 #[test]

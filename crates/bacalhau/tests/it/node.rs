@@ -103,6 +103,13 @@ fn a_node_around_its_engines() {
     });
     let me = agent_node(api_port);
     assert_eq!(me["Connection"]["ConnectedTo"], cluster.nats());
+    let port = api_port.to_string();
+    let shown = std::process::Command::new(crate::cluster::BACALHAU)
+        .args(["agent", "node", "--output", "json", "--api-host", "127.0.0.1", "--api-port", &port])
+        .output()
+        .unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["Connection"], me["Connection"], "{shown}");
 
     // Figures of both sides.
     for (name, value) in [

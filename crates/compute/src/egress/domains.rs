@@ -5,7 +5,7 @@
 //! reach all of its ports.
 
 use super::COMPONENT;
-use bacalhau_model::{Error, error::code};
+use bacalhau_model::{Error, NetworkConfig, error::code};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -31,6 +31,19 @@ pub enum Host {
 }
 
 impl DomainList {
+    /// The list of a network of type `HTTP`.
+    ///
+    /// # Errors
+    /// Nothing is listed, or an entry is neither a name, a wildcard nor an address.
+    pub fn of(network: &NetworkConfig) -> Result<DomainList, Error> {
+        if network.domains.is_empty() {
+            return Err(invalid("network type HTTP needs at least one domain".to_owned()).hint(
+                "List the domains the job may reach in Network.Domains, or choose network type Host or None",
+            ));
+        }
+        DomainList::new(&network.domains)
+    }
+
     /// Reads the list of a task. An empty one allows nothing.
     ///
     /// # Errors

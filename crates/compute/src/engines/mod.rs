@@ -205,6 +205,10 @@ impl EngineError {
     }
 }
 
+/// Code of an error that means that what runs the tasks does not answer: the engine is to be looked at before it is
+/// offered again.
+pub const UNAVAILABLE: &str = "Unavailable";
+
 /// How long an engine may take to say whether it is available.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,8 @@
 //! How much an execution may write: measured while its task runs, and before its results are published.
 //!
 //! What counts is what appears in the execution's own folder after its inputs: result folders, and what its engine
-//! keeps there for it. Links are not followed, and other file systems are not entered.
+//! keeps there for it. Links are not followed, and other file systems are not entered. What a task writes where only its
+//! engine sees it, such as the root of a container of Docker, the engine tells.
 
 use super::work::WorkFolder;
 use crate::sources::{Mount, MountData};
@@ -45,6 +46,7 @@ impl DiskLimit {
         mounts: &[Mount],
         adopted: bool,
     ) -> DiskLimit {
+        work.count_elsewhere();
         let mounts: Vec<MountData> = mounts.iter().map(|mount| mount.data.clone()).collect();
         let given = off_thread(work, move |folder| {
             let note = folder.join(FILE);
@@ -71,7 +73,7 @@ impl DiskLimit {
             let began = Instant::now();
             let found =
                 off_thread(work, move |folder| measure(folder, self.given.saturating_add(self.limit))).await;
-            let found = found.saturating_sub(self.given);
+            let found = found.saturating_sub(self.given).saturating_add(work.elsewhere());
             if found > self.limit {
                 return too_much(found, self.limit);
             }
@@ -106,7 +108,7 @@ fn too_much(found: u64, limit: u64) -> Error {
     );
     Error::new(code::RESOURCE_EXHAUSTED, message)
         .component("Executor")
-        .hint("Ask for more disk (Task.Resources.Disk), or write less to the result paths")
+        .hint("Ask for more disk (Task.Resources.Disk), or write less")
 }
 
 async fn off_thread(work: &Arc<WorkFolder>, look: impl FnOnce(&Path) -> u64 + Send + 'static) -> u64 {

@@ -233,6 +233,7 @@ impl Executor {
         let task = task_of(execution)?;
         let engine = inner.engines.get(task)?;
         engine.validate(task)?;
+        self.check_network(task)?;
         if let Some(publisher) = inner.publishers.get(&task.publisher)? {
             publisher.validate(&task.publisher)?;
         }

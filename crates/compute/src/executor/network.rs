@@ -2,7 +2,8 @@
 
 use super::Executor;
 use super::ports::PortLease;
-use bacalhau_model::{NetworkConfig, NetworkType, Task};
+use crate::egress::DomainList;
+use bacalhau_model::{Error, NetworkConfig, NetworkType, Task};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
@@ -15,6 +16,18 @@ impl Executor {
             network.r#type = NetworkType::None;
         }
         network
+    }
+
+    /// Checks what no engine can do anything about.
+    ///
+    /// # Errors
+    /// A network of type `HTTP` without a domain, or with one that is none.
+    pub(super) fn check_network(&self, task: &Task) -> Result<(), Error> {
+        let network = task.network();
+        if network.r#type == NetworkType::Http {
+            DomainList::of(&network)?;
+        }
+        Ok(())
     }
 
     /// Takes the ports of executions that will be adopted, before others can get them. Reads a small file for each.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Sub-folder with prepared inputs.
 const INPUTS: &str = "inputs";
@@ -23,22 +23,54 @@ pub struct WorkFolder {
     used: AtomicBool,
     /// The next life of the node needs it.
     kept: AtomicBool,
+    /// What the task writes outside of the folder counts as well.
+    counted: AtomicBool,
+    /// So much of that is known, bytes.
+    elsewhere: AtomicU64,
 }
 
 impl WorkFolder {
     /// The folder at `path`, which is not created yet.
     pub fn new(path: PathBuf) -> WorkFolder {
-        WorkFolder { path, used: AtomicBool::new(false), kept: AtomicBool::new(false) }
+        WorkFolder {
+            path,
+            used: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
+            elsewhere: AtomicU64::new(0),
+        }
     }
 
     /// One that a former life of the node left behind on purpose.
     pub(super) fn of_former_life(path: PathBuf) -> WorkFolder {
-        WorkFolder { path, used: AtomicBool::new(true), kept: AtomicBool::new(false) }
+        let folder = WorkFolder::new(path);
+        folder.used.store(true, Ordering::Release);
+        folder
     }
 
     /// Leaves the folder where it is when everybody lets go of it.
     pub(super) fn keep(&self) {
         self.kept.store(true, Ordering::Release);
+    }
+
+    /// Asks the engine to tell what the task writes outside of the folder.
+    pub(super) fn count_elsewhere(&self) {
+        self.counted.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody wants to know what the task writes outside of the folder.
+    pub fn is_elsewhere_counted(&self) -> bool {
+        self.counted.load(Ordering::Acquire)
+    }
+
+    /// The engine tells how much the task has written outside of the folder until now, bytes.
+    pub fn wrote_elsewhere(&self, bytes: u64) {
+        self.elsewhere.store(bytes, Ordering::Release);
+    }
+
+    /// What the engine told last.
+    pub(super) fn elsewhere(&self) -> u64 {
+        self.elsewhere.load(Ordering::Acquire)
     }
 
     /// Where it is or would be.

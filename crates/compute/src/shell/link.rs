@@ -1,6 +1,7 @@
 //! The link to the orchestrator: connect, shake hands, take messages, send heartbeats, and all over when it breaks.
 
 use super::driver::{self, Command};
+use super::engines::Told;
 use super::runs::Lasting;
 use super::{Description, Way, load};
 use crate::shell::log_source::Logs;
@@ -39,6 +40,8 @@ pub(super) struct Link {
     pub(super) heartbeat: Duration,
     pub(super) info_update: Duration,
     pub(super) logs: Arc<Logs>,
+    /// What the orchestrator knows of the node's engines.
+    pub(super) told: watch::Sender<Told>,
     pub(super) started: Time,
     /// What the next life of the node can go on with; `None` when there will be none.
     pub(super) lasting: Option<Lasting>,
@@ -81,6 +84,7 @@ impl Link {
                 over = self.sessions(&connected.bus) => over,
                 () = connected.lost() => Over::Lost,
             };
+            self.told.send_replace(None);
             // The driver may have ended already; then nobody needs to know.
             let _ = self.commands.send(Command::Disconnected).await;
             if over == Over::Stopping {
@@ -99,7 +103,9 @@ impl Link {
     /// Sessions on one connection, one after the other.
     async fn sessions(&self, bus: &Arc<dyn Bus>) -> Over {
         loop {
-            match self.session(bus).await {
+            let ended = self.session(bus).await;
+            self.told.send_replace(None);
+            match ended {
                 Ok(Over::ShakeAgain) => tracing::info!("the orchestrator asks for a new handshake"),
                 Ok(over) => return over,
                 Err(error) => {
@@ -124,6 +130,7 @@ impl Link {
             () = stop(&mut stopping) => return Ok(Over::Stopping),
         };
         let Some((info, progress)) = info else { return Ok(Over::Lost) };
+        self.told.send_replace(Some(info.compute_node_info.execution_engines.clone()));
         let logs = LogServer::start(Arc::clone(bus), node_id, Arc::clone(&self.logs) as _).await?;
         let postman = Postman::start(Arc::clone(bus));
         let link = driver::Link { postman, ack_prefix: format!("{inbox}."), progress };
@@ -195,6 +202,8 @@ impl Link {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missed = 0;
         let mut engines = self.description.executor.watch_engines();
+        // They may have changed since the handshake.
+        engines.mark_changed();
         loop {
             let result = tokio::select! {
                 _ = heartbeats.tick() => self.send_heartbeat(control).await,
@@ -240,6 +249,7 @@ impl Link {
             return Ok(());
         }
         control.update_info(UpdateNodeInfoRequest { node_info: now.clone() }).await?;
+        self.told.send_replace(Some(now.compute_node_info.execution_engines.clone()));
         *told = now;
         Ok(())
     }

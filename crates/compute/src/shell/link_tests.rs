@@ -1,7 +1,7 @@
 //! What the node says of itself when its engines come and go, and what it makes of the orchestrator's answer.
 
 use super::*;
-use crate::engines::{Engine, EngineError, EngineRequest};
+use crate::engines::{Engine, EngineError, EngineRequest, UNAVAILABLE};
 use crate::executor::Executor;
 use crate::shell::{driver::Load, engines};
 use bacalhau_model::{ComputeNodeInfo, Error, Task};
@@ -107,6 +107,7 @@ async fn the_orchestrator_learns_when_an_engine_comes_and_goes() {
         let (asked, mut requests) = mpsc::channel(100);
         let (commands, mut driver) = mpsc::channel(100);
         let (stop, stopping) = watch::channel(false);
+        let (known, knows) = watch::channel(None);
         let info = NodeInfo {
             node_id: "n-1".into(),
             compute_node_info: ComputeNodeInfo::default(),
@@ -120,6 +121,7 @@ async fn the_orchestrator_learns_when_an_engine_comes_and_goes() {
             heartbeat: Duration::from_secs(3600),
             info_update: Duration::from_secs(3600),
             logs: Arc::new(Logs::new(executor.clone(), commands.clone())),
+            told: known,
             started: Time::ZERO,
             lasting: None,
         };
@@ -143,7 +145,10 @@ async fn the_orchestrator_learns_when_an_engine_comes_and_goes() {
         assert_eq!(core.recv().await.unwrap(), format!("progress {understands}"));
         for (is_up, names) in [(false, vec![]), (true, vec!["daemon".to_owned()])] {
             up.store(is_up, Ordering::Relaxed);
-            executor.look_at_engines().await;
+            // What looks is the news of a failure, which leaves only when the orchestrator has heard.
+            let error = Error::new(UNAVAILABLE, "the daemon is away or was");
+            engines::tell_before(&error, &executor, knows.clone()).await;
+            assert_eq!(knows.borrow().as_ref(), Some(&names));
             let ControlRequest::UpdateNodeInfo(update) = requests.recv().await.unwrap() else { panic!() };
             assert_eq!(update.node_info.compute_node_info.execution_engines, names);
             assert_eq!(core.recv().await.unwrap(), format!("engines {names:?}"));
@@ -152,5 +157,6 @@ async fn the_orchestrator_learns_when_an_engine_comes_and_goes() {
         let ControlRequest::ShutdownNotice(bye) = requests.recv().await.unwrap() else { panic!() };
         assert_eq!(bye.tasks_go_on, [""; 0]);
         ended.await.unwrap();
+        assert_eq!(*knows.borrow(), None);
     }
 }

@@ -86,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let executor = Executor::open(ExecutorConfig::new(dir.path())).await.unwrap();
         let (commands, mut waiting) = mpsc::channel(8);
-        let mut runs = Runs::new(executor.clone(), commands.clone());
+        let mut runs = Runs::new(executor.clone(), commands.clone(), tokio::sync::watch::channel(None).1);
         let logs = Logs::new(executor, commands);
         let driver = tokio::spawn(async move {
             for _ in 0..2 {

@@ -112,7 +112,8 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let (writer, stored) = bacalhau_store::compute::open(&options.dir).map_err(|e| {
         Error::new(code::INTERNAL_ERROR, format!("the execution store cannot be opened: {e}"))
     })?;
-    let executor = ExecutorConfig { node_id: options.node_id.clone(), ..options.executor };
+    let mut executor = ExecutorConfig { node_id: options.node_id.clone(), ..options.executor };
+    executor.oci.gpus.clone_from(&options.policy.capacity.gpus);
     let executor = Executor::open(executor).await?;
     let (complete, outliving) = (complete_results(&executor, &stored), executor.outliving());
     let adopted = to_be_adopted(&executor, &stored, &complete);
@@ -140,7 +141,8 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
     let (commands, waiting) = mpsc::channel(MOST_COMMANDS);
     let (shutdown, stopping) = watch::channel(false);
     let (processed, last_processed) = watch::channel(0);
-    let runs = Runs::new(executor.clone(), commands.clone());
+    let (told, engines_told) = watch::channel(None);
+    let runs = Runs::new(executor.clone(), commands.clone(), engines_told);
     let lasting = options.leaves_tasks.then(|| runs.lasting());
     let (driver, committed) =
         Driver::new(options.node_id.clone(), core, writer, runs, processed, options.leaves_tasks);
@@ -171,6 +173,7 @@ pub async fn start(options: Options) -> Result<(ComputeNode, Ended), Error> {
         heartbeat: options.heartbeat,
         info_update: options.info_update,
         logs: Arc::new(Logs::new(description.executor.clone(), commands.clone())),
+        told,
         started: bacalhau_model::Time::from_unix_nanos(clock()),
         lasting,
     };

@@ -4,6 +4,7 @@
 //! and time, and end when nobody wants to know any more.
 
 use super::driver::Command;
+use super::engines::{Told, tell_before};
 use super::phases::Phases;
 use crate::core::{Declined, Failed, Finished, Start};
 use crate::executor::{Ending, Executor, Phase, Resume, RunContext};
@@ -14,7 +15,7 @@ use bacalhau_model::{Error, Execution};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,11 +57,18 @@ pub(super) struct Runs {
     probes: Arc<Semaphore>,
     tasks: TaskTracker,
     lasting: Lasting,
+    /// The engines that the orchestrator knows of.
+    told: watch::Receiver<Told>,
 }
 
 impl Runs {
-    pub(super) fn new(executor: Executor, commands: mpsc::Sender<Command>) -> Runs {
+    pub(super) fn new(
+        executor: Executor,
+        commands: mpsc::Sender<Command>,
+        told: watch::Receiver<Told>,
+    ) -> Runs {
         Runs {
+            told,
             executor,
             commands,
             running: HashMap::new(),
@@ -92,16 +100,19 @@ impl Runs {
 
     /// Finds out what only IO can tell about an execution.
     pub(super) fn probe(&mut self, execution: Arc<Execution>) {
-        let (executor, commands) = (self.executor.clone(), self.commands.clone());
+        let (executor, commands, told) = (self.executor.clone(), self.commands.clone(), self.told.clone());
         let (cancel, permits) = (CancellationToken::new(), Arc::clone(&self.probes));
         self.probing.insert(execution.id.clone(), cancel.clone());
         self.tasks.spawn(async move {
             let look = async {
                 // The semaphore is never closed; without a permit there would only be more probes than meant.
                 let _permit = permits.acquire_owned().await;
-                tokio::time::timeout(PROBE_LIMIT, executor.probe(&execution))
-                    .await
-                    .unwrap_or_else(|_| Err(too_slow()))
+                let found = tokio::time::timeout(PROBE_LIMIT, executor.probe(&execution)).await;
+                let found = found.unwrap_or_else(|_| Err(too_slow()));
+                if let Err(error) = &found {
+                    tell_before(error, &executor, told).await;
+                }
+                found
             };
             let result = tokio::select! {
                 biased;
@@ -129,13 +140,19 @@ impl Runs {
         }
         let running = Running { cancel: cancel.clone(), leave: leave.clone(), lasts };
         self.running.insert(id.clone(), running);
-        let (executor, commands) = (self.executor.clone(), self.commands.clone());
+        let (executor, commands, told) = (self.executor.clone(), self.commands.clone(), self.told.clone());
         self.tasks.spawn(async move {
             let phases = Phases::default();
-            let told = phases.clone();
-            let context = RunContext { cancel, phase: Arc::new(move |phase| told.tell(phase)) };
+            let teller = phases.clone();
+            let context = RunContext { cancel, phase: Arc::new(move |phase| teller.tell(phase)) };
             let resume = Resume { start, leave };
-            let run = executor.run_from(execution, context, resume);
+            let run = async {
+                let ending = executor.run_from(execution, context, resume).await;
+                if let Ending::Failed(failure) = &ending {
+                    tell_before(&failure.error, &executor, told).await;
+                }
+                ending
+            };
             let mut run = std::pin::pin!(run);
             let ending = loop {
                 tokio::select! {

@@ -1,6 +1,6 @@
 //! `urlDownload` against a small server on loopback.
 
-use crate::support::{Node, wasm};
+use crate::support::{Node, local, program, wasm};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -100,6 +100,49 @@ async fn files_arrive_under_their_names() {
         node.run(case.execution()).await.unwrap();
     }
     assert!(node.leftovers().is_empty());
+}
+
+/// Whoever asks for one of the two files waits until the other one is asked for.
+async fn pair() -> String {
+    let meeting = Arc::new(tokio::sync::Barrier::new(2));
+    let answer = move |method: Method, axum::extract::Path(name): axum::extract::Path<String>| async move {
+        if method == Method::GET {
+            meeting.wait().await;
+        }
+        format!("{name} from afar\n")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/{name}", get(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    base
+}
+
+#[tokio::test]
+async fn several_come_at_the_same_time_beside_what_is_local() {
+    let (base, host) = (pair().await, tempfile::tempdir().unwrap());
+    std::fs::write(host.path().join("c"), "c from here\n").unwrap();
+    let pattern = host.path().display().to_string();
+    let node = Node::with(|config| config.allow_listed_local_paths = vec![pattern]).await;
+    // Folders of the host are opened apart from the root, after it.
+    let files = [(3, "in/a"), (3, "in2/b"), (4, "c")];
+    let texts =
+        files.iter().zip(1..).map(|((_, path), n)| format!("(data (i32.const {}) \"{path}\")", n * 64));
+    let calls = files.iter().zip(1..).map(|((folder, path), n)| {
+        format!("(call $cat (i32.const {folder}) (i32.const {}) (i32.const {}))", n * 64, path.len())
+    });
+    let (texts, calls): (String, String) = (texts.collect(), calls.collect());
+    let download = |name: &str, target: &str| InputSource {
+        source: SpecConfig::new("urlDownload").with("URL", format!("{base}/{name}")),
+        target: target.into(),
+        ..InputSource::default()
+    };
+    let case = wasm(&program(&format!("{texts} (func (export \"_start\") {calls})")))
+        .input(download("a", "/in"))
+        .input(download("b", "/in2"))
+        .input(local(host.path(), "/here", false));
+    let output = crate::support::in_time(node.run(case.execution())).await.unwrap().run_output;
+    assert_eq!(output.stdout, "a from afar\nb from afar\nc from here\n", "{output:?}");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ async fn a_probe_adds_up_sizes_and_finds_mistakes() {
         (case.clone().param("EntryModule", ""), "entry module"),
         (case.clone().env("A", "env:SECRET"), "environment variable 'SECRET' is not in allowed patterns"),
         (case.clone().result("../x", "/x"), "result path name"),
+        (case.clone().network_type("HTTP"), "at least one domain"),
         (case.clone().input(inline_as("application/gzip", b"no", "/x")), "damaged"),
     ];
     for (case, expected) in mistakes {

@@ -38,20 +38,44 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Gone;
 
+/// How a relay ended.
+pub(super) struct Done {
+    /// As it was last seen.
+    pub(super) execution: Execution,
+    /// Time of the last output that was passed on; 0 for none.
+    pub(super) cursor: i64,
+    /// That it waits for its node was told, and nothing has come since.
+    pub(super) told: bool,
+    /// Its node cannot be asked now.
+    pub(super) away: bool,
+    /// Why there is nothing, or not all.
+    pub(super) result: Result<(), Error>,
+}
+
 impl Relay {
-    /// Passes on what there is. An error says why there is nothing, or not all.
-    pub(super) async fn run(mut self, mut execution: Execution) -> Result<(), Error> {
+    /// Passes on what there is.
+    pub(super) async fn run(mut self, mut execution: Execution) -> Done {
+        let mut away = false;
+        let result = self.follow(&mut execution, &mut away).await;
+        Done { execution, cursor: self.cursor, told: self.told, away, result }
+    }
+
+    /// An error says why there is nothing, or not all; `away` whether it is because of the node's connection.
+    async fn follow(&mut self, execution: &mut Execution, away: &mut bool) -> Result<(), Error> {
         let mut pause = LOOK;
         loop {
             let result = match self.once().await {
                 Ok(result) => result,
                 Err(Gone) => return Ok(()),
             };
-            execution = self.record(execution).await;
+            *execution = self.record(std::mem::take(execution)).await;
             let over = execution.is_terminal() || !self.wish.follow;
             match result {
-                Ok(()) if self.printed || over => return self.ended(&execution).await,
-                Err(error) if over || !error.retryable => return self.failed(&execution, error).await,
+                Ok(()) if self.printed || over => return self.ended(execution).await,
+                Err(error) if over || !error.retryable => {
+                    *away = error.retryable;
+                    return self.failed(execution, error).await;
+                }
                 Err(error) if !self.told => {
                     self.told = true;
                     let error = words::unreachable(&self.app, &execution.node_id, error).await;

@@ -23,14 +23,18 @@ pub(super) fn one(job: &Job, executions: Vec<Execution>, wish: &Wish) -> Result<
     }
     let over = job.is_terminal();
     if over || !wish.follow {
-        return executions.into_iter().next().map(Some).ok_or_else(|| none(job));
+        return executions.into_iter().next().map(Some).ok_or_else(|| none(job, wish));
     }
     Ok(None)
 }
 
 /// There are no executions.
-pub(super) fn none(job: &Job) -> Error {
-    let (name, id, version) = (&job.name, &job.id, job.version);
+pub(super) fn none(job: &Job, wish: &Wish) -> Error {
+    let (name, id) = (&job.name, &job.id);
+    let version = match wish.versions {
+        Versions::One(wanted) => wanted,
+        Versions::All | Versions::Latest => job.version,
+    };
     let why = match job.state.message.trim() {
         "" => String::new(),
         why => format!(": {why}"),

@@ -2,11 +2,13 @@
 //!
 //! Everything in between is bounded: a client that does not read stops its relays, and they stop their nodes.
 
+mod begin;
+
 use super::item::{Item, Note, Shown};
-use super::relay::Relay;
+use super::relay::{Done, Relay};
+use super::select;
 use super::stream::Stream;
 use super::wish::Wish;
-use super::{select, words};
 use crate::server::reply::{Failure, bad_request};
 use crate::server::{App, Length, Records};
 use bacalhau_model::error::code;
@@ -14,7 +16,7 @@ use bacalhau_model::{
     ClusterEvent, ComputeState, EncodedEvent, Error, EventKind, Execution, Job, JobState, feed,
 };
 use bacalhau_orchestrator::LiveEvents;
-use bacalhau_store::orchestrator::{OrderBy, Paging, Versions};
+use bacalhau_store::orchestrator::Paging;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -51,8 +53,13 @@ pub(super) struct Session {
     news: watch::Sender<u64>,
     give: mpsc::Sender<Item>,
     items: mpsc::Receiver<Item>,
-    relays: JoinSet<(String, Result<(), Error>)>,
+    relays: JoinSet<Done>,
     queue: VecDeque<Execution>,
+    /// Given up with a node that cannot be asked: their output is waited for as long as the job goes on, for the node may
+    /// come back, and with it they may go on.
+    parked: HashMap<String, Done>,
+    /// Executions that come from there, and whether it was told that they are waited for.
+    again: HashMap<String, bool>,
     /// Executions that were shown, are, or will not be.
     seen: HashSet<String>,
     /// Executions whose failure was told.
@@ -76,6 +83,8 @@ impl Session {
             items,
             relays: JoinSet::new(),
             queue: VecDeque::new(),
+            parked: HashMap::new(),
+            again: HashMap::new(),
             seen: HashSet::new(),
             told: HashSet::new(),
             over: false,
@@ -99,6 +108,11 @@ impl Session {
             },
         };
         while stream.is_open() {
+            if self.over {
+                let parked: Vec<Execution> =
+                    self.parked.values().map(|done| done.execution.clone()).collect();
+                parked.into_iter().for_each(|execution| self.join(execution));
+            }
             self.start();
             if self.over && self.relays.is_empty() {
                 break;
@@ -124,87 +138,6 @@ impl Session {
             Some(error) if !self.any_well => Err(Failure(error)),
             _ => Ok(()),
         }
-    }
-
-    /// The execution asked for or Bacalhau 1.9's choice. With `follow` it waits for a job that has none yet. `None` when
-    /// the stream ended meanwhile.
-    async fn find_one(
-        &mut self,
-        job_id: &str,
-        events: &mut LiveEvents,
-        stream: &mut Stream,
-    ) -> Result<Option<Job>, Failure> {
-        let versions =
-            if self.wish.versions == Versions::Latest { Versions::All } else { self.wish.versions };
-        let newest = Paging { order_by: OrderBy::Modified, reverse: true, ..Paging::default() };
-        let mut told = false;
-        while stream.is_open() {
-            let (job, executions) = self.read(job_id, versions, newest).await?;
-            if let Some(found) = select::one(&job, executions, &self.wish)? {
-                stream.send_job(&job.id, false).await;
-                self.queue.push_back(found);
-                self.over = true;
-                return Ok(Some(job));
-            }
-            if !std::mem::replace(&mut told, true) {
-                let note = Note::new(Note::WAITING, "", format!("{}; waiting", words::no_executions(&job)));
-                stream.send_item(&Item::Note(note)).await;
-                stream.flush().await;
-            }
-            tokio::select! {
-                _ = next_event(events, job_id) => {}
-                () = stream.heard() => {}
-            }
-        }
-        Ok(None)
-    }
-
-    async fn begin_all(&mut self, job_id: &str, stream: &mut Stream) -> Result<Job, Failure> {
-        let (job, executions) = self.read(job_id, self.wish.versions, Paging::default()).await?;
-        self.over = job.is_terminal() || !self.wish.follow;
-        let seen: HashSet<String> = executions.iter().map(|e| e.id.clone()).collect();
-        let chosen = select::all(&job, executions, &self.wish);
-        if chosen.is_empty() && self.over {
-            return Err(Failure(select::none(&job)));
-        }
-        self.seen = seen;
-        stream.send_job(&job.id, select::may_be_many(&job, chosen.len())).await;
-        if chosen.is_empty() {
-            let note = Note::new(Note::WAITING, "", format!("{}; waiting", words::no_executions(&job)));
-            stream.send_item(&Item::Note(note)).await;
-        }
-        for execution in chosen {
-            let state = execution.compute_state.state_type;
-            let waits = !select::has_run(state.as_str()) && !execution.is_terminal();
-            if self.wish.follow && waits {
-                // It joins when it runs.
-                self.seen.remove(&execution.id);
-                let text = format!("{}; waiting", words::not_yet(&execution));
-                stream.send_item(&Item::Note(Note::new(Note::WAITING, &execution.id, text))).await;
-            } else {
-                self.queue.push_back(execution);
-            }
-        }
-        stream.flush().await;
-        Ok(job)
-    }
-
-    /// The job first: an execution that ends a job is then among those read after it. Without its tasks, which may hold
-    /// megabytes of inline data: there may be thousands of streams.
-    async fn read(
-        &self,
-        job_id: &str,
-        versions: Versions,
-        paging: Paging,
-    ) -> Result<(Job, Vec<Execution>), Failure> {
-        let id = job_id.to_owned();
-        let read = move |records: &dyn Records| {
-            let job = Job { tasks: Vec::new().into(), ..records.job(&id, 0)? };
-            let mut executions = records.executions(&id, versions, paging)?.items;
-            executions.iter_mut().for_each(|execution| execution.job = None);
-            Ok((job, executions))
-        };
-        self.app.read(Length::Unknown, read).await
     }
 
     /// Some events were missed.
@@ -264,7 +197,11 @@ impl Session {
     }
 
     fn join(&mut self, execution: Execution) {
-        if self.seen.insert(execution.id.clone()) {
+        if let Some(done) = self.parked.remove(&execution.id) {
+            self.cursors.insert(execution.id.clone(), done.cursor);
+            self.again.insert(execution.id.clone(), done.told);
+            self.queue.push_back(execution);
+        } else if self.seen.insert(execution.id.clone()) {
             self.queue.push_back(execution);
         }
     }
@@ -276,6 +213,7 @@ impl Session {
             && let Some(execution) = self.queue.pop_front()
         {
             let cursor = self.cursors.remove(&execution.id).unwrap_or(0);
+            let again = self.again.remove(&execution.id);
             let relay = Relay {
                 app: Arc::clone(&self.app),
                 wish: Arc::clone(&self.wish),
@@ -284,28 +222,35 @@ impl Session {
                 news: self.news.subscribe(),
                 cursor,
                 printed: cursor > 0,
-                told: false,
+                told: again.unwrap_or(false),
             };
-            let id = execution.id.clone();
             self.relays.spawn(async move {
-                // Nobody there to hear it is noticed by what follows.
-                let _ = relay.give.send(Item::Execution(Arc::clone(&relay.shown))).await;
-                (id, relay.run(execution).await)
+                if again.is_none() {
+                    // Nobody there to hear it is noticed by what follows.
+                    let _ = relay.give.send(Item::Execution(Arc::clone(&relay.shown))).await;
+                }
+                relay.run(execution).await
             });
         }
     }
 
-    async fn ended(
-        &mut self,
-        ended: Result<(String, Result<(), Error>), tokio::task::JoinError>,
-        stream: &mut Stream,
-    ) {
-        let (id, result) = ended.unwrap_or_else(|e| {
+    async fn ended(&mut self, ended: Result<Done, tokio::task::JoinError>, stream: &mut Stream) {
+        let done = ended.unwrap_or_else(|e| {
             let why = format!("the log stream ended unexpectedly: {e}");
-            (String::new(), Err(Error::new(code::INTERNAL_ERROR, why)))
+            let result = Err(Error::new(code::INTERNAL_ERROR, why));
+            Done { execution: Execution::default(), cursor: 0, told: false, away: false, result }
         });
-        match result {
+        let id = done.execution.id.clone();
+        match done.result {
             Ok(()) => self.any_well = true,
+            Err(ref error) if self.wish.all && !self.over && done.away => {
+                if !done.told {
+                    let text = format!("execution {id}: {}; waiting for it", error.message);
+                    self.send(Item::Note(Note::new(Note::WAITING, &id, text)), stream).await;
+                    stream.flush().await;
+                }
+                self.parked.insert(id, Done { told: true, ..done });
+            }
             Err(error) if self.wish.all => {
                 let hint = if error.hint.is_empty() { String::new() } else { format!(". {}", error.hint) };
                 let text = format!("execution {id}: {}{hint}", error.message);

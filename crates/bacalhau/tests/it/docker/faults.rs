@@ -50,6 +50,25 @@ fn a_daemon_that_dies_fails_its_executions_in_words_and_leaves_nothing() {
 }
 
 #[test]
+fn the_death_of_a_daemon_costs_a_job_one_try() {
+    let Some(setup) = alone("one-try", &[]) else { return };
+    let script = "echo begun; [ $BACALHAU_ATTEMPT != 1 ] || sleep 600";
+    let mut job = job("one-try", "batch", script);
+    job["Tasks"][0]["Timeouts"] = json!({"QueueTimeout": 600});
+    setup.submit(&job);
+    setup.more_lines("one-try", 0);
+    setup.is_in_state("one-try", 6);
+    setup.daemon.kill();
+    // The node has told that it is without Docker before it told of the failure.
+    eventually("it waits", || (setup.cluster.state("one-try") == "Queued").then_some(()));
+    assert_eq!(setup.executions("one-try").len(), 1);
+    runtime().block_on(setup.daemon.start_again());
+    assert_eq!(setup.cluster.wait_final("one-try"), "Completed");
+    assert_eq!(setup.executions("one-try").len(), 2);
+    setup.nothing_is_left();
+}
+
+#[test]
 fn with_live_restore_a_container_and_its_log_go_on() {
     let Some(setup) = alone("restored", &["--live-restore"]) else { return };
     setup.submit(&job("restored", "batch", &NUMBERS.replace("true", "[ $n -lt 100 ]")));

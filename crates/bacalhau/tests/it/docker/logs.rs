@@ -1,7 +1,8 @@
 //! Logs that are followed while nodes and daemons go and come.
 
-use super::{NUMBERS, alone, are_numbers, job, runtime};
+use super::{NUMBERS, alone, alone_with, are_numbers, job, runtime};
 use crate::cluster::eventually;
+use serde_json::json;
 use std::io::Read;
 use std::process::{Child, ChildStderr, Output};
 use std::sync::{Arc, Mutex};
@@ -60,6 +61,30 @@ fn a_follower_goes_on_when_the_node_is_back() {
     are_numbers(&lines);
     assert!(lines.len() >= count, "{} of {count}: {}", lines.len(), said());
     assert!(output.status.success(), "{}", said());
+}
+
+#[test]
+fn a_follower_goes_on_with_what_was_given_up_and_goes_on() {
+    let settings = ["Orchestrator.NodeManager.ReconnectGrace=100ms"];
+    let Some(mut setup) = alone_with("revived", &[], &settings) else { return };
+    let mut job = job("revived", "batch", &NUMBERS.replace("true", "[ $n -lt 100 ]"));
+    job["Tasks"][0]["Timeouts"] = json!({"QueueTimeout": 600});
+    setup.submit(&job);
+    setup.is_in_state("revived", 6);
+    let mut follower = setup.cluster.spawn(&["job", "logs", "revived", "--follow"]);
+    let words = collected(follower.stderr.take().unwrap());
+    let said = || words.lock().unwrap().clone();
+    setup.more_lines("revived", 5);
+    setup.cluster.nodes[0].kill();
+    eventually("it is given up", || (setup.cluster.state("revived") == "Queued").then_some(()));
+    eventually("the follower knows", || said().contains("failed: ").then_some(()));
+    setup.cluster.nodes[0].start();
+    assert_eq!(setup.cluster.wait_final("revived"), "Completed");
+    assert_eq!(setup.executions("revived").len(), 1);
+    let output = ended(follower);
+    let lines = lines(&output);
+    are_numbers(&lines);
+    assert_eq!((lines.len(), output.status.success()), (100, true), "{}", said());
 }
 
 #[test]

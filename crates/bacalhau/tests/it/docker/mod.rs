@@ -47,7 +47,7 @@ fn alone(name: &str, options: &[&str]) -> Option<Setup<Box<Daemon>>> {
     alone_with(name, options, &[])
 }
 
-/// The same with settings of the node.
+/// The same with settings: those that begin with `Orchestrator.` are the orchestrator's.
 fn alone_with(name: &str, options: &[&str], settings: &[&str]) -> Option<Setup<Box<Daemon>>> {
     if !daemon::is_installed() {
         return None;
@@ -67,12 +67,15 @@ fn runtime() -> &'static Runtime {
 impl<D: Deref<Target = Daemon>> Setup<D> {
     fn new(daemon: D, name: &str, settings: &[&str], mut env: Vec<(String, String)>) -> Setup<D> {
         // Images are made here; nobody has to be asked which one a tag stands for.
-        let orchestrator =
-            ["Orchestrator.NodeManager.ReconnectGrace=60s", "Orchestrator.PinImages.Disabled=true"];
+        let mut orchestrator =
+            vec!["Orchestrator.NodeManager.ReconnectGrace=60s", "Orchestrator.PinImages.Disabled=true"];
+        let is_its = |setting: &&&str| setting.starts_with("Orchestrator.");
+        orchestrator.extend(settings.iter().filter(is_its));
         let mut cluster = Cluster::new("", &orchestrator);
         let (address, node) = (cluster.nats(), format!("docker-{name}"));
         env.push(("DOCKER_HOST".to_owned(), daemon.host.clone()));
-        let settings = ["Engines.Types.Docker.Backend=docker"].iter().chain(settings);
+        let nodes = settings.iter().filter(|setting| !is_its(setting));
+        let settings = ["Engines.Types.Docker.Backend=docker"].iter().chain(nodes);
         let args: Vec<&str> = settings.flat_map(|setting| ["-c", *setting]).collect();
         let api_port = free_port();
         cluster.add_named_node(&node, &address, api_port, &args, env);

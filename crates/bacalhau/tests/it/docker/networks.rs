@@ -40,6 +40,26 @@ fn ports_of_a_service_are_reachable_and_given_back() {
 }
 
 #[test]
+fn ports_on_the_hosts_network_are_those_that_are_told() {
+    let (first, fixed) = (free_port(), free_port());
+    let range = [("Start", first), ("End", first)]
+        .map(|(end, port)| format!("Compute.Network.PortRange{end}={port}"));
+    let Some(setup) = shared("host-ports", &[&range[0], &range[1]]) else { return };
+    let script =
+        "serve() { while true; do printf \"HTTP/1.0 200 OK\\r\\n\\r\\n$1\" | nc -l -p $2 >/dev/null; done; }
+        serve any $BACALHAU_PORT_any & serve fixed $BACALHAU_HOST_PORT_fixed";
+    let ports = json!([{"Name": "any"}, {"Name": "fixed", "Static": fixed}]);
+    let network = json!({"Type": "Host", "Ports": ports});
+    setup.submit(&with(job("host-ports", "service", script), "Network", network));
+    for (port, word) in [(first, "any"), (fixed, "fixed")] {
+        let is_it = || web::get(port).filter(|answer| answer.ends_with(word)).map(drop);
+        eventually(&format!("port {port} answers"), is_it);
+    }
+    setup.cluster.ok(&["job", "stop", "host-ports"]);
+    setup.nothing_is_left();
+}
+
+#[test]
 fn network_http_reaches_the_listed_domains() {
     let Some(setup) = shared("http", &[]) else { return };
     let address = web::server("127.0.0.1");

@@ -1,4 +1,4 @@
-//! GPUs and fixed ports: who has which.
+//! Amounts, GPUs and fixed ports: who has what.
 
 use super::*;
 use bacalhau_model::{Gpu, PortMapping};
@@ -20,6 +20,28 @@ fn with_gpus(id: &str, count: &str) -> Execution {
 fn has(w: &World, id: &str) -> Vec<u64> {
     let resources = w.core.slot(id).unwrap().execution.allocated_resources.total();
     resources.gpus.iter().map(|gpu| gpu.index).collect()
+}
+
+#[test]
+fn what_a_task_does_not_ask_for_is_filled_in_and_all_there_is_fits() {
+    let mut w = World::new();
+    let with_memory = |id: &str, cpu: &str, memory: &str| {
+        with_task(execution(id, cpu), |t| t.resources.memory = memory.into())
+    };
+    for (id, cpu, memory, expected) in [
+        ("nothing", "", "", (0.1, 100)),
+        ("some", "", "700", (0.1, 700)),
+        ("all", "2", "1000000", (2.0, 1_000_000)),
+    ] {
+        w.ask(with_memory(id, cpu, memory));
+        assert_eq!(w.state(id), Some(ComputeState::AskForBidAccepted), "{id}");
+        let usage = &w.core.slot(id).unwrap().usage;
+        assert_eq!((usage.cpu, usage.memory), expected, "{id}");
+    }
+    for (id, cpu, memory) in [("more-memory", "2", "1000001"), ("more-cores", "2001m", "1")] {
+        w.ask(with_memory(id, cpu, memory));
+        assert_eq!(w.state(id), Some(ComputeState::AskForBidRejected), "{id}");
+    }
 }
 
 #[test]

@@ -39,11 +39,13 @@ struct Seen {
     at: Option<Instant>,
     answers: bool,
     looking: bool,
+    /// Somebody met a sign that it does not answer any more.
+    doubted: bool,
 }
 
 impl Seen {
     fn is_fresh(&self) -> bool {
-        self.at.is_some_and(|at| at.elapsed() < FRESH)
+        !self.doubted && self.at.is_some_and(|at| at.elapsed() < FRESH)
     }
 }
 
@@ -130,6 +132,11 @@ impl Daemon {
         found.is_ok_and(|seen| seen.is_ok_and(|seen| seen.answers))
     }
 
+    /// It did not answer somebody: whoever asks next whether it does has to look.
+    pub(super) fn doubt(&self) {
+        self.shared.seen.send_modify(|seen| seen.doubted = true);
+    }
+
     /// What it said of its version when it was last connected to.
     pub(super) fn version(&self) -> Option<String> {
         self.lock().as_ref().and_then(|connected| connected.version.clone())
@@ -143,7 +150,7 @@ impl Daemon {
             if seen.at.is_none() || seen.answers != answers {
                 tracing::info!(host = %self.shared.host, answers, "Docker daemon");
             }
-            *seen = Seen { at: Some(Instant::now()), answers, looking: false };
+            *seen = Seen { at: Some(Instant::now()), answers, looking: false, doubted: false };
         });
     }
 

@@ -1,6 +1,7 @@
 //! What Docker says, in the words and codes of this system.
 
 use super::image::ImageName;
+use crate::engines::UNAVAILABLE;
 use bacalhau_model::{Error, error::code};
 use bollard::errors::Error as DockerError;
 
@@ -22,7 +23,7 @@ pub(super) fn explain(what: &str, error: &DockerError) -> Error {
     };
     let error = Error::new(code, format!("{what}: {text}")).component(COMPONENT);
     match code {
-        "Deadline" | "Unavailable" => error.retryable(),
+        "Deadline" | UNAVAILABLE => error.retryable(),
         "DataLoss" | "SystemError" => error.fails_execution(),
         _ => error,
     }
@@ -30,7 +31,7 @@ pub(super) fn explain(what: &str, error: &DockerError) -> Error {
 
 /// The daemon does not answer or went away.
 pub(super) fn unreachable(what: &str, why: &str) -> Error {
-    Error::new("Unavailable", format!("{what}: the Docker daemon cannot be reached: {why}"))
+    Error::new(UNAVAILABLE, format!("{what}: the Docker daemon cannot be reached: {why}"))
         .component(COMPONENT)
         .retryable()
         .hint("Check on the compute node that Docker runs and that DOCKER_HOST, if set, is right")
@@ -68,7 +69,7 @@ fn code_of_status(status: u16) -> &'static str {
         499 => "Cancelled",
         500 => "SystemError",
         501 => "NotImplemented",
-        503 => "Unavailable",
+        503 => UNAVAILABLE,
         _ => "UnknownError",
     }
 }

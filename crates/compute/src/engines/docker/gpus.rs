@@ -1,18 +1,13 @@
-//! How GPUs come into a container: requests to NVIDIA's runtime, device nodes for AMD and Intel.
+//! GPUs in Docker's words: requests to NVIDIA's runtime, device nodes for AMD and Intel.
 
 use super::errors::COMPONENT;
+use crate::engines::container::gpus::{Need, PCI_DEVICES, need};
+use bacalhau_model::Error;
 use bacalhau_model::resources::Gpu;
-use bacalhau_model::{Error, error::code};
 use bollard::models::{DeviceMapping, DeviceRequest};
 use std::path::Path;
 
-/// AMD's compute device, common to all its GPUs.
-const KFD: &str = "/dev/kfd";
-
-/// Where the kernel lists the nodes of each PCI device.
-const PCI_DEVICES: &str = "/sys/bus/pci/devices";
-
-/// GPUs in Docker's words.
+/// What a container's description says of its GPUs.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Devices {
     pub(super) requests: Vec<DeviceRequest>,
@@ -31,18 +26,14 @@ fn translate(gpus: &[Gpu], pci_devices: &Path) -> Result<Devices, Error> {
     let mut nvidia = Vec::new();
     let mut devices = Devices::default();
     for gpu in gpus {
-        match gpu.vendor.to_ascii_uppercase().as_str() {
-            "NVIDIA" => nvidia.push(gpu.index.to_string()),
-            "AMD/ATI" | "AMD" => {
-                if !devices.nodes.iter().any(|node| node.path_on_host.as_deref() == Some(KFD)) {
-                    devices.nodes.push(node(KFD));
+        match need(gpu, pci_devices).map_err(|error| error.component(COMPONENT))? {
+            Need::Nvidia => nvidia.push(gpu.index.to_string()),
+            Need::Nodes(names) => {
+                for node in names.iter().map(|name| node(&format!("/dev/{name}"))) {
+                    if !devices.nodes.contains(&node) {
+                        devices.nodes.push(node);
+                    }
                 }
-                devices.nodes.extend(drm_nodes(gpu, pci_devices)?);
-            }
-            "INTEL" => devices.nodes.extend(drm_nodes(gpu, pci_devices)?),
-            _ => {
-                let message = format!("job requires GPU from unsupported vendor {:?}", gpu.vendor);
-                return Err(Error::new(code::BAD_REQUEST, message).component(COMPONENT));
             }
         }
     }
@@ -54,27 +45,6 @@ fn translate(gpus: &[Gpu], pci_devices: &Path) -> Result<Devices, Error> {
         });
     }
     Ok(devices)
-}
-
-/// The nodes below `/dev/dri` of a GPU: its card and its renderer.
-fn drm_nodes(gpu: &Gpu, pci_devices: &Path) -> Result<Vec<DeviceMapping>, Error> {
-    let folder = pci_devices.join(&gpu.pci_address).join("drm");
-    let names = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let mut nodes: Vec<String> = names
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.starts_with("card") || name.starts_with("render"))
-        .map(|name| format!("/dev/dri/{name}"))
-        .collect();
-    nodes.sort();
-    let plain = !gpu.pci_address.is_empty() && !gpu.pci_address.contains('/');
-    if nodes.is_empty() || !plain {
-        let message =
-            format!("GPU {} ({}) has no device node below {}", gpu.index, gpu.name, folder.display());
-        return Err(Error::new(code::NOT_FOUND, message)
-            .component(COMPONENT)
-            .hint("Check that the kernel's driver of the GPU is loaded on the compute node"));
-    }
-    Ok(nodes.iter().map(|path| node(path)).collect())
 }
 
 fn node(path: &str) -> DeviceMapping {
@@ -94,29 +64,20 @@ mod tests {
     }
 
     #[test]
-    fn each_vendor_its_way() {
+    fn cards_of_every_vendor_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["card1", "renderD129", "controlD3"] {
-            std::fs::create_dir_all(dir.path().join("0000:03:00.0/drm").join(name)).unwrap();
+        for name in ["3/drm/card1", "4/drm/card2"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let all = [
-            gpu("NVIDIA", 0, ""),
-            gpu("AMD/ATI", 1, "0000:03:00.0"),
-            gpu("Nvidia", 3, ""),
-            gpu("Intel", 4, "0000:03:00.0"),
-        ];
+        let all =
+            [gpu("NVIDIA", 0, ""), gpu("AMD/ATI", 1, "3"), gpu("AMD/ATI", 2, "4"), gpu("Nvidia", 3, "")];
         let found = translate(&all, dir.path()).unwrap();
         assert_eq!(found.requests.len(), 1);
         assert_eq!(found.requests[0].device_ids.as_deref().unwrap(), ["0", "3"]);
         assert_eq!(found.requests[0].capabilities.as_deref().unwrap(), [["gpu"]]);
         let nodes: Vec<_> = found.nodes.iter().map(|n| n.path_on_host.as_deref().unwrap()).collect();
-        let drm = ["/dev/dri/card1", "/dev/dri/renderD129"];
-        assert_eq!(nodes, [&["/dev/kfd"][..], &drm, &drm].concat());
-
-        assert!(translate(&[gpu("Intel", 0, "0000:99:00.0")], dir.path()).is_err());
-        assert!(translate(&[gpu("Intel", 0, "")], dir.path()).is_err());
-        let error = translate(&[gpu("Matrox", 0, "")], dir.path()).unwrap_err();
-        assert_eq!(error.message, "job requires GPU from unsupported vendor \"Matrox\"");
+        assert_eq!(nodes, ["/dev/kfd", "/dev/dri/card1", "/dev/dri/card2"]);
+        assert_eq!(translate(&[gpu("Intel", 0, "99")], dir.path()).unwrap_err().component, COMPONENT);
         assert_eq!(translate(&[], dir.path()).unwrap(), Devices::default());
     }
 }

@@ -124,7 +124,7 @@ impl Life {
 
     /// The proxy on the host's address in the private network; port 0 takes a free one.
     async fn start_proxy(&self, private: &Private, port: u16) -> Result<egress::Proxy, Error> {
-        let domains = egress::DomainList::new(&self.request.network.domains)?;
+        let domains = egress::DomainList::of(&self.request.network)?;
         let names = egress::Names {
             job_id: self.request.execution.job_id.clone(),
             execution_id: self.request.execution.id.clone(),

@@ -21,6 +21,7 @@ mod patience;
 mod pull;
 mod remains;
 mod started;
+mod usage;
 
 pub use config::{DockerConfig, ManifestCacheConfig};
 
@@ -32,7 +33,7 @@ use self::names::Names;
 use self::pull::Pulls;
 use self::remains::Remains;
 use super::container::Params;
-use super::{Engine, EngineError, EngineRequest};
+use super::{Engine, EngineError, EngineRequest, UNAVAILABLE};
 use bacalhau_model::{Error, Execution, Job, SpecConfig, Task};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -74,6 +75,13 @@ impl DockerEngine {
         };
         DockerEngine { parts: Arc::new(parts) }
     }
+
+    /// After an error that means that the daemon is gone, nobody relies on what was known of it.
+    fn notice(&self, error: &Error) {
+        if error.code == UNAVAILABLE {
+            self.parts.daemon.doubt();
+        }
+    }
 }
 
 /// The parameters of a task of `job`; the digest that was noted at submit says which image its tag stands for.
@@ -112,8 +120,11 @@ impl Engine for DockerEngine {
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = params(&task.engine, execution.job.as_deref())?;
-            let daemon = self.parts.daemon.get().await?;
-            self.parts.manifests.check(&daemon, &self.parts.config, &params.image).await
+            let checked = async {
+                let daemon = self.parts.daemon.get().await?;
+                self.parts.manifests.check(&daemon, &self.parts.config, &params.image).await
+            };
+            checked.await.inspect_err(|error| self.notice(error))
         }
         .boxed()
     }
@@ -134,7 +145,7 @@ impl Engine for DockerEngine {
                 cancel.cancelled().await;
                 tokio::time::sleep(latest).await;
             };
-            tokio::select! {
+            let ended = tokio::select! {
                 ended = &mut task => ended.unwrap_or_else(|panic| {
                     self.parts.remains.done_with(&id);
                     self.parts.remains.sweep_later();
@@ -145,7 +156,12 @@ impl Engine for DockerEngine {
                     drop(task.detach());
                     Err(EngineError::Cancelled)
                 }
-            }
+            };
+            ended.inspect_err(|ended| {
+                if let EngineError::Failed { error, .. } = ended {
+                    self.notice(error);
+                }
+            })
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! How long the adoption of a container waits for a daemon that does not answer: long enough for one that is started
 //! together with the node or after an update, and never past the end of the execution.
 
-use crate::engines::{EngineError, EngineRequest};
+use crate::engines::{EngineError, EngineRequest, UNAVAILABLE};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ impl Patience {
     /// What the run ends with: the error itself, or that it was cancelled or has no time any more.
     pub(super) async fn after(&mut self, error: EngineError) -> Result<(), EngineError> {
         match &error {
-            EngineError::Failed { error: why, .. } if why.code == "Unavailable" => {
+            EngineError::Failed { error: why, .. } if why.code == UNAVAILABLE => {
                 if Instant::now() >= self.give_up {
                     return Err(error);
                 }

@@ -3,7 +3,7 @@
 use super::daemon::Connected;
 use super::output::Output;
 use super::patience::{RETURN_LIMIT, RETURN_PAUSE};
-use super::{Parts, ending, errors};
+use super::{Parts, ending, errors, usage};
 use crate::engines::{EngineError, EngineRequest};
 use crate::logs::LogWriter;
 use bacalhau_model::{Error, Time};
@@ -95,6 +95,10 @@ impl Started {
     /// Waits for the end, or brings it about.
     pub(super) async fn finish(mut self, parts: &Parts, request: &EngineRequest) -> Result<i64, EngineError> {
         let stop = &request.cancel;
+        let _counting = request
+            .work
+            .is_elsewhere_counted()
+            .then(|| usage::count(Arc::clone(&self.daemon), self.id.clone(), Arc::clone(&request.work)));
         let deadline = request.timeout.and_then(|timeout| self.since.checked_add(timeout));
         let exit_code = loop {
             let waited = tokio::select! {

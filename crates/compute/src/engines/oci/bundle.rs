@@ -1,5 +1,6 @@
 //! The runtime's configuration of one container (`config.json` of the OCI runtime specification). Pure.
 
+use super::devices::Devices;
 use super::seccomp;
 use super::user::User;
 use serde_json::{Map, Value, json};
@@ -76,6 +77,7 @@ pub(super) struct Container {
     pub(super) user: User,
     pub(super) hostname: String,
     pub(super) binds: Vec<Bind>,
+    pub(super) devices: Devices,
     pub(super) network: NetworkSpace,
     /// Path below the cgroup root.
     pub(super) cgroup: String,
@@ -112,7 +114,9 @@ impl Container {
                 "oomScoreAdj": 0,
             },
             "mounts": self.mounts(),
+            "hooks": self.devices.hooks,
             "linux": {
+                "devices": self.devices.to_make(),
                 "namespaces": self.namespaces(),
                 "cgroupsPath": self.cgroup,
                 "resources": self.resources(),
@@ -151,7 +155,9 @@ impl Container {
     fn resources(&self) -> Value {
         let mut resources = Map::new();
         // What every container has, such as /dev/null, the runtime adds itself.
-        resources.insert("devices".to_owned(), json!([{"allow": false, "access": "rwm"}]));
+        let mut devices = vec![json!({"allow": false, "access": "rwm"})];
+        devices.extend(self.devices.allowed());
+        resources.insert("devices".to_owned(), Value::Array(devices));
         if self.pids > 0 {
             resources.insert("pids".to_owned(), json!({"limit": self.pids}));
         }
@@ -268,6 +274,7 @@ pub(super) mod tests {
             user: User::default(),
             hostname: "h".into(),
             binds: Vec::new(),
+            devices: Devices::default(),
             network: NetworkSpace::Empty,
             cgroup: "/a/b".into(),
             cpu: 0.5,

@@ -5,7 +5,9 @@
 
 mod adopt;
 mod bundle;
+mod cdi;
 mod container;
+mod devices;
 mod end;
 mod etc_files;
 mod follow;
@@ -19,11 +21,15 @@ mod seccomp;
 mod start;
 mod user;
 
+pub use devices::DeviceRoots;
+
 use super::container::Params;
 use super::{Engine, EngineError, EngineRequest, supervisor};
 use crate::cgroup::Machine;
 use bacalhau_images::{HeldLayers, ImageStore, Registry, RegistryConfig, StoreConfig};
+use bacalhau_model::resources::Gpu;
 use bacalhau_model::{Error, Execution, Task, error::code};
+use devices::Devices;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use network::Bridge;
@@ -59,6 +65,10 @@ pub struct OciConfig {
     pub registry: RegistryConfig,
     /// Bounds of what images take.
     pub store: StoreConfig,
+    /// The GPUs that the node has for executions.
+    pub gpus: Vec<Gpu>,
+    /// Where the machine tells of its devices.
+    pub devices: DeviceRoots,
     /// The program and first arguments that make a supervisor (see [`super::supervisor::supervise`]).
     pub supervisor: Vec<OsString>,
 }
@@ -77,6 +87,8 @@ impl OciConfig {
             subnet: "10.201.0.0/16".to_owned(),
             registry: RegistryConfig::default(),
             store: StoreConfig::default(),
+            gpus: Vec::new(),
+            devices: DeviceRoots::default(),
             // Not its path: the file may have been replaced by a newer version, or be gone.
             supervisor: vec!["/proc/self/exe".into(), supervisor::ARGUMENT.into()],
         }
@@ -170,9 +182,6 @@ impl Shared {
     }
 
     async fn runtime(&self) -> Result<Runtime, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("the node does not run as root".to_owned());
-        }
         let config = &self.config;
         self.runtimes.get(config.runtime.as_deref(), &config.folder, self.machine.only_v2()).await
     }
@@ -184,13 +193,11 @@ impl Drop for Shared {
     }
 }
 
-/// What the engine does not do.
-fn refuse(request_gpus: u64) -> Result<(), Error> {
-    if request_gpus == 0 {
-        return Ok(());
-    }
-    Err(error("engine oci cannot give GPUs to a container")
-        .hint("Run the job on a node with a Docker Engine, or without GPUs"))
+/// Whether any GPU of the node could be given to a container: nobody knows yet which one it will be.
+async fn check_gpus(config: &OciConfig) -> Result<(), Error> {
+    let (gpus, roots) = (config.gpus.clone(), config.devices.clone());
+    let found = tokio::task::spawn_blocking(move || Devices::of(&gpus, &roots).map(drop)).await;
+    found.map_err(|e| error(format!("looking for GPUs broke down: {e}")))?
 }
 
 impl Engine for OciEngine {
@@ -221,7 +228,9 @@ impl Engine for OciEngine {
     fn check<'a>(&'a self, execution: &'a Execution, task: &'a Task) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let params = Params::read(&task.engine)?;
-            refuse(task.resources.parse().map_or(0, |asked| asked.gpu))?;
+            if task.resources.parse().is_ok_and(|asked| asked.gpu > 0) {
+                check_gpus(&self.shared.config).await?;
+            }
             network::check(&task.network())?;
             let image = prepare::image_name(&params, execution);
             if self.shared.images()?.cached(&image).is_some() {
@@ -245,7 +254,6 @@ impl Engine for OciEngine {
                 )
             })?;
             let params = Params::read(&request.engine).map_err(EngineError::not_started)?;
-            refuse(request.resources.gpu).map_err(EngineError::not_started)?;
             let name = prepare::image_name(&params, &request.execution);
             let image = tokio::select! {
                 biased;

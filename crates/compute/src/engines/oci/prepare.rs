@@ -1,6 +1,7 @@
 //! Everything that is made before a container runs: its image, its root, its files, its network, its configuration.
 
 use super::bundle::{Bind, Container, Layout, NetworkSpace};
+use super::devices::{DeviceRoots, Devices};
 use super::network::{self, Network};
 use super::rootfs::{self, Mounted};
 use super::{Shared, error, etc_files, user};
@@ -10,6 +11,7 @@ use crate::executor::WorkFolder;
 use crate::sources::MountData;
 use bacalhau_images::{Image, Reference, Root, pinned};
 use bacalhau_model::network::NetworkType;
+use bacalhau_model::resources::Gpu;
 use bacalhau_model::{Error, Execution};
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -93,11 +95,15 @@ pub(super) async fn prepare(
         host: network.host,
         host_network: matches!(request.network.r#type, NetworkType::Host | NetworkType::Full),
         binds: inputs_and_results(request),
+        gpus: gpus(request)?,
+        roots: shared.config.devices.clone(),
     };
     let hostname = plan.hostname.clone();
     let laid_out = tokio::task::spawn_blocking(move || plan.lay_out()).await;
     let laid_out = laid_out.map_err(|e| error(format!("preparing the container broke down: {e}")))??;
-    let LaidOut { layout, mounted, user, binds, .. } = laid_out;
+    let LaidOut { layout, mounted, mut user, mut binds, devices, .. } = laid_out;
+    user.groups.extend(&devices.groups);
+    binds.extend(devices.binds.iter().cloned());
 
     let mut task_env = request.env.clone();
     task_env.extend(network.env.iter().cloned());
@@ -107,6 +113,8 @@ pub(super) async fn prepare(
             env.push(format!("{name}={value}"));
         }
     }
+    // The last of a name counts.
+    env.extend(devices.env.iter().cloned());
     let container = Container {
         root: layout.merged(),
         args: params.command(&image.config),
@@ -115,6 +123,7 @@ pub(super) async fn prepare(
         user,
         hostname,
         binds,
+        devices,
         network: match network.namespace() {
             // Held by the supervisor, so that it outlives the node.
             Some(_) => NetworkSpace::Prepared(shared.kept(id).join(supervisor::NAMESPACE)),
@@ -146,6 +155,8 @@ struct Plan {
     host: Option<std::net::IpAddr>,
     host_network: bool,
     binds: Vec<Wanted>,
+    gpus: Vec<Gpu>,
+    roots: DeviceRoots,
 }
 
 struct LaidOut {
@@ -155,6 +166,7 @@ struct LaidOut {
     _work: Arc<WorkFolder>,
     user: user::User,
     binds: Vec<Bind>,
+    devices: Devices,
 }
 
 /// An input or a result; what is in memory has yet to be written.
@@ -171,6 +183,7 @@ impl Plan {
                 .retryable()
         };
         let layout = self.layout;
+        let devices = Devices::of(&self.gpus, &self.roots)?;
         let mounted = rootfs::assemble(&self.image.layers, &layout).map_err(explain)?;
         let root = Root::open(&layout.merged()).map_err(explain)?;
         let list = |path: &str| -> Result<String, Error> {
@@ -205,8 +218,21 @@ impl Plan {
             number += 1;
             !targets.iter().skip(number).any(|later| *later == bind.target)
         });
-        Ok(LaidOut { mounted, layout, _image: self.image, _work: self.work, user, binds })
+        Ok(LaidOut { mounted, layout, _image: self.image, _work: self.work, user, binds, devices })
     }
+}
+
+/// The GPUs that were picked for it.
+fn gpus(request: &EngineRequest) -> Result<Vec<Gpu>, Error> {
+    let (asked, gpus) = (request.resources.gpu, &request.resources.gpus);
+    if asked > gpus.len() as u64 {
+        let message =
+            format!("{asked} GPUs are set aside for the task, and the node can name {}", gpus.len());
+        return Err(
+            error(message).hint("The node found no tool of the GPUs' vendor; see docs/compute-node.md")
+        );
+    }
+    Ok(gpus.clone())
 }
 
 fn inputs_and_results(request: &EngineRequest) -> Vec<Wanted> {

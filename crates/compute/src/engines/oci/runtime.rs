@@ -4,12 +4,13 @@
 //! as far as looking for it.
 
 use super::bundle::{Container, NetworkSpace};
+use super::devices::Devices;
 use super::user::User;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -40,16 +41,16 @@ pub(super) struct Runtime {
 #[derive(Default)]
 pub(super) struct Runtimes {
     found: tokio::sync::Mutex<Option<(Result<Runtime, String>, Instant)>>,
-    version: OnceLock<String>,
+    version: Mutex<Option<String>>,
 }
 
 impl Runtimes {
     /// Name and version of the one that was found.
     pub(super) fn version(&self) -> Option<String> {
-        self.version.get().cloned()
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first that works; `Err` says of each why it does not.
+    /// The first that works, for as long as its program is there; `Err` says of each why it does not.
     pub(super) async fn get(
         &self,
         wanted: Option<&Path>,
@@ -58,7 +59,7 @@ impl Runtimes {
     ) -> Result<Runtime, String> {
         let mut found = self.found.lock().await;
         match &*found {
-            Some((Ok(runtime), _)) => return Ok(runtime.clone()),
+            Some((Ok(runtime), _)) if is_there(&runtime.program).await => return Ok(runtime.clone()),
             Some((Err(reason), at)) if at.elapsed() < TRY_AGAIN => return Err(reason.clone()),
             _ => {}
         }
@@ -70,17 +71,27 @@ impl Runtimes {
             Ok(runtime) => {
                 let Runtime { program, version } = runtime;
                 tracing::info!(program = %program.display(), %version, "containers are run by");
-                // The first that works stays.
-                let _ = self.version.set(version.clone());
             }
+            // Tried again and again, and told once.
+            Err(reason) if matches!(&*found, Some((Err(known), _)) if known == reason) => {}
             Err(reason) => tracing::info!(%reason, "engine oci is not available"),
         }
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) =
+            result.as_ref().ok().map(|runtime| runtime.version.clone());
         *found = Some((result.clone(), Instant::now()));
         result
     }
 }
 
+/// What cannot be looked at is found out when it is used.
+async fn is_there(program: &Path) -> bool {
+    tokio::fs::try_exists(program).await.unwrap_or(true)
+}
+
 async fn find(wanted: Option<&Path>, folder: &Path, cgroup_v2: bool) -> Result<Runtime, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("the node does not run as root".to_owned());
+    }
     let candidates = match wanted {
         Some(path) => vec![path.to_owned()],
         None => KNOWN.iter().filter_map(|name| in_path(name)).collect(),
@@ -148,6 +159,7 @@ fn make_bundle(bundle: &Path, id: &str, cgroup_v2: bool) -> std::io::Result<()> 
         user: User::default(),
         hostname: "probe".to_owned(),
         binds: Vec::new(),
+        devices: Devices::default(),
         network: NetworkSpace::Empty,
         cgroup: format!("/bacalhau-{id}"),
         cpu: 1.0,

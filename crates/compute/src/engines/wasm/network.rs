@@ -1,6 +1,5 @@
 //! What a guest may reach, from the network section of its job. Pure.
 
-use super::error;
 use crate::egress::DomainList;
 use bacalhau_model::{Error, NetworkConfig, NetworkType};
 
@@ -27,12 +26,7 @@ impl Access {
             NetworkType::None => Access::None,
             NetworkType::Bridge => Access::Refused,
             NetworkType::Default | NetworkType::Host | NetworkType::Full => Access::Host,
-            NetworkType::Http if network.domains.is_empty() => {
-                return Err(error("network type HTTP needs at least one domain").hint(
-                    "List the domains the job may reach in Network.Domains, or choose network type Host or None",
-                ));
-            }
-            NetworkType::Http => Access::Domains(DomainList::new(&network.domains)?),
+            NetworkType::Http => Access::Domains(DomainList::of(network)?),
         })
     }
 

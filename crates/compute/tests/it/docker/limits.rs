@@ -59,6 +59,17 @@ async fn more_memory_than_allowed_is_a_failure_in_words() {
 }
 
 #[tokio::test]
+async fn what_it_writes_anywhere_counts_against_the_disk_limit() {
+    let Some(daemon) = shared().await else { return };
+    let (node, id) = node(&daemon).await;
+    let mut case = sh("dd if=/dev/zero of=/large bs=1M count=40; echo written; sleep 3600");
+    case.task.resources.disk = "20Mb".into();
+    let failure = node.run(case.execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("disk limit exceeded"), "{}", failure.error.message);
+    assert_eq!(daemon.leftovers(&id).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_child_that_was_killed_for_want_of_memory_counts_too() {
     let Some(daemon) = shared().await else { return };
     let (node, _) = node(&daemon).await;

@@ -168,6 +168,28 @@ async fn jobs_of_type_docker_are_served_too() {
 }
 
 #[tokio::test]
+async fn without_its_runtime_the_engine_is_not_offered() {
+    let Some(site) = site() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = dir.path().join("runtime");
+    let known = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/bin/crun"];
+    let known = known.into_iter().find(|path| std::path::Path::new(path).is_file()).unwrap();
+    std::os::unix::fs::symlink(known, &runtime).unwrap();
+    let node = crate::support::Node::with(|config| {
+        config.oci = super::settings(config.oci.clone());
+        config.oci.runtime = Some(runtime.clone());
+    })
+    .await;
+    let version = || node.executor.engine_versions().remove("oci");
+    assert!(version().is_some_and(|version| version.contains("run")));
+    std::fs::remove_file(&runtime).unwrap();
+    node.executor.look_at_engines().await;
+    assert!(!node.executor.engines().contains(&"oci".to_owned()) && version().is_none());
+    let failure = node.run(site.script("true").execution()).await.unwrap_err();
+    assert!(failure.error.message.starts_with("no container runtime works on this node"), "{failure}");
+}
+
+#[tokio::test]
 async fn many_at_the_same_time_and_much_output() {
     let Some(site) = site() else { return };
     let node = node().await;

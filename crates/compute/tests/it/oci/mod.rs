@@ -2,6 +2,7 @@
 
 mod adoption;
 mod basics;
+mod gpus;
 mod limits;
 mod networks;
 mod remains;

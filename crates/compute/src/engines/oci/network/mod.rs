@@ -126,7 +126,7 @@ impl Network {
 pub(super) fn check(network: &NetworkConfig) -> Result<(), Error> {
     match network.r#type {
         NetworkType::None | NetworkType::Host | NetworkType::Full => Ok(()),
-        NetworkType::Http => domains(network).map(drop),
+        NetworkType::Http => DomainList::of(network).map(drop),
         NetworkType::Default | NetworkType::Bridge => match bridge::missing_program() {
             None => Ok(()),
             Some(program) => Err(error(format!(
@@ -154,7 +154,6 @@ async fn namespace() -> Result<Netns, Error> {
 
 /// A loopback, and on it the proxy, whose own connections leave through the host's network.
 async fn http(request: &EngineRequest) -> Result<Network, Error> {
-    domains(&request.network)?;
     let namespace = namespace().await?;
     let proxy = serve(request, &namespace.path(), (Ipv4Addr::LOCALHOST, 0).into()).await?;
     Ok(Network {
@@ -166,7 +165,7 @@ async fn http(request: &EngineRequest) -> Result<Network, Error> {
 }
 
 async fn serve(request: &EngineRequest, namespace: &Path, address: SocketAddr) -> Result<Proxy, Error> {
-    let domains = domains(&request.network)?;
+    let domains = DomainList::of(&request.network)?;
     let names = egress::Names {
         job_id: request.execution.job_id.clone(),
         execution_id: request.execution.id.clone(),
@@ -188,13 +187,4 @@ async fn private(ports: &[Port], bridge: &Arc<Bridge>) -> Result<Network, Error>
         _namespace: Some(namespace),
         ..Network::plain(NetworkSpace::Empty)
     })
-}
-
-fn domains(network: &NetworkConfig) -> Result<DomainList, Error> {
-    if network.domains.is_empty() {
-        return Err(
-            error("a network of type HTTP needs at least one domain").hint("List them in Network.Domains")
-        );
-    }
-    DomainList::new(&network.domains)
 }
