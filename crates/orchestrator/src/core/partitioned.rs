@@ -44,7 +44,9 @@ impl Core {
         }
         let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
         let runs = entry.all_live().next().is_some();
-        if shortage.room_would_help && runs {
+        if self.go_back_for_want_of_nodes(entry, &shortage, now, out) {
+            // The version that it went back to has its own look.
+        } else if shortage.room_would_help && runs {
             // Its own executions hold the room; when they end it goes on.
             self.wait(entry, now);
         } else if self.node_may_return(entry) || self.survives_shortage(entry) {
@@ -56,9 +58,11 @@ impl Core {
     }
 
     /// A service that ran once waits for nodes instead of failing: its node may be drained or lost at any time, and that
-    /// is no reason to end what is meant to run for ever.
+    /// is no reason to end what is meant to run for ever. Nor is a new version that no node can take a reason to end what
+    /// still runs of the old one.
     fn survives_shortage(&self, entry: &JobEntry) -> bool {
-        entry.job_type.is_long_running() && entry.used.iter().any(|node| !entry.refused.contains(node))
+        let ran = entry.previous.is_some() || entry.used.iter().any(|node| !entry.refused.contains(node));
+        entry.job_type.is_long_running() && ran
     }
 
     /// Fails a job of which a partition, or a node, had all the attempts that its policy allows.

@@ -9,10 +9,12 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::Output;
 use super::live::Live;
+use super::place::Shortage;
 use super::record::{self, scheduling};
 use super::settings::SECOND;
+use super::suitable;
 use bacalhau_model::event::detail;
-use bacalhau_model::{Event, UpdatePolicy};
+use bacalhau_model::{Event, Membership, UpdatePolicy};
 
 impl Core {
     /// Goes on with the job's rolling update, if there is one.
@@ -21,8 +23,10 @@ impl Core {
             return;
         }
         let policy = entry.job.update.clone().unwrap_or_default();
-        if policy.auto_revert && entry.retries.any_at_fault() {
-            self.revert(entry, now, out);
+        if policy.auto_revert
+            && let Some(why) = entry.retries.why_at_fault().map(str::to_owned)
+        {
+            self.revert(entry, &why, now, out);
             return;
         }
         let most = usize::try_from(policy.max_parallel.max(1)).unwrap_or(usize::MAX);
@@ -55,10 +59,35 @@ impl Core {
         unproven + missing + entry.retries.resting()
     }
 
+    /// Takes back a rolling update that finds no place, if its policy says so: at once when no node that is known could
+    /// run it, and otherwise when the time is over that the job may wait for nodes. True when it did.
+    pub(crate) fn go_back_for_want_of_nodes<T>(
+        &mut self,
+        entry: &mut JobEntry,
+        shortage: &Shortage,
+        now: i64,
+        out: &mut Output<T>,
+    ) -> bool {
+        let may_go_back =
+            entry.previous.is_some() && entry.job.update.as_ref().is_some_and(|u| u.auto_revert);
+        // Only asked when the job may not wait: a queue timeout that there is, is over.
+        if !may_go_back || (entry.queue_timeout() == 0 && self.some_node_could_run(entry)) {
+            return false;
+        }
+        self.revert(entry, &shortage.text(false), now, out);
+        self.dirty.insert(entry.job.id.clone());
+        true
+    }
+
+    /// True when a node that is known, whether it is here or away, has what the job asks for.
+    fn some_node_could_run(&self, entry: &JobEntry) -> bool {
+        let mut members = self.nodes.iter().filter(|n| n.state.membership == Membership::Approved);
+        members.any(|node| suitable::unsuitable(entry, node).is_none())
+    }
+
     /// Back to the version that the update started from. What still runs of it goes on.
-    fn revert<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
+    fn revert<T>(&mut self, entry: &mut JobEntry, why: &str, now: i64, out: &mut Output<T>) {
         let Some(previous) = entry.previous.clone() else { return };
-        let why = entry.retries.why_at_fault().unwrap_or_default().to_owned();
         let text = format!(
             "Rolling update of version {} failed, going back to version {}: {why}",
             entry.job.version, previous.version
