@@ -15,15 +15,14 @@ use std::sync::Arc;
 impl Core {
     pub(crate) fn handshake<T>(&mut self, now: i64, info: NodeInfo, token: T, out: &mut Output<T>) {
         let known = self.nodes.get(&info.node_id);
-        let refusal = if !node::is_compute(&info) {
-            Some("node is not a compute node")
-        } else if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
-            Some("node has been rejected")
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            out.reply(token, Reply::Handshake(refused(reason)));
+        if !node::is_compute(&info) {
+            out.reply(token, Reply::Handshake(refused("node is not a compute node")));
+            return;
+        }
+        if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
+            out.reply(token, Reply::Handshake(refused("node has been rejected")));
+            // It had the time since its last heartbeat to take what it was told to stop.
+            out.effects.push(Effect::NodeDown(info.node_id));
             return;
         }
         let node_id = info.node_id.clone();
@@ -144,6 +143,9 @@ impl Core {
     pub(crate) fn connection_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let lose_at = now.saturating_add(self.grace(now));
         self.go_offline(now, node_id, "connection lost", lose_at, out);
+        if self.nodes.get(node_id).is_some_and(|node| node.state.membership == Membership::Rejected) {
+            out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        }
     }
 
     /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then.
@@ -156,7 +158,11 @@ impl Core {
         node.lose_work_at = Some(lose_at);
         node.silent_at = None;
         out.changes.push(Change::PutNode(node.state.clone()));
-        out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        // A node that was rejected is still told to stop what it runs. Its line is cut when it goes, or at its next
+        // handshake, which its next heartbeat makes it try.
+        if node.state.membership != Membership::Rejected {
+            out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        }
         self.set_node_timer(node_id);
         if lose_at <= now {
             self.lose_work(now, node_id, out);
