@@ -120,11 +120,19 @@ fn a_count_scales_in_place_and_a_failing_update_goes_back() {
     up(&cluster, "s", 2);
     assert!(live(&cluster, "s").iter().any(|e| e["ID"] == first), "the first goes on");
 
+    let lost = service(2, NOTHING) + "Constraints:\n  - {Key: name, Operator: \"=\", Values: [moon]}\n";
+    run(&cluster, "lost", &lost);
+    eventually("it goes back", || {
+        let job = cluster.json(&["job", "describe", "s"])["Job"].clone();
+        let message = job["State"]["Message"].as_str().unwrap_or_default().to_owned();
+        (job["Version"] == 4 && message.contains("going back to version 2: not enough nodes")).then_some(())
+    });
+    up(&cluster, "s", 2);
     run(&cluster, "bad", &service(2, NOTHING));
     eventually("it goes back", || {
         let job = cluster.json(&["job", "describe", "s"])["Job"].clone();
         let message = job["State"]["Message"].as_str().unwrap_or_default().to_owned();
-        (job["Version"] == 4 && message.contains("going back to version 2")).then_some(())
+        (job["Version"] == 6 && message.contains("going back to version 4")).then_some(())
     });
     up(&cluster, "s", 2);
     // A good update goes through.
@@ -133,7 +141,7 @@ fn a_count_scales_in_place_and_a_failing_update_goes_back() {
     run(&cluster, "good", &good);
     eventually("all are replaced", || {
         let live = live(&cluster, "s");
-        (live.len() == 2 && live.iter().all(|e| e["JobVersion"] == 5)).then_some(())
+        (live.len() == 2 && live.iter().all(|e| e["JobVersion"] == 7)).then_some(())
     });
     cluster.ok(&["job", "stop", "s"]);
 }
@@ -176,7 +184,7 @@ fn a_drain_moves_work_and_explain_says_why() {
 
     let file = cluster.file("dry.yaml", &wat_job("dry", NOTHING, ""));
     let dry = cluster.ok(&["job", "run", &file, "--dry-run"]);
-    assert!(dry.contains("All 1 executions would run now.") && dry.contains("Chosen"), "{dry}");
+    assert!(dry.contains("1 execution would run now.") && dry.contains("Chosen"), "{dry}");
     assert!(!cluster.cli(&["job", "describe", "dry"]).status.success(), "nothing was submitted");
     for job in ["s", "b"] {
         cluster.ok(&["job", "stop", job]);

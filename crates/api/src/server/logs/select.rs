@@ -39,8 +39,12 @@ pub(super) fn none(job: &Job) -> Error {
     if job.is_terminal() {
         return failed(job, format!("{text}{why}"));
     }
-    failed(job, format!("{text}: it is {}{why}", job.state.state_type))
-        .hint("Use --follow to wait for its output")
+    failed(job, format!("{text}: it is {}{why}", job.state.state_type)).hint(match job.schedule {
+        Some(_) => {
+            format!("Its runs are jobs of their own; the latest are listed by: bacalhau job describe {id}")
+        }
+        None => "Use --follow to wait for its output".to_owned(),
+    })
 }
 
 fn failed(job: &Job, why: String) -> Error {
@@ -117,6 +121,15 @@ mod tests {
         };
         execution.compute_state.state_type = state;
         execution
+    }
+
+    #[test]
+    fn a_job_with_a_schedule_never_prints() {
+        let hint = |job: &Job| none(job).hint;
+        let mut job = Job { id: "j-1".into(), ..Job::default() };
+        assert_eq!(hint(&job), "Use --follow to wait for its output");
+        job.schedule = Some(bacalhau_model::Schedule::default());
+        assert!(hint(&job).ends_with("bacalhau job describe j-1"), "{}", hint(&job));
     }
 
     #[test]

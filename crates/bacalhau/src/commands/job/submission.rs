@@ -1,6 +1,7 @@
 //! `job run` and `job validate` of a file with several jobs: one submission. All are checked before the first is sent,
 //! each is sent after those it depends on, and all are followed to the end.
 
+use super::explain;
 use super::run::{offline, show_diff};
 use crate::commands::submit::{check_size, print_dry_run};
 use crate::context::Context;
@@ -183,7 +184,7 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
     Err(Failure::Exit(1))
 }
 
-/// Shows for each job what would change, or the job itself when the server cannot say.
+/// Shows for each job what would change, or the job itself when the server cannot say, and where it would run.
 async fn dry_run(
     context: &Context,
     client: &Client,
@@ -208,6 +209,10 @@ async fn dry_run(
                 print_dry_run(out, job)?;
             }
         }
+        explain::dry_run(context, client, job).await.map_err(|failure| match failure {
+            Failure::Error(error) => about(&label(job, place + 1), *error).into(),
+            other => other,
+        })?;
     }
     Ok(())
 }
