@@ -188,12 +188,12 @@ fn condition(job: &Job) -> String {
         return format!("The job is {}. If it ran again: ", job.state.state_type);
     }
     if job.schedule.is_some() {
-        return "It runs when its schedule says so. If that was now: ".to_owned();
+        return "It runs when its schedule says so. If a run was due: ".to_owned();
     }
     let others: Vec<&str> = job.depends_on.iter().map(|other| other.job.as_str()).collect();
     match others.as_slice() {
         [] => String::new(),
-        others => format!("It waits until {} ended. If that was now: ", others.join(", ")),
+        others => format!("It waits until {} ended. If it started: ", others.join(", ")),
     }
 }
 
