@@ -5,10 +5,10 @@ use super::entry::JobEntry;
 use super::evaluate::shortage_event;
 use super::io::Output;
 use super::place;
-use super::record::scheduling;
-use bacalhau_model::JobState;
+use super::record::{self, scheduling};
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::DesiredState;
+use bacalhau_model::{Event, JobState};
 
 impl Core {
     /// Places what is not placed, and completes, queues or fails the job.
@@ -49,7 +49,14 @@ impl Core {
         } else if shortage.room_would_help && runs {
             // Its own executions hold the room; when they end it goes on.
             self.wait(entry, now);
-        } else if self.node_may_return(entry) || self.survives_shortage(entry) {
+        } else if self.node_may_return(entry) {
+            self.wait(entry, now);
+        } else if self.survives_shortage(entry) {
+            if entry.queued_since.is_none() {
+                let event = shortage_event(entry, &shortage, now);
+                let message = format!("Waiting for nodes. {}", event.message);
+                record::job_event(entry, Event { message, ..event }, now, out);
+            }
             self.wait(entry, now);
         } else {
             let event = shortage_event(entry, &shortage, now);

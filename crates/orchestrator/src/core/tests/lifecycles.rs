@@ -165,6 +165,11 @@ fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     w.step(Input::ConnectionLost { node_id: "n1".into() });
     w.pass_alive(30);
     assert_eq!(w.job("s").state.state_type, JobState::Running, "it waits for a node instead of failing");
+    let told = |w: &World| {
+        let waits = "Waiting for nodes. not enough nodes to run job. requested: 1, available: 0";
+        w.history().iter().filter(|(_, text)| text.starts_with(waits)).count()
+    };
+    assert_eq!(told(&w), 1, "and says so, once");
     w.node("n2", 4.0);
     assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n2".into(), 2)));
 
@@ -179,6 +184,7 @@ fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     let state = w.job("s").state;
     assert_eq!((state.state_type, state.message.as_str(), state.details.len()), (JobState::Running, "", 0));
     assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n5".into(), 5)));
+    assert_eq!(told(&w), 1);
 }
 
 #[test]

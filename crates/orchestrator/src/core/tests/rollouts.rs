@@ -162,6 +162,7 @@ fn without_the_way_back_an_update_that_no_node_can_take_waits_beside_the_old_ver
     w.pass_alive(100);
     assert_eq!((w.job("s").version, w.job("s").state.state_type), (2, JobState::Running));
     assert_eq!(versions_live(&w), [(1, 1)]);
+    assert!(w.history().last().unwrap().1.starts_with("Waiting for nodes."), "{:?}", w.history());
     w.node("n2", 16.0);
     assert_eq!(versions_live(&w), [(0, 2), (1, 1)]);
 }
