@@ -203,12 +203,16 @@ impl Core {
         out: &mut Output<T>,
     ) {
         let Some(node) = self.nodes.get(node_id) else { return };
+        let cause = match node.state.membership {
+            Membership::Rejected => Cause::NodeRejected,
+            _ => Cause::NodeLost,
+        };
         for (job_id, execution_id) in node.executions.to_vec() {
             if !which(&execution_id) {
                 continue;
             }
             if let Some(mut entry) = self.jobs.remove(&job_id) {
-                self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
+                self.stop_execution(&mut entry, &execution_id, cause, now, out);
                 self.jobs.insert(job_id.clone(), entry);
                 self.look_at_node(&job_id, node_id);
             }

@@ -301,3 +301,21 @@ fn a_node_that_is_rejected_is_told_to_stop_what_it_runs() {
     assert!(down(&effects(&mut w, handshake(node_info("n1", most)))));
     assert!(down(&effects(&mut w, Input::ConnectionLost { node_id: "n1".into() })));
 }
+
+#[test]
+fn what_a_rejected_node_ran_is_not_adopted_when_it_is_approved_again() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Reject, token: () });
+    let lost = w.executions()[0].clone();
+    assert_eq!(lost.compute_state.state_type, ComputeState::Failed);
+    assert_eq!(lost.compute_state.message, "Execution stop requested because its node is rejected");
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Approve, token: () });
+    w.node("n1", 4.0);
+    // It may have been stopped already, so it is made anew, at once.
+    assert!(w.executions()[0].is_terminal());
+    assert_eq!(w.executions().last().map(|e| (e.attempt, e.is_terminal())), Some((2, false)));
+}
