@@ -22,7 +22,7 @@ impl Core {
         if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
             out.reply(token, Reply::Handshake(refused("node has been rejected")));
             // It had the time since its last heartbeat to take what it was told to stop.
-            out.effects.push(Effect::NodeDown(info.node_id));
+            self.cut_line(&info.node_id, out);
             return;
         }
         let node_id = info.node_id.clone();
@@ -144,7 +144,7 @@ impl Core {
         let lose_at = now.saturating_add(self.grace(now));
         self.go_offline(now, node_id, "connection lost", lose_at, out);
         if self.nodes.get(node_id).is_some_and(|node| node.state.membership == Membership::Rejected) {
-            out.effects.push(Effect::NodeDown(node_id.to_owned()));
+            self.cut_line(node_id, out);
         }
     }
 
@@ -156,12 +156,13 @@ impl Core {
         }
         node::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
-        node.silent_at = None;
         out.changes.push(Change::PutNode(node.state.clone()));
-        // A node that was rejected is still told to stop what it runs. Its line is cut when it goes, or at its next
-        // handshake, which its next heartbeat makes it try.
-        if node.state.membership != Membership::Rejected {
-            out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        if node.state.membership == Membership::Rejected {
+            // It is still told to stop what it runs. Its line is cut when it goes, at its next handshake, which its next
+            // heartbeat makes it try, or when it is silent.
+            node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
+        } else {
+            self.cut_line(node_id, out);
         }
         self.set_node_timer(node_id);
         if lose_at <= now {
@@ -169,11 +170,22 @@ impl Core {
         }
     }
 
+    /// Nothing is sent to the node any more.
+    fn cut_line<T>(&mut self, node_id: &str, out: &mut Output<T>) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            node.silent_at = None;
+        }
+        out.effects.push(Effect::NodeDown(node_id.to_owned()));
+    }
+
     /// A node's timer: no heartbeat for too long, no return in time, or a drain is over.
     pub(crate) fn node_due<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get(node_id) else { return };
         let is_over = |at: Option<i64>| at.is_some_and(|at| at <= now);
-        if is_over(node.silent_at) {
+        let connected = node.state.connection_state.status == Connection::Connected;
+        if is_over(node.silent_at) && !connected {
+            self.cut_line(node_id, out);
+        } else if is_over(node.silent_at) {
             self.go_offline(now, node_id, "heartbeat timeout", now, out);
         } else if is_over(node.lose_work_at) {
             self.lose_work(now, node_id, out);
@@ -252,6 +264,9 @@ impl Core {
             (NodeAction::Approve, _) => {
                 node.state.membership = Membership::Approved;
                 out.changes.push(Change::PutNode(node.state.clone()));
+                if node.state.connection_state.status != Connection::Connected {
+                    self.cut_line(node_id, out);
+                }
                 self.wake_for_node(node_id);
             }
             (NodeAction::Reject, _) => {

@@ -296,10 +296,19 @@ fn a_node_that_is_rejected_is_told_to_stop_what_it_runs() {
             if node_id == "n1" && *execution_id == e)
     };
     assert!(rejected.iter().any(cancel) && !down(&rejected), "the line is not cut before it is told");
-    // Its next heartbeat leads to a handshake, and that is the end.
+    // Its next heartbeat leads to a handshake, and that is the end. So is whatever else shows that it is not there.
     let most = Resources { memory: 1 << 30, disk: 1 << 30, ..amounts(4.0) };
     assert!(down(&effects(&mut w, handshake(node_info("n1", most)))));
     assert!(down(&effects(&mut w, Input::ConnectionLost { node_id: "n1".into() })));
+    let approved = Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Approve, token: () };
+    assert!(down(&effects(&mut w, approved)));
+    w.node("n1", 4.0);
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Reject, token: () });
+    let mut ticks = (0..10).map(|_| {
+        w.now += 10 * SECOND;
+        effects(&mut w, Input::Tick)
+    });
+    assert!(ticks.any(|effects| down(&effects)));
 }
 
 #[test]
