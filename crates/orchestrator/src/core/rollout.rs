@@ -43,7 +43,7 @@ impl Core {
             let mut state = entry.job.state.clone();
             state.details.remove(detail::ROLLOUT);
             record::set_state(entry, state, now, out);
-            record::job_event(entry, scheduling("Rolling update finished", now), now, out);
+            record::job_event(entry, finished(now), now, out);
         } else {
             note_progress(entry, &policy, now, out);
         }
@@ -92,7 +92,8 @@ impl Core {
             "Rolling update of version {} failed, going back to version {}: {why}",
             entry.job.version, previous.version
         );
-        let event = scheduling(text.clone(), now).with(detail::IS_ERROR, "true");
+        let event =
+            scheduling(text.clone(), now).with(detail::IS_ERROR, "true").with(detail::ROLLOUT, "failed");
         self.go_back(entry, &previous, (&text, event), now, out);
     }
 }
@@ -143,5 +144,9 @@ impl JobEntry {
 
 /// The line that starts the history of a rolling update.
 pub(crate) fn started(from: u64, now: i64) -> Event {
-    scheduling(format!("Rolling update from version {from} started"), now)
+    scheduling(format!("Rolling update from version {from} started"), now).with(detail::ROLLOUT, "started")
+}
+
+fn finished(now: i64) -> Event {
+    scheduling("Rolling update finished", now).with(detail::ROLLOUT, "finished")
 }

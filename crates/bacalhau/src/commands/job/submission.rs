@@ -152,11 +152,16 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
     let mut failed = Vec::new();
     for Sent { id, name, job } in &sent {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut went_back = false;
         let ended = match job.schedule {
             // It never ends, and has started when it is stored.
             Some(_) => client.job(id, &JobQuery::default()).await?.job,
             None => match end(client, out, id, job.job_type(), left).await? {
                 End::Job(job) => *job,
+                End::WentBack(job) => {
+                    went_back = true;
+                    *job
+                }
                 End::TimedOut => {
                     let seconds = args.wait_timeout_secs.unwrap_or_default();
                     out.warning(&format!("Waiting timed out after {seconds}s. The jobs are still running."));
@@ -173,7 +178,7 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
             let why = if state.message.is_empty() { String::new() } else { format!(": {}", state.message) };
             out.line(&format!("{name} {}{why}", state.state_type))?;
         }
-        if state.state_type == JobState::Failed {
+        if state.state_type == JobState::Failed || went_back {
             failed.push(name.as_str());
         }
     }
