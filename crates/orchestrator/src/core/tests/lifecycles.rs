@@ -156,6 +156,23 @@ fn an_ops_job_tries_again_where_its_policy_says_so() {
 }
 
 #[test]
+fn an_ops_job_goes_on_where_it_can_when_a_node_had_all_its_attempts() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    let retry = RetryPolicy { max_attempts: 1, backoff: 1, ..RetryPolicy::default() };
+    w.submit(with_retry(job("o", "ops", 0), retry)).unwrap();
+    let first = w.executions();
+    w.fail(&first[0].id);
+    w.pass_alive(5);
+    assert_eq!((w.job("o").state.state_type, w.executions().len()), (JobState::Running, 2));
+    w.complete(&first[1].id);
+    let state = w.job("o").state;
+    let why = "Job failed because one or more executions failed";
+    assert_eq!((state.state_type, state.message.as_str()), (JobState::Failed, why));
+}
+
+#[test]
 fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     let mut w = World::new();
     w.node("n1", 4.0);
