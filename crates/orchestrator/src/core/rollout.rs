@@ -45,7 +45,14 @@ impl Core {
             record::set_state(entry, state, now, out);
             record::job_event(entry, finished(now), now, out);
         } else {
-            note_progress(entry, &policy, now, out);
+            let all = match entry.job_type.is_on_all_nodes() {
+                false => usize::try_from(entry.job.count).unwrap_or(usize::MAX),
+                true => {
+                    let missing = self.wanted_nodes(entry).len() + entry.retries.resting();
+                    entry.live.len() + entry.old.len() + missing
+                }
+            };
+            note_progress(entry, &policy, all, now, out);
         }
     }
 
@@ -108,12 +115,8 @@ fn probation(policy: &UpdatePolicy) -> i64 {
 }
 
 /// Writes down how far the update is, when that changed.
-fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, now: i64, out: &mut Output<T>) {
+fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, all: usize, now: i64, out: &mut Output<T>) {
     let healthy = entry.live.values().filter(|live| is_healthy(live, policy, now)).count();
-    let all = match entry.job_type.is_on_all_nodes() {
-        false => usize::try_from(entry.job.count).unwrap_or(usize::MAX),
-        true => entry.live.len() + entry.old.len(),
-    };
     let progress = format!("{healthy}/{all}");
     if entry.job.state.details.get(detail::ROLLOUT) != Some(&progress) {
         let mut state = entry.job.state.clone();

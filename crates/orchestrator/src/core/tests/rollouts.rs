@@ -198,6 +198,7 @@ fn a_daemon_rolls_node_by_node() {
     update(&mut w, make("b"));
     let live = |w: &World, version| versions_live(w).iter().filter(|(_, v)| *v == version).count();
     assert_eq!((live(&w, 1), live(&w, 2)), (2, 1));
+    assert_eq!(w.job("s").state.details.get(detail::ROLLOUT).map(String::as_str), Some("0/3"));
     w.pass_alive(11);
     assert_eq!((live(&w, 1), live(&w, 2)), (1, 2));
     w.pass_alive(22);
