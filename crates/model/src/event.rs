@@ -54,7 +54,7 @@ pub mod detail {
     pub const NODE_LOST: &str = "NodeLost";
     /// `"true"` on a job of which an execution keeps failing.
     pub const CRASH_LOOP: &str = "CrashLoop";
-    /// How far a rolling update is, `REPLACED/ALL`.
+    /// How far a rolling update is: of a job's state, `REPLACED/ALL`; of an event, `started`, `finished` or `failed`.
     pub const ROLLOUT: &str = "Rollout";
 }
 

@@ -29,6 +29,8 @@ pub mod meta {
     pub const KEEPS_VERSIONS: &str = "bacalhau.org/keeps-versions";
     /// Version that a rolling update started from.
     pub const ROLLS_FROM: &str = "bacalhau.org/rolls-from";
+    /// When a version after the first was submitted: nanoseconds since 1970.
+    pub const VERSION_TIME: &str = "bacalhau.org/version-time";
     /// IDs of the jobs that this one depends on, in the order of `DependsOn`, with blanks between them.
     pub const DEPENDS_ON: &str = "bacalhau.org/depends-on";
     /// Digest that the tag of the task's image stood for at submit, so that all executions run the same image.
@@ -221,6 +223,15 @@ impl Job {
     /// The task, if there is one.
     pub fn task(&self) -> Option<&Task> {
         self.tasks.first()
+    }
+
+    /// When this version was submitted, nanoseconds since 1970. `None` for a later version whose orchestrator did not note
+    /// it yet.
+    pub fn submitted_at(&self) -> Option<i64> {
+        match self.version {
+            0 | 1 => Some(self.create_time),
+            _ => self.meta.get(meta::VERSION_TIME)?.parse().ok(),
+        }
     }
 
     /// True in a final state.

@@ -85,8 +85,14 @@ pub(super) fn refused(status: u16, body: &[u8]) -> Error {
     if status == 401 {
         error = error.hint(CREDENTIALS_HINT);
     }
+    if status == 404 && error.hint.is_empty() && error.message.starts_with("job not found") {
+        error = error.hint(JOB_HINT);
+    }
     error
 }
+
+const JOB_HINT: &str = "names are looked up in the namespace `default` unless --namespace names another; \
+                        `bacalhau job list --limit 0` shows all jobs";
 
 const CREDENTIALS_HINT: &str = "the server wants credentials: set BACALHAU_API_KEY, or BACALHAU_API_USERNAME and \
                                 BACALHAU_API_PASSWORD, or use a profile that holds a token";
@@ -124,6 +130,14 @@ pub(super) fn unbuildable(what: &str, why: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_is_not_found_may_be_in_another_namespace() {
+        let error = refused(404, br#"{"Status":404,"Message":"job not found: x","Code":"NotFound"}"#);
+        assert!(error.hint.contains("--namespace"), "{error:?}");
+        let node = refused(404, br#"{"Status":404,"Message":"node not found: x","Code":"NotFound"}"#);
+        assert!(node.hint.is_empty(), "{node:?}");
+    }
 
     #[test]
     fn reads_the_envelope() {

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) enum End {
     /// The job has ended, or runs if it is one that never ends.
     Job(Box<Job>),
+    /// The job runs as before: its rolling update failed.
+    WentBack(Box<Job>),
     /// The time is over.
     TimedOut,
     /// The user does not want to wait any longer.
@@ -28,6 +30,7 @@ pub(crate) async fn end(
     let long_running = job_type.is_some_and(JobType::is_long_running);
     Ok(match watch(client, out, id, long_running, Show::default(), limit).await? {
         Ended::Job(job) => End::Job(job),
+        Ended::WentBack(job) => End::WentBack(job),
         Ended::TimedOut => End::TimedOut,
         Ended::Cancelled => End::Cancelled,
     })

@@ -66,8 +66,9 @@ pub(crate) async fn after_submission(
         let show = Show { events: !args.id_only, grouped: args.group_events };
         watch(client, out, id, long_running, show, limit).await?
     };
+    let went_back = matches!(ended, Ended::WentBack(_));
     let job = match ended {
-        Ended::Job(job) => Some(job),
+        Ended::Job(job) | Ended::WentBack(job) => Some(job),
         Ended::TimedOut => {
             let seconds = args.wait_timeout_secs.unwrap_or_default();
             out.warning(&format!("Progress tracking timed out after {seconds}s. The job is still running."));
@@ -81,6 +82,8 @@ pub(crate) async fn after_submission(
     let failed = job.as_ref().is_some_and(|job| job.state.state_type == JobState::Failed);
     if failed && let Some(job) = &job {
         out.error(&reason(job, args.follow || args.id_only));
+    } else if went_back {
+        out.error(&fail("the update was taken back; the version before goes on"));
     }
     if args.node_details && job.is_some() {
         node_details(client, out, id).await?;
@@ -92,7 +95,7 @@ pub(crate) async fn after_submission(
         };
         out.raw(hints(id, job.as_ref()).as_bytes())?;
     }
-    if failed { Err(Failure::Exit(1)) } else { Ok(()) }
+    if failed || went_back { Err(Failure::Exit(1)) } else { Ok(()) }
 }
 
 const EXIT: &str = "Enter Ctrl+C to exit at any time, your job will continue running";

@@ -6,6 +6,7 @@ mod follow;
 mod hints;
 mod lines;
 mod patience;
+mod rolling;
 mod rows;
 mod spinner;
 mod watch;

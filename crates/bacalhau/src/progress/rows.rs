@@ -31,7 +31,8 @@ impl Rows {
         let wanted = !self.any
             || is_execution
             || (is_error && !self.execution_error)
-            || record.event.topic == topic::QUEUEING;
+            || record.event.topic == topic::QUEUEING
+            || record.event.details.contains_key(detail::ROLLOUT);
         if !wanted {
             return String::new();
         }

@@ -2,6 +2,7 @@
 
 use super::lines::Lines;
 use super::patience::persist;
+use super::rolling::Rolling;
 use super::rows::{Groups, Rows};
 use super::spinner::Spinner;
 use crate::failure::{Failure, fail};
@@ -19,6 +20,8 @@ const FRAME: Duration = Duration::from_millis(100);
 pub(super) enum Ended {
     /// The job needs no more watching.
     Job(Box<Job>),
+    /// Nor does this one: its rolling update failed, and it went back to the version before.
+    WentBack(Box<Job>),
     /// The time the user gave is over.
     TimedOut,
     /// The user pressed Ctrl-C.
@@ -69,12 +72,14 @@ async fn read(
 ) -> Result<Ended, Failure> {
     let mut rows = Rows::new(out.colour, out.debug);
     let mut groups = Groups::default();
+    let mut rolling = Rolling::No;
     let mut spinner = Spinner::new(*out, "Processing");
     let query = HistoryQuery { event_type: "all".to_owned(), ..HistoryQuery::default() };
     let mut lines = Lines::of(client, id, query).await?;
     while let Some(records) = animated(lines.next(), show.events.then_some(&mut spinner)).await? {
         let mut text = String::new();
         for record in &records {
+            rolling.note(record);
             match show.grouped {
                 true => groups.add(record, out.colour),
                 false => text.push_str(&rows.add(record)),
@@ -87,7 +92,9 @@ async fn read(
             spinner.erase();
             out.raw(text.as_bytes())?;
         }
-        if long_running && records.iter().any(|record| record.r#type == HistoryType::ExecutionLevel) {
+        // One that never ends is left when it starts, or when all of it is replaced.
+        let starts = || records.iter().any(|record| record.r#type == HistoryType::ExecutionLevel);
+        if long_running && (rolling.is_over() || (rolling == Rolling::No && starts())) {
             break;
         }
     }
@@ -97,7 +104,8 @@ async fn read(
     }
     let query = JobQuery::default();
     let details = persist(|| client.job(id, &query)).await?;
-    Ok(Ended::Job(Box::new(details.job)))
+    let job = Box::new(details.job);
+    Ok(if rolling == Rolling::Failed { Ended::WentBack(job) } else { Ended::Job(job) })
 }
 
 /// Waits for `work` while the spinner spins.

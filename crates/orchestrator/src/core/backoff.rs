@@ -32,6 +32,8 @@ pub struct Streak {
     pub failed: u32,
     /// Failed attempts since the last success or the last long run; 0 after either.
     pub in_a_row: u32,
+    /// Those of them that were the execution's own and not its node's: they make pauses longer, and a crash loop.
+    pub crashes: u32,
     /// Until when the slot rests, nanoseconds since 1970.
     pub not_before: i64,
     /// The last pause, nanoseconds.
@@ -62,7 +64,7 @@ pub struct Retries {
     policy: Option<RetryPolicy>,
     streaks: BTreeMap<Slot, Streak>,
     resting: BTreeSet<(i64, Slot)>,
-    /// Slots whose last attempt failed, by failures in a row: a job is looked at often, and most of its slots are well.
+    /// Slots whose last attempt failed, by crashes in a row: a job is looked at often, and most of its slots are well.
     failing: BTreeSet<(u32, Slot)>,
     /// Those of them that failed as often as the policy allows.
     spent: BTreeSet<Slot>,
@@ -87,17 +89,16 @@ impl Retries {
     /// Changes what is known of a slot. What lists it follows.
     fn change(&mut self, slot: &Slot, change: impl FnOnce(&mut Streak)) {
         let Some(streak) = self.streaks.get_mut(slot) else { return };
-        let before = streak.in_a_row;
+        let place = |streak: &Streak| (streak.in_a_row > 0).then_some(streak.crashes);
+        let before = place(streak);
         change(streak);
-        let (after, failed) = (streak.in_a_row, i64::from(streak.failed));
+        let (after, failed) = (place(streak), i64::from(streak.failed));
         if before != after {
-            self.failing.remove(&(before, slot.clone()));
-            if after > 0 {
-                self.failing.insert((after, slot.clone()));
-            }
+            before.map(|crashes| self.failing.remove(&(crashes, slot.clone())));
+            after.map(|crashes| self.failing.insert((crashes, slot.clone())));
         }
         let most = self.policy.as_ref().map_or(0, |policy| policy.max_attempts);
-        if most > 0 && failed >= most && after > 0 {
+        if most > 0 && failed >= most && after.is_some() {
             self.spent.insert(slot.clone());
         } else {
             self.spent.remove(slot);
@@ -116,17 +117,18 @@ impl Retries {
         let policy = self.policy.clone();
         self.change(&slot, |streak| {
             streak.attempts = streak.attempts.max(failure.attempt);
-            if policy.is_some() && failure.ran >= stable_after(policy.as_ref(), streak.in_a_row) {
-                streak.in_a_row = 0;
+            if policy.is_some() && failure.ran >= stable_after(policy.as_ref(), streak.crashes) {
+                (streak.in_a_row, streak.crashes) = (0, 0);
             }
             streak.failed = streak.failed.saturating_add(1);
             streak.in_a_row = streak.in_a_row.saturating_add(1);
+            streak.crashes = streak.crashes.saturating_add(u32::from(!failure.lost));
             failure.why.clone_into(&mut streak.why);
             streak.at_fault = !failure.lost;
         });
         let streak = self.streaks.get_mut(&slot)?;
         let pause = match (&self.policy, failure.lost) {
-            (Some(policy), false) => policy.pause(streak.in_a_row).saturating_mul(SECOND),
+            (Some(policy), false) => policy.pause(streak.crashes).saturating_mul(SECOND),
             _ => 0,
         };
         self.resting.remove(&(streak.not_before, slot.clone()));
@@ -139,11 +141,12 @@ impl Retries {
         Some(streak.not_before)
     }
 
-    /// The last failure of the slot was none.
+    /// The last failure of the slot, the loss of its node, was none.
     pub(crate) fn forgive(&mut self, slot: &Slot) {
         self.change(slot, |streak| {
             streak.failed = streak.failed.saturating_sub(1);
             streak.in_a_row = streak.in_a_row.saturating_sub(1);
+            streak.crashes = streak.crashes.min(streak.in_a_row);
         });
     }
 
@@ -157,7 +160,7 @@ impl Retries {
     /// An attempt succeeded, or runs for long enough.
     pub(crate) fn recovered(&mut self, slot: &Slot) {
         self.started(slot);
-        self.change(slot, |streak| streak.in_a_row = 0);
+        self.change(slot, |streak| (streak.in_a_row, streak.crashes) = (0, 0));
     }
 
     /// No rest takes longer from now on than its pause: where the clock was set back between two lives, the end of the
@@ -210,14 +213,14 @@ impl Retries {
         !self.failing.is_empty()
     }
 
+    /// How many slots there are whose last attempt failed.
+    pub(crate) fn failing(&self) -> usize {
+        self.failing.len()
+    }
+
     /// How many slots rest.
     pub(crate) fn resting(&self) -> usize {
         self.resting.len()
-    }
-
-    /// True when an execution failed, and not because of its node.
-    pub(crate) fn any_at_fault(&self) -> bool {
-        self.why_at_fault().is_some()
     }
 
     /// Why an execution failed that did not fail because of its node.
@@ -237,9 +240,9 @@ impl Retries {
         self.spent.first().and_then(|slot| self.streaks.get_key_value(slot))
     }
 
-    /// The slot with the most failures in a row, if they make a crash loop.
+    /// The slot with the most crashes in a row, if they make a crash loop. The loss of nodes makes none.
     pub(crate) fn crash_loop(&self) -> Option<(&Slot, &Streak)> {
-        let (_, worst) = self.failing.last().filter(|(in_a_row, _)| *in_a_row >= CRASH_LOOP)?;
+        let (_, worst) = self.failing.last().filter(|(crashes, _)| *crashes >= CRASH_LOOP)?;
         self.streaks.get_key_value(worst)
     }
 
@@ -247,12 +250,12 @@ impl Retries {
     /// are none.
     pub(crate) fn probation(&self, slot: &Slot) -> Option<i64> {
         let streak = self.streaks.get(slot).filter(|streak| streak.in_a_row > 0)?;
-        Some(stable_after(self.policy.as_ref(), streak.in_a_row))
+        Some(stable_after(self.policy.as_ref(), streak.crashes))
     }
 }
 
-fn stable_after(policy: Option<&RetryPolicy>, in_a_row: u32) -> i64 {
-    policy.map_or(0, |p| p.pause(in_a_row).saturating_mul(SECOND)).max(STABLE)
+fn stable_after(policy: Option<&RetryPolicy>, crashes: u32) -> i64 {
+    policy.map_or(0, |p| p.pause(crashes).saturating_mul(SECOND)).max(STABLE)
 }
 
 #[cfg(test)]
@@ -275,7 +278,7 @@ mod tests {
         assert!(!retries.is_resting(&slot));
         assert_eq!(retries.failed(slot.clone(), &failure(2, 20, 1)), Some(22 * SECOND));
         assert_eq!(retries.failed(slot.clone(), &failure(3, 30, 1)), Some(34 * SECOND));
-        assert_eq!(retries.crash_loop().map(|(_, s)| s.in_a_row), Some(3));
+        assert_eq!(retries.crash_loop().map(|(_, s)| s.crashes), Some(3));
         assert_eq!(retries.rested(34 * SECOND).len(), 1, "an older rest of the same slot does not linger");
         assert_eq!(retries.failed(slot.clone(), &failure(4, 500, 200)), Some(501 * SECOND));
         assert!(retries.crash_loop().is_none());
@@ -295,9 +298,21 @@ mod tests {
         assert!(retries.exhausted().is_none() && !retries.any_failing());
     }
 
+    #[test]
+    fn lost_nodes_are_no_crashes() {
+        let mut retries = Retries::new(Some(RetryPolicy::keep_running()));
+        let slot = Slot::Partition(0);
+        for attempt in 1..6 {
+            let lost = Failure { lost: true, ..failure(attempt, attempt as i64, 1) };
+            assert_eq!(retries.failed(slot.clone(), &lost), None);
+        }
+        assert!(retries.crash_loop().is_none() && retries.any_failing());
+        assert_eq!(retries.failed(slot.clone(), &failure(6, 10, 1)), Some(11 * SECOND), "the first pause");
+    }
+
     proptest! {
         #[test]
-        fn the_lists_agree_with_the_slots(max_attempts in 0..4_i64, steps in proptest::collection::vec((0..6u8, 0..4_i64, 0..100_i64), 0..60)) {
+        fn the_lists_agree_with_the_slots(max_attempts in 0..4_i64, steps in proptest::collection::vec((0..7u8, 0..4_i64, 0..100_i64), 0..60)) {
             let policy = RetryPolicy { max_attempts, backoff: 1, ..RetryPolicy::default() };
             let mut retries = Retries::new(Some(policy));
             for (number, (what, partition, ran)) in steps.into_iter().enumerate() {
@@ -306,10 +321,11 @@ mod tests {
                     0..=2 => drop(retries.failed(slot, &failure(1, number as i64, ran))),
                     3 => retries.recovered(&slot),
                     4 => retries.forgive(&slot),
+                    5 => drop(retries.failed(slot, &Failure { lost: true, ..failure(1, number as i64, ran) })),
                     _ => drop(retries.rested(number as i64 * SECOND)),
                 }
                 let failing = retries.streaks.iter().filter(|(_, streak)| streak.in_a_row > 0);
-                let listed: BTreeSet<_> = failing.map(|(slot, streak)| (streak.in_a_row, slot.clone())).collect();
+                let listed: BTreeSet<_> = failing.map(|(slot, streak)| (streak.crashes, slot.clone())).collect();
                 prop_assert_eq!(&retries.failing, &listed);
                 let spent = |streak: &Streak| max_attempts > 0 && i64::from(streak.failed) >= max_attempts;
                 let spent = listed.iter().filter(|(_, slot)| spent(&retries.streaks[slot]));

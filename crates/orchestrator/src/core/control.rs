@@ -15,15 +15,14 @@ use std::sync::Arc;
 impl Core {
     pub(crate) fn handshake<T>(&mut self, now: i64, info: NodeInfo, token: T, out: &mut Output<T>) {
         let known = self.nodes.get(&info.node_id);
-        let refusal = if !node::is_compute(&info) {
-            Some("node is not a compute node")
-        } else if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
-            Some("node has been rejected")
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            out.reply(token, Reply::Handshake(refused(reason)));
+        if !node::is_compute(&info) {
+            out.reply(token, Reply::Handshake(refused("node is not a compute node")));
+            return;
+        }
+        if known.is_some_and(|n| n.state.membership == Membership::Rejected) {
+            out.reply(token, Reply::Handshake(refused("node has been rejected")));
+            // It had the time since its last heartbeat to take what it was told to stop.
+            self.cut_line(&info.node_id, out);
             return;
         }
         let node_id = info.node_id.clone();
@@ -144,6 +143,9 @@ impl Core {
     pub(crate) fn connection_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let lose_at = now.saturating_add(self.grace(now));
         self.go_offline(now, node_id, "connection lost", lose_at, out);
+        if self.nodes.get(node_id).is_some_and(|node| node.state.membership == Membership::Rejected) {
+            self.cut_line(node_id, out);
+        }
     }
 
     /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then.
@@ -154,20 +156,36 @@ impl Core {
         }
         node::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
-        node.silent_at = None;
         out.changes.push(Change::PutNode(node.state.clone()));
-        out.effects.push(Effect::NodeDown(node_id.to_owned()));
+        if node.state.membership == Membership::Rejected {
+            // It is still told to stop what it runs. Its line is cut when it goes, at its next handshake, which its next
+            // heartbeat makes it try, or when it is silent.
+            node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
+        } else {
+            self.cut_line(node_id, out);
+        }
         self.set_node_timer(node_id);
         if lose_at <= now {
             self.lose_work(now, node_id, out);
         }
     }
 
+    /// Nothing is sent to the node any more.
+    fn cut_line<T>(&mut self, node_id: &str, out: &mut Output<T>) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            node.silent_at = None;
+        }
+        out.effects.push(Effect::NodeDown(node_id.to_owned()));
+    }
+
     /// A node's timer: no heartbeat for too long, no return in time, or a drain is over.
     pub(crate) fn node_due<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
         let Some(node) = self.nodes.get(node_id) else { return };
         let is_over = |at: Option<i64>| at.is_some_and(|at| at <= now);
-        if is_over(node.silent_at) {
+        let connected = node.state.connection_state.status == Connection::Connected;
+        if is_over(node.silent_at) && !connected {
+            self.cut_line(node_id, out);
+        } else if is_over(node.silent_at) {
             self.go_offline(now, node_id, "heartbeat timeout", now, out);
         } else if is_over(node.lose_work_at) {
             self.lose_work(now, node_id, out);
@@ -197,12 +215,16 @@ impl Core {
         out: &mut Output<T>,
     ) {
         let Some(node) = self.nodes.get(node_id) else { return };
+        let cause = match node.state.membership {
+            Membership::Rejected => Cause::NodeRejected,
+            _ => Cause::NodeLost,
+        };
         for (job_id, execution_id) in node.executions.to_vec() {
             if !which(&execution_id) {
                 continue;
             }
             if let Some(mut entry) = self.jobs.remove(&job_id) {
-                self.stop_execution(&mut entry, &execution_id, Cause::NodeLost, now, out);
+                self.stop_execution(&mut entry, &execution_id, cause, now, out);
                 self.jobs.insert(job_id.clone(), entry);
                 self.look_at_node(&job_id, node_id);
             }
@@ -242,6 +264,9 @@ impl Core {
             (NodeAction::Approve, _) => {
                 node.state.membership = Membership::Approved;
                 out.changes.push(Change::PutNode(node.state.clone()));
+                if node.state.connection_state.status != Connection::Connected {
+                    self.cut_line(node_id, out);
+                }
                 self.wake_for_node(node_id);
             }
             (NodeAction::Reject, _) => {

@@ -55,11 +55,12 @@ fn describe(slot: &Slot, streak: &Streak) -> String {
         Slot::Partition(partition) => format!("partition {partition}"),
         Slot::Node(node) => format!("the execution on {}", ids::short(node)),
     };
-    let pause = end::duration(streak.pause);
-    format!(
-        "Crash loop: {what} failed {} times in a row, with pauses of {pause} now. Last: {}",
-        streak.in_a_row, streak.why
-    )
+    // After the loss of a node there was none.
+    let pauses = match streak.pause {
+        0 => String::new(),
+        pause => format!(", with pauses of {} now", end::duration(pause)),
+    };
+    format!("Crash loop: {what} failed {} times in a row{pauses}. Last: {}", streak.crashes, streak.why)
 }
 
 impl JobEntry {

@@ -30,6 +30,8 @@ pub(crate) enum Cause {
     NotNeeded,
     /// The node is gone.
     NodeLost,
+    /// An operator rejected the node.
+    NodeRejected,
     /// The node did not answer the bid.
     BidTimeout,
     /// The execution took too long (nanoseconds).
@@ -44,6 +46,7 @@ impl Cause {
             Cause::JobUpdated => "Execution stopped for job update",
             Cause::NotNeeded => "Execution stop requested because there are more executions than needed",
             Cause::NodeLost => "Execution stop requested because node has disappeared",
+            Cause::NodeRejected => "Execution stop requested because its node is rejected",
             Cause::NodeDrained => "Execution stop requested because its node is drained",
             Cause::NodeMismatch => {
                 "Execution stop requested because its node does not match the job any more"
@@ -62,7 +65,8 @@ impl Cause {
     fn compute_state(self, job_type: JobType) -> ComputeState {
         match self {
             Cause::NodeDrained if job_type == JobType::Ops => ComputeState::Failed,
-            Cause::NodeLost | Cause::BidTimeout | Cause::ExecutionTimeout(_) => ComputeState::Failed,
+            Cause::NodeLost | Cause::NodeRejected => ComputeState::Failed,
+            Cause::BidTimeout | Cause::ExecutionTimeout(_) => ComputeState::Failed,
             _ => ComputeState::Cancelled,
         }
     }
@@ -100,9 +104,15 @@ impl Core {
         let job_type = entry.job_type;
         let Some(live) = entry.live_mut(execution_id) else { return };
         let mut event = cause.event(now);
-        if cause == Cause::NodeLost {
-            // What it was doing decides whether it can be adopted when its node comes back; see `adopt`.
-            let was = if live.is_approved() { "running" } else { "asked" };
+        // What it was doing decides whether it can be adopted when its node comes back; see `adopt`. One whose node was
+        // rejected is being stopped there.
+        let was = match cause {
+            Cause::NodeLost if live.is_approved() => Some("running"),
+            Cause::NodeLost => Some("asked"),
+            Cause::NodeRejected => Some("rejected"),
+            _ => None,
+        };
+        if let Some(was) = was {
             event = event.with(detail::NODE_LOST, was);
         }
         let execution = live.execution_mut();

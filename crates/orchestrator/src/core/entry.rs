@@ -11,6 +11,7 @@ use bacalhau_model::execution::{ComputeState, Execution};
 use bacalhau_model::job::{Job, JobType};
 use bacalhau_model::{Resources, RetryPolicy};
 use bacalhau_store::orchestrator::PendingMessage;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -227,7 +228,7 @@ impl JobEntry {
                     ended: execution.modify_time,
                     ran: execution.modify_time.saturating_sub(started),
                     lost: is_lost(execution),
-                    why: &execution.compute_state.message,
+                    why: &what_went_wrong(execution),
                 };
                 return self.retries.failed(slot, &failure).is_some();
             }
@@ -279,6 +280,16 @@ impl JobEntry {
 
     fn seconds(&self, of: impl Fn(&bacalhau_model::Timeouts) -> i64) -> i64 {
         self.job.task().map_or(0, |task| of(&task.timeouts)).max(0).saturating_mul(super::settings::SECOND)
+    }
+}
+
+/// Why an execution failed, with its exit code where the message, which users know as it is, leaves that out.
+fn what_went_wrong(execution: &Execution) -> Cow<'_, str> {
+    let (message, code) = (&execution.compute_state.message, execution.run_output.exit_code);
+    match code {
+        0 => Cow::Borrowed(message),
+        _ if message.contains("exit code") => Cow::Borrowed(message),
+        _ => Cow::Owned(format!("{message} (exit code {code})")),
     }
 }
 

@@ -19,7 +19,8 @@ impl Core {
         if daemon {
             self.leave_mismatched_nodes(entry, now, out);
         }
-        if self.fail_when_exhausted(entry, now, out) {
+        // An ops job goes on on the other nodes, with or without a policy, and fails when all have ended.
+        if daemon && self.fail_when_exhausted(entry, now, out) {
             return;
         }
         let (with_room, without_room): (Vec<_>, Vec<_>) = self

@@ -1,27 +1,62 @@
 //! Says for every node why it is or is not chosen for a job, by asking the placement itself.
 
 use super::Core;
+use super::backoff::Slot;
 use super::entry::JobEntry;
 use super::node::NodeEntry;
+use super::settings::SECOND;
+use super::versions::only_count_differs;
 use super::{depends, end, place, suitable};
 use bacalhau_model::explain::{Explanation, NodeVerdict, Verdict};
-use bacalhau_model::{Connection, Job, Membership, NodeType};
+use bacalhau_model::{Connection, Job, JobType, Membership, NodeType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Core {
-    /// Explains a job: one that is held in memory from its present state, any other as if it were submitted now.
-    /// `None` when its type or its resources cannot be read.
+    /// Explains a job: an unfinished one from its present state; a finished one as if it were run again; one without an
+    /// ID, which is not submitted yet, as if it were submitted now. `None` when its type or its resources cannot be read.
     pub(crate) fn explain(&mut self, now: i64, job: &Job) -> Option<Explanation> {
         let is_held = self.jobs.get(&job.id).is_some_and(|held| !held.job.is_terminal());
-        if !is_held {
-            let entry = JobEntry::new(Arc::new(job.clone()), 1, now)?;
-            return Some(self.explain_entry(now, &entry, false));
+        if is_held {
+            let entry = self.jobs.remove(&job.id)?;
+            let found = self.explain_entry(now, &entry, true);
+            self.jobs.insert(job.id.clone(), entry);
+            return Some(found);
         }
-        let entry = self.jobs.remove(&job.id)?;
-        let found = self.explain_entry(now, &entry, true);
-        self.jobs.insert(job.id.clone(), entry);
+        if let Some(scaled) = self.scaled(job) {
+            return Some(self.explain_scaled(now, &scaled));
+        }
+        let entry = JobEntry::new(Arc::new(job.clone()), 1, now)?;
+        let mut found = self.explain_entry(now, &entry, false);
+        found.summary.insert_str(0, &condition(job));
         Some(found)
+    }
+
+    /// The bookkeeping of an unfinished job with another count, if that is all that a submission would change of it.
+    fn scaled(&self, job: &Job) -> Option<JobEntry> {
+        let held = self.jobs.get(self.job_named(&job.namespace, &job.name)?).filter(|_| job.id.is_empty())?;
+        let scales = held.goes_on() && !held.job_type.is_on_all_nodes();
+        if !scales || !only_count_differs(&held.job, job) {
+            return None;
+        }
+        let mut entry = JobEntry::clone(held);
+        entry.job = Arc::new(Job { count: job.count, id: String::new(), ..Job::clone(&held.job) });
+        for id in held.surplus(job.count) {
+            entry.live.remove(&id);
+            entry.old.remove(&id);
+        }
+        entry.done.truncate(job.count);
+        entry.recount();
+        Some(entry)
+    }
+
+    /// What goes on and what is new when only the count changes.
+    fn explain_scaled(&mut self, now: i64, entry: &JobEntry) -> Explanation {
+        let mut found = self.explain_entry(now, entry, false);
+        let go_on = entry.all_live().count();
+        let others = if found.wanted == 0 { "Nothing else would run." } else { &found.summary };
+        found.summary = format!("It would be scaled in place: {} would go on. {others}", many(go_on));
+        found
     }
 
     fn explain_entry(&mut self, now: i64, entry: &JobEntry, held: bool) -> Explanation {
@@ -35,8 +70,7 @@ impl Core {
         let mut nodes: Vec<NodeVerdict> = self.nodes.iter().filter(is_compute).map(verdict).collect();
         nodes.sort_by(|a, b| (a.verdict, &a.node_id).cmp(&(b.verdict, &b.node_id)));
         let summary = self.summary(entry, held, (wanted, placeable), now);
-        let job_id = if held { entry.job.id.clone() } else { String::new() };
-        Explanation { job_id, summary, wanted, placeable, nodes }
+        Explanation { job_id: entry.job.id.clone(), summary, wanted, placeable, nodes }
     }
 
     /// How many executions want a node, and how many each node would get if the job were looked at now.
@@ -68,13 +102,14 @@ impl Core {
         let node_id = node.state.info.node_id.clone();
         let live = entry.live_on(&node_id);
         let (verdict, reason) = if live > 0 {
-            (Verdict::Running, format!("{live} live {}", executions(live)))
+            let more = if would_get > 0 { format!(", gets {would_get} more") } else { String::new() };
+            (Verdict::Running, format!("{live} live {}{more}", executions(live)))
         } else if let Some(why) = unavailable(node) {
             (Verdict::Unavailable, why)
         } else if let Some(why) = suitable::unsuitable(entry, node) {
             (Verdict::Unsuitable, why)
         } else if would_get > 0 {
-            (Verdict::Chosen, format!("gets {would_get} {}", executions(would_get)))
+            (Verdict::Chosen, format!("gets {}", many(would_get)))
         } else if self.nodes.slot(&node_id).is_some_and(|slot| self.nodes.is_held_from(slot, entry)) {
             (Verdict::Busy, place::KEPT_FREE.to_owned())
         } else if !entry.fits_on(node, self.settings.oversubscription) {
@@ -107,6 +142,7 @@ impl Core {
                 (wanted, placeable) if placeable < wanted => {
                     format!("{placeable} of {wanted} executions would run now: {}", shortage())
                 }
+                (1, _) => "1 execution would run now.".to_owned(),
                 (wanted, _) => format!("All {wanted} executions would run now."),
             };
         }
@@ -114,10 +150,22 @@ impl Core {
             return entry.job.state.message.clone();
         }
         let live = entry.all_live().count();
-        let mut parts = vec![format!("{live} live, {} completed, {wanted} to be placed.", entry.completed)];
+        // An ops job does not place again what failed, so its failures are not among the rest.
+        let failed = match entry.job_type {
+            JobType::Ops => {
+                format!("{} failed, ", entry.retries.failing().saturating_sub(entry.retries.resting()))
+            }
+            _ => String::new(),
+        };
+        let mut parts =
+            vec![format!("{live} live, {} completed, {failed}{wanted} to be placed.", entry.completed)];
         if let Some(due) = entry.retries.next_due() {
-            let pause = end::duration((due - now).max(0));
-            parts.push(format!("After failures the next attempt is made in {pause}."));
+            // Rounded up: what is due in half a second is not due now.
+            let pause = end::duration((due - now).max(0).saturating_add(SECOND - 1));
+            parts.push(match entry.retries.resting() {
+                1 => format!("1 failed, its next attempt is made in {pause}."),
+                many => format!("{many} failed, the next attempt is made in {pause}."),
+            });
         }
         if wanted > placeable && waits {
             parts.push(format!("It waits: {}", shortage()));
@@ -128,6 +176,25 @@ impl Core {
 
 fn executions(count: usize) -> &'static str {
     if count == 1 { "execution" } else { "executions" }
+}
+
+fn many(count: usize) -> String {
+    format!("{count} {}", executions(count))
+}
+
+/// Under which condition a job that does not run would do what the explanation says.
+fn condition(job: &Job) -> String {
+    if !job.id.is_empty() {
+        return format!("The job is {}. If it ran again: ", job.state.state_type);
+    }
+    if job.schedule.is_some() {
+        return "It runs when its schedule says so. If a run was due: ".to_owned();
+    }
+    let others: Vec<&str> = job.depends_on.iter().map(|other| other.job.as_str()).collect();
+    match others.as_slice() {
+        [] => String::new(),
+        others => format!("It waits until {} ended. If it started: ", others.join(", ")),
+    }
 }
 
 /// Why the node gets no work of anybody.
@@ -155,6 +222,18 @@ fn unavailable(node: &NodeEntry) -> Option<String> {
 /// Why a node that could run the job gets nothing of it.
 fn why_not_chosen(entry: &JobEntry, node: &NodeEntry, wanted: usize) -> String {
     let info = &node.state.info;
+    let slot = Slot::Node(info.node_id.clone());
+    if entry.job_type.is_on_all_nodes() {
+        return match (entry.retries.is_resting(&slot), entry.retries.is_failing(&slot)) {
+            (true, _) => "its execution here failed and is tried again later".to_owned(),
+            (false, true) => "its execution here failed".to_owned(),
+            (false, false) if entry.used.contains(&info.node_id) => "it ran here already".to_owned(),
+            (false, false) => "nothing is left to place".to_owned(),
+        };
+    }
+    if wanted == 0 && entry.retries.resting() > 0 {
+        return "what failed is tried again later".to_owned();
+    }
     if wanted == 0 {
         return "nothing is left to place".to_owned();
     }

@@ -61,6 +61,7 @@ pub use settings::{SECOND, Settings};
 pub use view::Census;
 
 pub(crate) use schedule::largest_run;
+pub(crate) use submit::same_type;
 
 use cancelled::Cancellations;
 use entry::JobEntry;

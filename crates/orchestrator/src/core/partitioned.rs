@@ -5,10 +5,10 @@ use super::entry::JobEntry;
 use super::evaluate::shortage_event;
 use super::io::Output;
 use super::place;
-use super::record::scheduling;
-use bacalhau_model::JobState;
+use super::record::{self, scheduling};
 use bacalhau_model::event::detail;
 use bacalhau_model::execution::DesiredState;
+use bacalhau_model::{Event, JobState};
 
 impl Core {
     /// Places what is not placed, and completes, queues or fails the job.
@@ -44,10 +44,19 @@ impl Core {
         }
         let shortage = place::explain(entry, &mut self.nodes, &self.settings, &placement.left_over);
         let runs = entry.all_live().next().is_some();
-        if shortage.room_would_help && runs {
+        if self.go_back_for_want_of_nodes(entry, &shortage, now, out) {
+            // The version that it went back to has its own look.
+        } else if shortage.room_would_help && runs {
             // Its own executions hold the room; when they end it goes on.
             self.wait(entry, now);
-        } else if self.node_may_return(entry) || self.survives_shortage(entry) {
+        } else if self.node_may_return(entry) {
+            self.wait(entry, now);
+        } else if self.survives_shortage(entry) {
+            if entry.queued_since.is_none() {
+                let event = shortage_event(entry, &shortage, now);
+                let message = format!("Waiting for nodes. {}", event.message);
+                record::job_event(entry, Event { message, ..event }, now, out);
+            }
             self.wait(entry, now);
         } else {
             let event = shortage_event(entry, &shortage, now);
@@ -56,9 +65,11 @@ impl Core {
     }
 
     /// A service that ran once waits for nodes instead of failing: its node may be drained or lost at any time, and that
-    /// is no reason to end what is meant to run for ever.
+    /// is no reason to end what is meant to run for ever. Nor is a new version that no node can take a reason to end what
+    /// still runs of the old one.
     fn survives_shortage(&self, entry: &JobEntry) -> bool {
-        entry.job_type.is_long_running() && entry.used.iter().any(|node| !entry.refused.contains(node))
+        let ran = entry.previous.is_some() || entry.used.iter().any(|node| !entry.refused.contains(node));
+        entry.job_type.is_long_running() && ran
     }
 
     /// Fails a job of which a partition, or a node, had all the attempts that its policy allows.

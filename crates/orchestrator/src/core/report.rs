@@ -5,7 +5,6 @@
 
 use super::Core;
 use super::cancelled::Cancelled;
-use super::end::timeout;
 use super::entry::JobEntry;
 use super::evaluate::deadline;
 use super::io::{Effect, Output};
@@ -82,7 +81,7 @@ impl Core {
                 let exit_code = result.run_command_result.as_ref().map_or(0, |run| run.exit_code);
                 let (state, desired) = if entry.job_type.is_long_running() {
                     let text = "execution completed unexpectedly";
-                    events = vec![timeout(topic::EXECUTION, text.to_owned(), now)];
+                    events = vec![bad_exit(text, exit_code, now).with(detail::HINT, RUNS_ON)];
                     (State::with_message(ComputeState::Failed, text), text)
                 } else if exit_code != 0 && fails_on_exit_code(entry) {
                     let text = format!("execution failed with exit code {exit_code}");
@@ -202,6 +201,9 @@ impl Core {
         }
     }
 }
+
+/// What to tell the user of a service or daemon that ended.
+const RUNS_ON: &str = "A service or daemon runs until it is stopped. What it printed: bacalhau job logs";
 
 /// True when the task says that an exit code other than 0 is a failed attempt.
 fn fails_on_exit_code(entry: &JobEntry) -> bool {

@@ -61,13 +61,16 @@ impl Core {
     fn restore_job(&mut self, now: i64, stored: StoredJob, executions: &mut Executions) {
         let job = Arc::new(stored.job);
         let found = executions.remove(&job.id).unwrap_or_default();
-        // The store keeps no time of submission per version. The first execution of the version is close to it.
+        // Where nobody noted when the version was submitted, or it had to wait for other jobs first, its first execution is
+        // close to when its time began.
         let first =
             found.iter().map(|(e, _)| e).filter(|e| e.job_version == job.version).map(|e| e.create_time);
         let started = match depends::released_at(&job) {
             Some(at) => at,
-            None if job.version == 1 && job.depends_on.is_empty() => job.create_time,
-            None => first.min().unwrap_or(job.modify_time),
+            None => {
+                let noted = job.submitted_at().filter(|_| job.depends_on.is_empty());
+                noted.or(first.min()).unwrap_or(job.modify_time)
+            }
         };
         let queued = job.state.state_type == JobState::Queued;
         let queued_since = queued.then_some(job.modify_time);

@@ -9,10 +9,12 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::Output;
 use super::live::Live;
+use super::place::Shortage;
 use super::record::{self, scheduling};
 use super::settings::SECOND;
+use super::suitable;
 use bacalhau_model::event::detail;
-use bacalhau_model::{Event, UpdatePolicy};
+use bacalhau_model::{Event, Membership, UpdatePolicy};
 
 impl Core {
     /// Goes on with the job's rolling update, if there is one.
@@ -21,8 +23,10 @@ impl Core {
             return;
         }
         let policy = entry.job.update.clone().unwrap_or_default();
-        if policy.auto_revert && entry.retries.any_at_fault() {
-            self.revert(entry, now, out);
+        if policy.auto_revert
+            && let Some(why) = entry.retries.why_at_fault().map(str::to_owned)
+        {
+            self.revert(entry, &why, now, out);
             return;
         }
         let most = usize::try_from(policy.max_parallel.max(1)).unwrap_or(usize::MAX);
@@ -39,9 +43,16 @@ impl Core {
             let mut state = entry.job.state.clone();
             state.details.remove(detail::ROLLOUT);
             record::set_state(entry, state, now, out);
-            record::job_event(entry, scheduling("Rolling update finished", now), now, out);
+            record::job_event(entry, finished(now), now, out);
         } else {
-            note_progress(entry, &policy, now, out);
+            let all = match entry.job_type.is_on_all_nodes() {
+                false => usize::try_from(entry.job.count).unwrap_or(usize::MAX),
+                true => {
+                    let missing = self.wanted_nodes(entry).len() + entry.retries.resting();
+                    entry.live.len() + entry.old.len() + missing
+                }
+            };
+            note_progress(entry, &policy, all, now, out);
         }
     }
 
@@ -55,15 +66,41 @@ impl Core {
         unproven + missing + entry.retries.resting()
     }
 
+    /// Takes back a rolling update that finds no place, if its policy says so: at once when no node that is known could
+    /// run it, and otherwise when the time is over that the job may wait for nodes. True when it did.
+    pub(crate) fn go_back_for_want_of_nodes<T>(
+        &mut self,
+        entry: &mut JobEntry,
+        shortage: &Shortage,
+        now: i64,
+        out: &mut Output<T>,
+    ) -> bool {
+        let may_go_back =
+            entry.previous.is_some() && entry.job.update.as_ref().is_some_and(|u| u.auto_revert);
+        // Only asked when the job may not wait: a queue timeout that there is, is over.
+        if !may_go_back || (entry.queue_timeout() == 0 && self.some_node_could_run(entry)) {
+            return false;
+        }
+        self.revert(entry, &shortage.text(false), now, out);
+        self.dirty.insert(entry.job.id.clone());
+        true
+    }
+
+    /// True when a node that is known, whether it is here or away, has what the job asks for.
+    fn some_node_could_run(&self, entry: &JobEntry) -> bool {
+        let mut members = self.nodes.iter().filter(|n| n.state.membership == Membership::Approved);
+        members.any(|node| suitable::unsuitable(entry, node).is_none())
+    }
+
     /// Back to the version that the update started from. What still runs of it goes on.
-    fn revert<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) {
+    fn revert<T>(&mut self, entry: &mut JobEntry, why: &str, now: i64, out: &mut Output<T>) {
         let Some(previous) = entry.previous.clone() else { return };
-        let why = entry.retries.why_at_fault().unwrap_or_default().to_owned();
         let text = format!(
             "Rolling update of version {} failed, going back to version {}: {why}",
             entry.job.version, previous.version
         );
-        let event = scheduling(text.clone(), now).with(detail::IS_ERROR, "true");
+        let event =
+            scheduling(text.clone(), now).with(detail::IS_ERROR, "true").with(detail::ROLLOUT, "failed");
         self.go_back(entry, &previous, (&text, event), now, out);
     }
 }
@@ -78,12 +115,8 @@ fn probation(policy: &UpdatePolicy) -> i64 {
 }
 
 /// Writes down how far the update is, when that changed.
-fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, now: i64, out: &mut Output<T>) {
+fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, all: usize, now: i64, out: &mut Output<T>) {
     let healthy = entry.live.values().filter(|live| is_healthy(live, policy, now)).count();
-    let all = match entry.job_type.is_on_all_nodes() {
-        false => usize::try_from(entry.job.count).unwrap_or(usize::MAX),
-        true => entry.live.len() + entry.old.len(),
-    };
     let progress = format!("{healthy}/{all}");
     if entry.job.state.details.get(detail::ROLLOUT) != Some(&progress) {
         let mut state = entry.job.state.clone();
@@ -114,5 +147,9 @@ impl JobEntry {
 
 /// The line that starts the history of a rolling update.
 pub(crate) fn started(from: u64, now: i64) -> Event {
-    scheduling(format!("Rolling update from version {from} started"), now)
+    scheduling(format!("Rolling update from version {from} started"), now).with(detail::ROLLOUT, "started")
+}
+
+fn finished(now: i64) -> Event {
+    scheduling("Rolling update finished", now).with(detail::ROLLOUT, "finished")
 }

@@ -58,6 +58,7 @@ fn run_of(job: &Job, spec: &Job, name: String, id: String) -> Job {
         ..spec.clone()
     };
     run.meta.remove(meta::DEPENDS_ON);
+    run.meta.remove(meta::VERSION_TIME);
     run.meta.insert(meta::SCHEDULED_BY.to_owned(), job.id.clone());
     run
 }

@@ -82,13 +82,7 @@ impl Core {
     ) -> Result<String, Error> {
         let Some(entry) = self.jobs.get(id) else { return Err(not_found(id)) };
         let old = &entry.job;
-        if old.r#type != job.r#type {
-            return Err(Error::new(
-                code::BAD_REQUEST,
-                format!("cannot change the type of job {} from {} to {}", old.name, old.r#type, job.r#type),
-            )
-            .hint("Submit it under another name, or stop the existing job and use a new name"));
-        }
+        same_type(old, &job)?;
         if !force && diff::same_spec(old, &job) {
             return Err(Error::plain(format!(
                 "no changes detected for new job spec. Job Name: '{}', Job Id: '{}'",
@@ -106,7 +100,7 @@ impl Core {
         let event = Event::new(topic::SUBMISSION, "Job updated", Time::from_unix_nanos(now));
         let why = ("Job update requested by user", event);
         // A job of which nothing runs or ran has nothing to scale or to roll; it starts over.
-        let goes_on = !old.is_terminal() && (entry.completed > 0 || entry.all_live().next().is_some());
+        let goes_on = entry.goes_on();
         if goes_on && versions::only_count_differs(old, &job) && !entry.job_type.is_on_all_nodes() {
             self.scale(now, id, &job, why, out);
         } else if goes_on && entry.should_roll(&job) {
@@ -198,6 +192,17 @@ impl Core {
         self.stop_all(&mut entry, Cause::JobStopped, now, out);
         self.jobs.insert(job_id.to_owned(), entry);
     }
+}
+
+/// A job keeps its type: what is stored of its executions means something else with another one.
+pub(crate) fn same_type(old: &Job, new: &Job) -> Result<(), Error> {
+    if old.r#type == new.r#type {
+        return Ok(());
+    }
+    let (name, from, to) = (&old.name, &old.r#type, &new.r#type);
+    let text = format!("cannot change the type of job {name} from {from} to {to}");
+    Err(Error::new(code::BAD_REQUEST, text)
+        .hint("Submit it under another name, or delete the record of the old job first: bacalhau job delete"))
 }
 
 fn taken(id: &str) -> Error {

@@ -60,9 +60,7 @@ impl Core {
         entry.job = job;
         (entry.version_started, entry.queued_since) = (now, None);
         job_event(&mut entry, event, now, out);
-        let surplus = |live: &&Live| live.execution.partition_index >= entry.job.count;
-        let surplus: Vec<String> = entry.all_live().filter(surplus).map(|l| l.execution.id.clone()).collect();
-        for id in surplus {
+        for id in entry.surplus(entry.job.count) {
             self.stop_execution(&mut entry, &id, Cause::NotNeeded, now, out);
         }
         entry.done.truncate(entry.job.count);
@@ -161,6 +159,19 @@ impl Core {
     }
 }
 
+impl JobEntry {
+    /// True when something of the job runs or ran, so that a new version has something to scale or to roll.
+    pub(crate) fn goes_on(&self) -> bool {
+        !self.job.is_terminal() && (self.completed > 0 || self.all_live().next().is_some())
+    }
+
+    /// Live executions that a count leaves no place for.
+    pub(crate) fn surplus(&self, count: i64) -> Vec<String> {
+        let surplus = self.all_live().filter(|live| live.execution.partition_index >= count);
+        surplus.map(|live| live.execution.id.clone()).collect()
+    }
+}
+
 /// Bookkeeping of a new version, with executions that live on in it and others that it replaces.
 fn fresh<T>(
     entry: &JobEntry,
@@ -195,6 +206,7 @@ fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Job {
     for key in [meta::KEEPS_VERSIONS, meta::ROLLS_FROM] {
         next.meta.remove(key);
     }
+    next.meta.insert(meta::VERSION_TIME.to_owned(), now.to_string());
     next
 }
 

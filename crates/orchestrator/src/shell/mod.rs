@@ -11,12 +11,12 @@ mod prepare;
 
 pub use prepare::SubmitOptions;
 
-use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted};
+use crate::core::{Census, Core, NodeAction, Rerun, Settings, Submitted, same_type};
 use bacalhau_images::Pinner;
 use bacalhau_model::defaults::JobDefaults;
 use bacalhau_model::error::code;
 use bacalhau_model::explain::Explanation;
-use bacalhau_model::{Connection, EncodedEvent, Error, Job, Membership, NodeInfo, NodeState, Time};
+use bacalhau_model::{Connection, EncodedEvent, Error, Job, Membership, NodeInfo, NodeState, NodeType, Time};
 use bacalhau_store::orchestrator::Reader;
 use bacalhau_wire::bus::Bus;
 use bacalhau_wire::logs::{LogLine, LogRequest, LogStreams};
@@ -202,8 +202,16 @@ impl Orchestrator {
     }
 
     /// Says where a job would run if it were submitted now, without submitting it.
+    ///
+    /// # Errors
+    /// When it would be refused for what it is.
     pub async fn explain_new(&self, job: Job) -> Result<Explanation, Error> {
         let prepared = prepare::prepare(job, &SubmitOptions::default(), &self.context())?;
+        let (name, namespace) = (&prepared.job.name, &prepared.job.namespace);
+        let stored = self.inner.reader.find_job_by_name(namespace, name).map_err(|e| e.to_user())?;
+        if let Some(stored) = stored {
+            same_type(&stored.job, &prepared.job)?;
+        }
         self.explain(Job { id: String::new(), ..prepared.job }).await
     }
 
@@ -267,7 +275,12 @@ impl Orchestrator {
 
     /// Approves, rejects or deletes a node, by ID or unique prefix.
     pub async fn update_node(&self, id: &str, action: NodeAction) -> Result<(), Error> {
-        let node_id = self.node(id).await?.info.node_id;
+        let info = self.node(id).await?.info;
+        let node_id = info.node_id;
+        if info.node_type != NodeType::Compute {
+            let text = format!("node {node_id} is the orchestrator; only compute nodes can be managed");
+            return Err(Error::new(code::BAD_REQUEST, text).component("NodesManager"));
+        }
         self.ask(|answer| Command::UpdateNode { node_id, action, answer }).await
     }
 

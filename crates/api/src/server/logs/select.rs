@@ -43,8 +43,12 @@ pub(super) fn none(job: &Job, wish: &Wish) -> Error {
     if job.is_terminal() {
         return failed(job, format!("{text}{why}"));
     }
-    failed(job, format!("{text}: it is {}{why}", job.state.state_type))
-        .hint("Use --follow to wait for its output")
+    failed(job, format!("{text}: it is {}{why}", job.state.state_type)).hint(match job.schedule {
+        Some(_) => {
+            format!("Its runs are jobs of their own; the latest are listed by: bacalhau job describe {id}")
+        }
+        None => "Use --follow to wait for its output".to_owned(),
+    })
 }
 
 fn failed(job: &Job, why: String) -> Error {
@@ -123,9 +127,8 @@ mod tests {
         execution
     }
 
-    #[test]
-    fn the_attempt_that_tells_most_is_shown() {
-        let wish = |all_attempts| Wish {
+    fn wish(all_attempts: bool) -> Wish {
+        Wish {
             namespace: String::new(),
             execution_id: String::new(),
             follow: false,
@@ -138,7 +141,20 @@ mod tests {
             details: true,
             timestamps: false,
             resume: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_job_with_a_schedule_never_prints() {
+        let hint = |job: &Job| none(job, &wish(false)).hint;
+        let mut job = Job { id: "j-1".into(), ..Job::default() };
+        assert_eq!(hint(&job), "Use --follow to wait for its output");
+        job.schedule = Some(bacalhau_model::Schedule::default());
+        assert!(hint(&job).ends_with("bacalhau job describe j-1"), "{}", hint(&job));
+    }
+
+    #[test]
+    fn the_attempt_that_tells_most_is_shown() {
         let job = Job { version: 1, r#type: "batch".into(), ..Job::default() };
         let mut old = execution("old", 0, 9, ComputeState::Completed);
         old.job_version = 0;

@@ -18,8 +18,14 @@ const FREE: [&str; 7] = [
     "Diff",
 ];
 /// Left out when zero, which the recorded cluster could not choose either; and additions of ours.
-const MAYBE: [&str; 5] =
-    ["Attempt", "EngineVersions", "LastComputeSeqNum", "LastOrchestratorSeqNum", "StartTime"];
+const MAYBE: [&str; 6] = [
+    "Attempt",
+    "EngineVersions",
+    "LastComputeSeqNum",
+    "LastOrchestratorSeqNum",
+    "StartTime",
+    "bacalhau.org/version-time",
+];
 /// Additions of ours at the top of an answer.
 const ADDED: [&str; 1] = ["Connection"];
 

@@ -9,6 +9,7 @@ use crate::output::table::{Column, Style, Wrap, render};
 use crate::output::text::{ago, date_time};
 use bacalhau_api::client::JobQuery;
 use bacalhau_api::client::types::JobDetails;
+use bacalhau_model::event::detail;
 use bacalhau_model::{ComputeState, Execution, HistoryType, Job, JobHistory, JobType, ids};
 use std::collections::BTreeMap;
 
@@ -103,6 +104,9 @@ fn head(job: &Job) -> String {
     if !job.state.message.is_empty() {
         lines.push(("Message", job.state.message.clone()));
     }
+    if let Some(progress) = job.state.details.get(detail::ROLLOUT) {
+        lines.push(("Rollout", progress.clone()));
+    }
     if matches!(job.job_type(), Some(JobType::Batch | JobType::Service)) {
         lines.push(("Count", job.count.to_string()));
     }
@@ -188,6 +192,14 @@ mod tests {
     use bacalhau_model::{DesiredState, Event, JobState, State, Time};
 
     const AT: i64 = 1_785_598_370_000_000_000;
+
+    #[test]
+    fn a_rolling_update_says_how_far_it_is() {
+        let mut job =
+            Job { r#type: "service".to_owned(), state: State::new(JobState::Running), ..Job::default() };
+        job.state.details.insert(detail::ROLLOUT.to_owned(), "1/3".to_owned());
+        assert!(head(&job).contains("State         = Running\nRollout       = 1/3\nCount"), "{}", head(&job));
+    }
 
     #[test]
     fn looks_like_this() {

@@ -33,10 +33,12 @@ pub(super) async fn run(context: &Context, args: ExplainArgs) -> Outcome {
     structured::print(&context.out, &found, format, args.list.pretty)
 }
 
-/// Says where a job would run that is not submitted. A server that cannot say is no error of a dry run.
+/// Says where a job would run that is not submitted. A server that cannot say is no error of a dry run; one that would
+/// refuse the job is.
 pub(crate) async fn dry_run(context: &Context, client: &Client, job: &Job) -> Outcome {
     match client.explain_new(job).await {
         Ok(found) => show(context, &found, &ListArgs::default()),
+        Err(error) if [400, 409].contains(&error.http_status()) => Err(error.into()),
         Err(error) => {
             context.out.warning(&format!("the server cannot say where the job would run: {}", error.message));
             Ok(())

@@ -1,6 +1,7 @@
 //! `job run` and `job validate` of a file with several jobs: one submission. All are checked before the first is sent,
 //! each is sent after those it depends on, and all are followed to the end.
 
+use super::explain;
 use super::run::{offline, show_diff};
 use crate::commands::submit::{check_size, print_dry_run};
 use crate::context::Context;
@@ -151,11 +152,16 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
     let mut failed = Vec::new();
     for Sent { id, name, job } in &sent {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut went_back = false;
         let ended = match job.schedule {
             // It never ends, and has started when it is stored.
             Some(_) => client.job(id, &JobQuery::default()).await?.job,
             None => match end(client, out, id, job.job_type(), left).await? {
                 End::Job(job) => *job,
+                End::WentBack(job) => {
+                    went_back = true;
+                    *job
+                }
                 End::TimedOut => {
                     let seconds = args.wait_timeout_secs.unwrap_or_default();
                     out.warning(&format!("Waiting timed out after {seconds}s. The jobs are still running."));
@@ -172,7 +178,7 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
             let why = if state.message.is_empty() { String::new() } else { format!(": {}", state.message) };
             out.line(&format!("{name} {}{why}", state.state_type))?;
         }
-        if state.state_type == JobState::Failed {
+        if state.state_type == JobState::Failed || went_back {
             failed.push(name.as_str());
         }
     }
@@ -183,7 +189,7 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
     Err(Failure::Exit(1))
 }
 
-/// Shows for each job what would change, or the job itself when the server cannot say.
+/// Shows for each job what would change, or the job itself when the server cannot say, and where it would run.
 async fn dry_run(
     context: &Context,
     client: &Client,
@@ -208,6 +214,10 @@ async fn dry_run(
                 print_dry_run(out, job)?;
             }
         }
+        explain::dry_run(context, client, job).await.map_err(|failure| match failure {
+            Failure::Error(error) => about(&label(job, place + 1), *error).into(),
+            other => other,
+        })?;
     }
     Ok(())
 }

@@ -18,11 +18,14 @@ pub(crate) struct VersionsArgs {
     list: ListArgs,
 }
 
-/// Lists the versions of a job. Each is shown with the time at which it was last changed.
+/// Lists the versions of a job. Each is shown with the time at which it was submitted; where an older orchestrator does
+/// not tell, with the time at which it was last changed.
 pub(super) async fn run(context: &Context, args: VersionsArgs) -> Outcome {
     let page = context.client()?.versions(&args.job.job, &args.job.namespace).await?;
     let fields = [
-        Field::new(Column::new("created at"), |job: &Job| date_time(job.modify_time)),
+        Field::new(Column::new("created at"), |job: &Job| {
+            date_time(job.submitted_at().unwrap_or(job.modify_time))
+        }),
         Field::new(Column::new("job version"), |job: &Job| job.version.to_string()),
     ];
     list::print(&context.out, &args.list, &page.items, &fields)

@@ -48,6 +48,7 @@ fn timeouts_results_and_exit_codes() {
     let cluster = one_node(&[
         "JobDefaults.Batch.Task.Publisher.Type=local",
         "JobDefaults.Batch.Task.Timeouts.TotalTimeout=2s",
+        "JobDefaults.Ops.Task.Timeouts.TotalTimeout=3600s",
     ]);
     let total = |name: &str, module: &str, seconds: i64| {
         with_task(job(name, "batch", 1, module), "Timeouts", json!({ "TotalTimeout": seconds }))
@@ -57,8 +58,11 @@ fn timeouts_results_and_exit_codes() {
     assert_eq!(cluster.run(&total("over-own", &program(&[], GO_ON), 1)).0, "Failed");
     assert_eq!(cluster.message("over-own"), "Job timed out. Job took longer than 1s");
     assert_eq!(cluster.run(&total("under-own", NOTHING, 3600)).0, "Completed");
-    let kept = cluster.json(&["job", "describe", "under-own"]);
-    assert_eq!(kept["Job"]["Tasks"][0]["Timeouts"]["TotalTimeout"], 3600);
+    assert_eq!(cluster.run(&job("under-default", "ops", 0, NOTHING)).0, "Completed");
+    for name in ["under-own", "under-default"] {
+        let kept = cluster.json(&["job", "describe", name]);
+        assert_eq!(kept["Job"]["Tasks"][0]["Timeouts"]["TotalTimeout"], 3600, "{name}");
+    }
 
     // The default publisher, for a job with and one without a result path. A non-zero exit code is no failure.
     let (state, executions) = cluster.run(&total("exit", &program(&[], EXIT_3), 3600));
@@ -85,11 +89,21 @@ fn refusals_at_submit_and_jobs_without_a_publisher() {
         nodes.as_array().unwrap().iter().filter(|n| n["Info"]["NodeType"] == "Requester").collect();
     assert_eq!((own.len(), &own[0]["Info"]["Labels"]["place"]), (1, &json!("here")));
     assert_eq!((&own[0]["Membership"], &own[0]["Connection"]), (&json!("APPROVED"), &json!("CONNECTED")));
+    let id = own[0]["Info"]["NodeID"].as_str().unwrap();
+    assert!(cluster.refusal(&["node", "cordon", id]).contains("is the orchestrator"));
     let paths = json!([{ "Name": "outputs", "Path": "/outputs" }]);
     let file = cluster.job_file(&with_task(job("paths", "batch", 1, NOTHING), "ResultPaths", paths));
     let refused = cluster.refusal(&["job", "run", &file]);
     assert!(refused.to_lowercase().contains("publisher"), "{refused}");
     assert_eq!(cluster.run(&job("nothing-kept", "batch", 1, &program(&[], END))).0, "Completed");
+    let other_type = cluster.job_file(&job("nothing-kept", "ops", 0, &program(&[], END)));
+    for flags in [&["--dry-run"][..], &[]] {
+        let refused = cluster.refusal(&[&["job", "run", &other_type], flags].concat());
+        assert!(
+            refused.contains("cannot change the type of job nothing-kept from batch to ops"),
+            "{refused}"
+        );
+    }
     let none = cluster.cli(&["job", "get", "nothing-kept"]);
     let said = [none.stdout, none.stderr].concat();
     assert!(none.status.success() && String::from_utf8_lossy(&said).contains("No results found"), "{said:?}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::place;
-use bacalhau_model::Requirement;
+use bacalhau_model::{Requirement, UpdatePolicy};
 use proptest::prelude::*;
 
 /// Nodes 0 to 3, the last of which has GPUs.
@@ -24,6 +24,16 @@ pub(super) enum Act {
         patient: bool,
     },
     Stop(usize),
+    /// The n-th job again with another count; with other resources too where they are given.
+    Update {
+        n: usize,
+        count: i64,
+        cpu: Option<u32>,
+        rolls: bool,
+    },
+    /// The node is drained until so many seconds from now.
+    Drain(usize, i64),
+    Uncordon(usize),
     /// The n-th live execution is answered in one of four ways.
     Report(usize, u8),
     Pass(i64),
@@ -47,6 +57,10 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => (0..NODES, any::<bool>()).prop_map(|(n, on)| Act::Relabel(n, on)),
         5 => submit,
         1 => (0..8usize).prop_map(Act::Stop),
+        2 => (0..8usize, 0..6i64, proptest::option::of(1..9u32), any::<bool>())
+            .prop_map(|(n, count, cpu, rolls)| Act::Update { n, count, cpu, rolls }),
+        1 => (0..NODES, 0..100i64).prop_map(|(n, seconds)| Act::Drain(n, seconds)),
+        1 => (0..NODES).prop_map(Act::Uncordon),
         8 => (0..16usize, 0..4u8).prop_map(|(n, how)| Act::Report(n, how)),
         2 => (1..400i64).prop_map(Act::Pass),
     ]
@@ -67,6 +81,8 @@ pub(super) struct Checked {
     pub(super) red: [bool; NODES],
     pub(super) submitted: Vec<Job>,
     pub(super) latest: BTreeMap<String, Arc<Job>>,
+    /// All versions.
+    pub(super) versions: BTreeMap<(String, u64), Arc<Job>>,
     pub(super) executions: BTreeMap<String, Execution>,
     /// Everything that came out, as text.
     pub(super) log: Vec<String>,
@@ -80,6 +96,7 @@ impl Checked {
             red: [true, true, false, false],
             submitted: Vec::new(),
             latest: BTreeMap::new(),
+            versions: BTreeMap::new(),
             executions: BTreeMap::new(),
             log: Vec::new(),
         }
@@ -105,7 +122,9 @@ impl Checked {
             let slot = if on_all { execution.node_id.clone() } else { execution.partition_index.to_string() };
             assert!(taken.insert((execution.job_id.clone(), slot)), "two live executions: {execution:?}");
             assert!(on_all || (0..job.count).contains(&execution.partition_index), "{execution:?}");
-            let request = job.task().unwrap().resources.parse().unwrap();
+            // What a rolling update has not replaced yet holds what its own version asks for.
+            let own = &self.versions[&(execution.job_id.clone(), execution.job_version)];
+            let request = own.task().unwrap().resources.parse().unwrap();
             let sum = booked.entry(execution.node_id.clone()).or_default();
             *sum = sum.plus(&request);
             if !job.job_type().unwrap().is_long_running() && execution.start_time == 0 {
@@ -116,14 +135,20 @@ impl Checked {
             if !before.contains(&execution.id) {
                 let node = self.core.nodes.get(&execution.node_id).unwrap();
                 assert!(node.state.is_schedulable(), "placed on a node that takes no work");
-                assert!(job.constraints.iter().all(|c| c.matches(&node.state.info.labels)), "wrong label");
+                // What runs may go on where the labels changed meanwhile, and be adopted there, too.
+                let adopted = execution.create_time < self.now;
+                let matches = job.constraints.iter().all(|c| c.matches(&node.state.info.labels));
+                assert!(adopted || matches, "wrong label");
             }
         }
         for (job_id, job) in &self.latest {
+            let kept = job.kept_versions();
             let done = self
                 .executions
                 .values()
-                .filter(|e| e.job_id == *job_id && e.compute_state.state_type == ComputeState::Completed);
+                .filter(|e| e.job_id == *job_id && e.compute_state.state_type == ComputeState::Completed)
+                // A smaller count forgets those above it.
+                .filter(|e| kept.contains(&e.job_version) && e.partition_index < job.count);
             assert!(
                 job.job_type().unwrap().is_on_all_nodes() || done.count() as i64 <= job.count,
                 "beyond Count"
@@ -167,6 +192,12 @@ impl Checked {
         self.step(Input::Report { node_id: execution.node_id.clone(), message, seq: 1, token: () });
     }
 
+    /// What the shell would look up of a job that the core does not hold.
+    fn stored(&self, job_id: &str) -> Option<StoredJob> {
+        let job = self.latest.get(job_id).filter(|_| !self.core.holds_job(job_id))?;
+        Some(StoredJob { job: (**job).clone(), next_history_seq: 1_000, previous: None })
+    }
+
     pub(super) fn act(&mut self, act: &Act) {
         match act.clone() {
             Act::Join(n) => self.join(n),
@@ -196,14 +227,28 @@ impl Checked {
                 self.submitted.push(job.clone());
                 self.step(submission(job));
             }
+            Act::Update { n, count, cpu, rolls } => {
+                let Some(mut job) = self.submitted.get(n).cloned() else { return };
+                job.count = if job.job_type().unwrap().is_on_all_nodes() { 0 } else { count };
+                if let Some(cpu) = cpu {
+                    job.tasks[0].resources.cpu = cpu.to_string();
+                }
+                let policy = UpdatePolicy { max_parallel: 1, healthy_after: 10, auto_revert: count > 2 };
+                job.update = (rolls && job.job_type().unwrap().is_long_running()).then_some(policy);
+                let (stored, job) = (self.stored(&job.id), Box::new(job));
+                self.step(Input::Submit { job, stored, id_taken: true, force: false, token: () });
+            }
+            Act::Drain(n, seconds) => {
+                let action = NodeAction::Drain { deadline: seconds * SECOND };
+                self.step(Input::UpdateNode { node_id: format!("n-{n}"), action, token: () });
+            }
+            Act::Uncordon(n) => {
+                let (node_id, action) = (format!("n-{n}"), NodeAction::Uncordon);
+                self.step(Input::UpdateNode { node_id, action, token: () });
+            }
             Act::Stop(n) => {
-                let stored = |job: &Arc<Job>| bacalhau_store::orchestrator::StoredJob {
-                    job: (**job).clone(),
-                    next_history_seq: 1_000,
-                    previous: None,
-                };
                 let Some(job_id) = self.submitted.get(n).map(|j| j.id.clone()) else { return };
-                let stored = (!self.core.holds_job(&job_id)).then(|| stored(&self.latest[&job_id]));
+                let stored = self.stored(&job_id);
                 self.step(Input::Stop { job_id, reason: "enough".into(), stored, token: () });
             }
             Act::Report(n, how) => {
@@ -232,7 +277,10 @@ impl Timeline for Checked {
         self.core.step(self.now, input, &mut out);
         for change in &out.changes {
             match change {
-                Change::PutJob(job) => drop(self.latest.insert(job.id.clone(), Arc::clone(job))),
+                Change::PutJob(job) => {
+                    self.versions.insert((job.id.clone(), job.version), Arc::clone(job));
+                    self.latest.insert(job.id.clone(), Arc::clone(job));
+                }
                 Change::PutExecution { execution, .. } => {
                     drop(self.executions.insert(execution.id.clone(), Execution::clone(execution)));
                 }

@@ -40,7 +40,7 @@ fn every_node_has_a_verdict_and_the_dry_run_is_what_happens() {
             ("n4", Verdict::Unavailable, "node is not connected: connection lost"),
         ]
     );
-    assert_eq!((dry.job_id.as_str(), dry.summary.as_str()), ("", "All 1 executions would run now."));
+    assert_eq!((dry.job_id.as_str(), dry.summary.as_str()), ("", "1 execution would run now."));
     w.submit(new).unwrap();
     assert_eq!(w.executions().last().map(|e| e.node_id.clone()), Some("n2".into()), "as the dry run said");
     let stored = w.job("new");
@@ -65,4 +65,59 @@ fn a_job_that_waits_says_for_what() {
         "{}",
         found.summary
     );
+}
+
+#[test]
+fn a_job_whose_count_changes_is_explained_as_it_scales() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("s", "service", 2)).unwrap();
+    let with_count = |count| Job { id: String::new(), ..job("s", "service", count) };
+    let more = explain(&mut w, with_count(5));
+    let said = "It would be scaled in place: 2 executions would go on. All 3 executions would run now.";
+    assert_eq!((more.summary.as_str(), more.wanted), (said, 3));
+    assert_eq!(verdicts(&more), [("n1", Verdict::Running, "2 live executions, gets 3 more")]);
+    let less = explain(&mut w, with_count(1));
+    let said = "It would be scaled in place: 1 execution would go on. Nothing else would run.";
+    assert_eq!((less.summary.as_str(), less.nodes[0].live), (said, 1));
+    // It was only a question.
+    assert_eq!(w.job("s").count, 2);
+    w.submit(with_count(5)).unwrap();
+    assert_eq!(w.executions().len(), 5, "as was said");
+}
+
+#[test]
+fn a_pause_a_failure_and_an_end_are_told() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.node("n2", 8.0);
+    let mut patient = job("patient", "batch", 1);
+    patient.tasks[0].retry =
+        Some(bacalhau_model::RetryPolicy { max_attempts: 2, backoff: 10, ..Default::default() });
+    w.submit(patient).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.fail(&e);
+    let stored = w.job("patient");
+    let found = explain(&mut w, stored);
+    let said = "0 live, 0 completed, 0 to be placed. 1 failed, its next attempt is made in 10s.";
+    assert_eq!(found.summary, said);
+    assert_eq!(found.nodes[0].reason, "what failed is tried again later");
+
+    w.submit(job("everywhere", "ops", 0)).unwrap();
+    let first = w.executions().into_iter().find(|e| e.job_id == "everywhere" && e.node_id == "n1").unwrap();
+    w.fail(&first.id);
+    let stored = w.job("everywhere");
+    let found = explain(&mut w, stored);
+    assert_eq!(found.summary, "1 live, 0 completed, 1 failed, 0 to be placed.");
+    assert_eq!(verdicts(&found)[1], ("n1", Verdict::Possible, "its execution here failed"));
+
+    let second = w.executions().into_iter().find(|e| e.job_id == "everywhere" && e.node_id == "n2").unwrap();
+    w.complete(&second.id);
+    let stored = w.job("everywhere");
+    let found = explain(&mut w, stored);
+    assert_eq!(found.summary, "The job is Failed. If it ran again: All 2 executions would run now.");
+    let later = Job { schedule: Some(Default::default()), ..job("later", "batch", 1) };
+    let found = explain(&mut w, Job { id: String::new(), ..later });
+    assert!(found.summary.starts_with("It runs when its schedule says so."), "{}", found.summary);
 }

@@ -14,6 +14,16 @@ fn pauses(w: &World) -> Vec<i64> {
     w.executions().windows(2).map(|pair| (pair[1].create_time - pair[0].modify_time) / SECOND).collect()
 }
 
+/// The node accepts, and the program ends with that exit code.
+fn exits(w: &mut World, e: &str, code: i64) {
+    w.accept(e);
+    w.report(e, |execution| {
+        let mut execution = execution.clone();
+        execution.run_output.exit_code = code;
+        messages::run_result(&execution, None)
+    });
+}
+
 #[test]
 fn a_policy_says_how_often_and_when_a_partition_is_tried_again() {
     let mut w = World::new();
@@ -38,14 +48,6 @@ fn a_policy_says_how_often_and_when_a_partition_is_tried_again() {
 fn an_exit_code_is_a_failure_where_the_task_says_so() {
     let mut w = World::new();
     w.node("n1", 4.0);
-    let exits = |w: &mut World, e: &str, code: i64| {
-        w.accept(e);
-        w.report(e, |execution| {
-            let mut execution = execution.clone();
-            execution.run_output.exit_code = code;
-            messages::run_result(&execution, None)
-        });
-    };
     w.submit(job("plain", "batch", 1)).unwrap();
     let e = w.last();
     exits(&mut w, &e, 3);
@@ -71,15 +73,14 @@ fn a_service_is_restarted_for_ever_with_growing_pauses_and_says_that_it_loops() 
     w.submit(job("s", "service", 1)).unwrap();
     for _ in 0..6 {
         let e = w.last();
-        w.accept(&e);
-        w.complete(&e);
+        exits(&mut w, &e, 7);
         w.pass_alive(40);
     }
     assert_eq!(pauses(&w), [1, 2, 4, 8, 16, 32]);
     let job = w.job("s");
     assert_eq!(job.state.state_type, JobState::Running);
     assert_eq!(job.state.details.get(detail::CRASH_LOOP).map(String::as_str), Some("true"));
-    let text = "Crash loop: partition 0 failed 6 times in a row, with pauses of 32s now. Last: execution completed unexpectedly";
+    let text = "Crash loop: partition 0 failed 6 times in a row, with pauses of 32s now. Last: execution completed unexpectedly (exit code 7)";
     assert_eq!(job.state.message, text);
 
     // It comes to its senses.
@@ -155,6 +156,23 @@ fn an_ops_job_tries_again_where_its_policy_says_so() {
 }
 
 #[test]
+fn an_ops_job_goes_on_where_it_can_when_a_node_had_all_its_attempts() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.node("n2", 4.0);
+    let retry = RetryPolicy { max_attempts: 1, backoff: 1, ..RetryPolicy::default() };
+    w.submit(with_retry(job("o", "ops", 0), retry)).unwrap();
+    let first = w.executions();
+    w.fail(&first[0].id);
+    w.pass_alive(5);
+    assert_eq!((w.job("o").state.state_type, w.executions().len()), (JobState::Running, 2));
+    w.complete(&first[1].id);
+    let state = w.job("o").state;
+    let why = "Job failed because one or more executions failed";
+    assert_eq!((state.state_type, state.message.as_str()), (JobState::Failed, why));
+}
+
+#[test]
 fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     let mut w = World::new();
     w.node("n1", 4.0);
@@ -164,8 +182,26 @@ fn a_lost_node_costs_no_pause_and_a_service_waits_for_another() {
     w.step(Input::ConnectionLost { node_id: "n1".into() });
     w.pass_alive(30);
     assert_eq!(w.job("s").state.state_type, JobState::Running, "it waits for a node instead of failing");
+    let told = |w: &World| {
+        let waits = "Waiting for nodes. not enough nodes to run job. requested: 1, available: 0";
+        w.history().iter().filter(|(_, text)| text.starts_with(waits)).count()
+    };
+    assert_eq!(told(&w), 1, "and says so, once");
     w.node("n2", 4.0);
     assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n2".into(), 2)));
+
+    // Nodes that go one after the other are no crash loop of the service.
+    for (gone, next) in [("n2", "n3"), ("n3", "n4"), ("n4", "n5")] {
+        let e = w.last();
+        w.accept(&e);
+        w.node(next, 4.0);
+        w.step(Input::ConnectionLost { node_id: gone.into() });
+        w.pass_alive(5);
+    }
+    let state = w.job("s").state;
+    assert_eq!((state.state_type, state.message.as_str(), state.details.len()), (JobState::Running, "", 0));
+    assert_eq!(w.executions().last().map(|e| (e.node_id.clone(), e.attempt)), Some(("n5".into(), 5)));
+    assert_eq!(told(&w), 1);
 }
 
 #[test]

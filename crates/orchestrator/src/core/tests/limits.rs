@@ -40,3 +40,27 @@ fn the_total_timeout_ends_the_job() {
     assert_eq!(job.state.message, "Job timed out. Job took longer than 30s");
     assert_eq!(w.executions()[0].desired_state.message, "Execution stopped due to job failure");
 }
+
+#[test]
+fn the_total_timeout_counts_from_the_submission_of_a_version_across_restarts() {
+    let mut w = World::new();
+    w.node("n1", 1.0);
+    w.submit(job("blocker", "service", 1)).unwrap();
+    w.accept(&w.last());
+    let limits = Timeouts { total_timeout: 100, queue_timeout: 90, ..Timeouts::default() };
+    w.submit(with_timeouts(job("j", "batch", 1), limits)).unwrap();
+    w.pass_alive(30);
+    let mut second = with_timeouts(job("j", "batch", 1), limits);
+    second.tasks[0].env.insert("A".into(), "b".into());
+    w.submit(second).unwrap();
+    w.pass_alive(60);
+    w.step(Input::Stop { job_id: "blocker".into(), reason: String::new(), stored: None, token: () });
+    let e = w.executions().into_iter().find(|e| e.job_id == "j").unwrap();
+    w.accept(&e.id);
+    w.restart();
+    w.node("n1", 1.0);
+    w.pass_alive(30);
+    assert_eq!((w.job("j").version, w.job("j").state.state_type), (2, JobState::Running));
+    w.pass_alive(15);
+    assert_eq!(w.job("j").state.message, "Job timed out. Job took longer than 1m40s");
+}

@@ -274,3 +274,57 @@ fn an_ops_job_sees_what_becomes_of_the_nodes_that_it_waits_for() {
     w.relabel("n1", "name", "other");
     assert_eq!(w.job("ops").state.state_type, JobState::Completed);
 }
+
+#[test]
+fn a_node_that_is_rejected_is_told_to_stop_what_it_runs() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    let effects = |w: &mut World, input| {
+        let mut out = Output::default();
+        w.now += 1_000_000;
+        w.core.step(w.now, input, &mut out);
+        out.effects
+    };
+    let down = |effects: &[Effect<()>]| effects.iter().any(|e| matches!(e, Effect::NodeDown(_)));
+    let rejected =
+        effects(&mut w, Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Reject, token: () });
+    let cancel = |effect: &Effect<()>| {
+        matches!(effect, Effect::Send { node_id, execution_id, kind: PendingMessage::CancelExecution }
+            if node_id == "n1" && *execution_id == e)
+    };
+    assert!(rejected.iter().any(cancel) && !down(&rejected), "the line is not cut before it is told");
+    // Its next heartbeat leads to a handshake, and that is the end. So is whatever else shows that it is not there.
+    let most = Resources { memory: 1 << 30, disk: 1 << 30, ..amounts(4.0) };
+    assert!(down(&effects(&mut w, handshake(node_info("n1", most)))));
+    assert!(down(&effects(&mut w, Input::ConnectionLost { node_id: "n1".into() })));
+    let approved = Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Approve, token: () };
+    assert!(down(&effects(&mut w, approved)));
+    w.node("n1", 4.0);
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Reject, token: () });
+    let mut ticks = (0..10).map(|_| {
+        w.now += 10 * SECOND;
+        effects(&mut w, Input::Tick)
+    });
+    assert!(ticks.any(|effects| down(&effects)));
+}
+
+#[test]
+fn what_a_rejected_node_ran_is_not_adopted_when_it_is_approved_again() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("s", "service", 1)).unwrap();
+    let e = w.last();
+    w.accept(&e);
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Reject, token: () });
+    let lost = w.executions()[0].clone();
+    assert_eq!(lost.compute_state.state_type, ComputeState::Failed);
+    assert_eq!(lost.compute_state.message, "Execution stop requested because its node is rejected");
+    w.step(Input::UpdateNode { node_id: "n1".into(), action: NodeAction::Approve, token: () });
+    w.node("n1", 4.0);
+    // It may have been stopped already, so it is made anew, at once.
+    assert!(w.executions()[0].is_terminal());
+    assert_eq!(w.executions().last().map(|e| (e.attempt, e.is_terminal())), Some((2, false)));
+}

@@ -52,6 +52,7 @@ proptest! {
             if round < 50 {
                 world.act(&Act::Submit { r#type: 0, count: 6, cpu: 1, gpu: 0, picky: false, priority: 0, patient: true });
             }
+            (0..NODES).for_each(|n| world.act(&Act::Uncordon(n)));
             (0..NODES).for_each(|n| world.red[n] = true);
             (0..NODES).for_each(|n| world.join(n));
             for execution in world.live() {

@@ -129,6 +129,64 @@ fn a_failing_update_goes_back_and_what_ran_goes_on() {
     assert_eq!(versions_live(&w), [(0, 3), (1, 1), (2, 1)]);
 }
 
+/// The same update, for nodes that are named so.
+fn rolling_on(node: &str, revert: bool) -> Job {
+    let mut job = rolling(2, "b");
+    job.constraints = bacalhau_model::selector::parse(&format!("name={node}")).unwrap();
+    job.update.as_mut().unwrap().auto_revert = revert;
+    job
+}
+
+#[test]
+fn an_update_that_no_node_can_take_goes_back() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(2, "a")).unwrap();
+    accept_all(&mut w);
+    update(&mut w, rolling_on("moon", true));
+    let job = w.job("s");
+    assert_eq!((job.version, job.state.state_type), (3, JobState::Running));
+    assert_eq!(job.tasks[0].env.get("COMMAND").map(String::as_str), Some("a"));
+    let why = "Rolling update of version 2 failed, going back to version 1: not enough nodes to run job.";
+    assert!(job.state.message.starts_with(why), "{}", job.state.message);
+    assert_eq!(versions_live(&w), [(0, 3), (1, 1)], "the second never stopped");
+}
+
+#[test]
+fn without_the_way_back_an_update_that_no_node_can_take_waits_beside_the_old_version() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(2, "a")).unwrap();
+    accept_all(&mut w);
+    update(&mut w, rolling_on("n2", false));
+    w.pass_alive(100);
+    assert_eq!((w.job("s").version, w.job("s").state.state_type), (2, JobState::Running));
+    assert_eq!(versions_live(&w), [(1, 1)]);
+    assert!(w.history().last().unwrap().1.starts_with("Waiting for nodes."), "{:?}", w.history());
+    w.node("n2", 16.0);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 1)]);
+}
+
+#[test]
+fn an_update_waits_for_a_node_that_is_away_as_long_as_it_may() {
+    for queue_timeout in [0, 60] {
+        let mut w = World::new();
+        w.node("n1", 16.0);
+        w.node("n2", 16.0);
+        w.submit(rolling(2, "a")).unwrap();
+        accept_all(&mut w);
+        w.step(Input::ConnectionLost { node_id: "n2".into() });
+        w.pass_alive(10);
+        accept_all(&mut w);
+        let timeouts = Timeouts { queue_timeout, ..Timeouts::default() };
+        update(&mut w, with_timeouts(rolling_on("n2", true), timeouts));
+        w.pass_alive(50);
+        assert_eq!(w.job("s").version, 2, "it waits");
+        w.pass_alive(20);
+        assert_eq!(w.job("s").version, if queue_timeout > 0 { 3 } else { 2 });
+    }
+}
+
 #[test]
 fn a_daemon_rolls_node_by_node() {
     let mut w = World::new();
@@ -140,6 +198,7 @@ fn a_daemon_rolls_node_by_node() {
     update(&mut w, make("b"));
     let live = |w: &World, version| versions_live(w).iter().filter(|(_, v)| *v == version).count();
     assert_eq!((live(&w, 1), live(&w, 2)), (2, 1));
+    assert_eq!(w.job("s").state.details.get(detail::ROLLOUT).map(String::as_str), Some("0/3"));
     w.pass_alive(11);
     assert_eq!((live(&w, 1), live(&w, 2)), (1, 2));
     w.pass_alive(22);
