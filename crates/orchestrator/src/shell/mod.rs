@@ -8,6 +8,8 @@ mod intake;
 mod lookup;
 mod post;
 mod prepare;
+#[cfg(test)]
+mod tests;
 
 pub use prepare::SubmitOptions;
 
@@ -75,6 +77,8 @@ struct Inner {
     max_payload: usize,
     pinner: Option<Pinner>,
     shutdown: watch::Sender<bool>,
+    /// Where the driver runs: the bus tells of losses from a thread of its own.
+    runtime: Handle,
 }
 
 /// The driver's end: an error when the orchestrator could not go on.
@@ -119,6 +123,7 @@ pub async fn start(options: Options, bus: Arc<dyn Bus>) -> Result<(Orchestrator,
         max_payload: options.max_payload,
         pinner: options.pinner,
         shutdown,
+        runtime: Handle::current(),
     };
     Ok((Orchestrator { inner: Arc::new(inner) }, ended))
 }
@@ -301,17 +306,15 @@ impl Orchestrator {
         self.inner.events.upgrade().map(|live| live.subscribe()).ok_or_else(stopping)
     }
 
-    /// The bus lost the connection of a node.
+    /// The bus lost the connection of a node. May be called from any thread; does not block.
     pub fn connection_lost(&self, node_id: &str) {
         self.inner.logs.node_lost(node_id);
         let lost = Command::ConnectionLost { node_id: node_id.to_owned() };
         // Many may be lost at once, with the switch they hang on. Each waits for its place in the queue; they are no more
         // than there were connections.
-        if let Err(TrySendError::Full(lost)) = self.inner.commands.try_send(lost)
-            && let Ok(runtime) = Handle::try_current()
-        {
+        if let Err(TrySendError::Full(lost)) = self.inner.commands.try_send(lost) {
             let commands = self.inner.commands.clone();
-            runtime.spawn(async move { commands.send(lost).await });
+            self.inner.runtime.spawn(async move { commands.send(lost).await });
         }
     }
 
