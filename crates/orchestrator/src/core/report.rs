@@ -145,18 +145,38 @@ impl Core {
         fill: impl FnOnce(&mut Execution),
         out: &mut Output<T>,
     ) {
+        let on_all_nodes = entry.job_type.is_on_all_nodes();
         let Some(live) = entry.live_mut(execution_id) else { return };
+        let asked_again = on_all_nodes && self.asked_again(&live.execution);
         live.note_end(state.state_type, now);
         let execution = live.execution_mut();
         fill(execution);
         execution.compute_state = state;
         execution.desired_state = State::with_message(DesiredState::Stopped, desired);
-        live.pending = None;
+        live.pending = asked_again.then_some(PendingMessage::CancelExecution);
         put_execution(live, now, out);
+        if asked_again {
+            let execution = Arc::clone(&live.execution);
+            let node_id = execution.node_id.clone();
+            self.cancelled.insert(Cancelled { execution, reason: scheduling("Execution is over", now) });
+            let (execution_id, kind) = (execution_id.to_owned(), PendingMessage::CancelExecution);
+            out.effects.push(Effect::Send { node_id, execution_id, kind });
+        }
         for event in events {
             execution_event(entry, execution_id, event, now, out);
         }
         self.forget_live(entry, execution_id);
+    }
+
+    /// True when the node shook hands since it was asked to run this without a bid. It was asked anew then, and what it
+    /// reports may be late news of a former life, whose disk is lost: then the present life runs it again and has to be told
+    /// that it is over. Nodes of others, which need not take that well, are not told.
+    fn asked_again(&self, execution: &Execution) -> bool {
+        let node = self.nodes.get(&execution.node_id);
+        node.is_some_and(|node| {
+            node.state.connection_state.connected_since.unix_nanos() > execution.create_time
+                && self.nodes.tells_progress(&execution.node_id)
+        })
     }
 
     /// A node that offers to run something that is over is told to drop it. Other late reports need no answer.

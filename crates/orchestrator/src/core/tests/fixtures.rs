@@ -37,7 +37,6 @@ pub(super) fn job(id: &str, r#type: &str, count: i64) -> Job {
     }
 }
 
-/// The same with time limits.
 /// A job of one execution that asks for so many cores, and waits for them.
 pub(super) fn sized(id: &str, r#type: &str, cpu: &str) -> Job {
     let mut job = job(id, r#type, 1);
@@ -46,6 +45,7 @@ pub(super) fn sized(id: &str, r#type: &str, cpu: &str) -> Job {
     job
 }
 
+/// A job with time limits.
 pub(super) fn with_timeouts(mut job: Job, timeouts: Timeouts) -> Job {
     job.tasks[0].timeouts = timeouts;
     job

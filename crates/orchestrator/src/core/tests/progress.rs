@@ -251,3 +251,31 @@ fn a_service_need_not_leave_room_for_what_runs_already() {
     w.submit(sized("next", "service", "1")).unwrap();
     assert_eq!(w.executions().last().unwrap().job_id, "next");
 }
+
+#[test]
+fn late_news_of_a_former_life_leaves_nothing_running() {
+    for returns in [false, true] {
+        let mut w = World::new();
+        w.telling_node("n1");
+        w.submit(job("o", "ops", 0)).unwrap();
+        let e = w.last();
+        w.progress(&e, ComputeState::Running, 0, &[]);
+        if returns {
+            // It lost its disk: it is asked again for the same, and runs it anew.
+            w.telling_node("n1");
+            assert_eq!(w.sent.last(), Some(&("n1".into(), e.clone(), PendingMessage::AskForBid)));
+        }
+        w.sent.clear();
+        // The end of the first run was still on its way.
+        w.complete(&e);
+        assert_eq!(w.job("o").state.state_type, JobState::Completed);
+        let cancel = ("n1".to_owned(), e.clone(), PendingMessage::CancelExecution);
+        assert_eq!(w.sent, if returns { vec![cancel] } else { vec![] });
+        // Until the node has it; also when its end was the last that was stored.
+        w.restart();
+        assert_eq!(w.core.census().cancelling, usize::from(returns));
+        w.step(Input::Delivered { execution_id: e.clone(), kind: PendingMessage::CancelExecution });
+        assert_eq!(w.core.census().cancelling, 0);
+        assert_eq!(w.state_of(&e), ComputeState::Completed);
+    }
+}
