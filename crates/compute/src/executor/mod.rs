@@ -123,6 +123,7 @@ impl Executor {
             .map_err(|reason| wrong("Compute.AllowListedLocalPaths", reason))?;
         let env_allowed = EnvAllowList::new(&config.env_allow_list)
             .map_err(|reason| wrong("Compute.Env.AllowList", reason))?;
+        config.probes.check().map_err(|(key, reason)| wrong(key, reason))?;
         let sources: Vec<Arc<dyn Source>> =
             vec![Arc::new(Inline), Arc::new(Local::new(paths)), Arc::new(UrlDownload::new(config.downloads))];
         let mut publishers: Vec<Arc<dyn Publisher>> = vec![Arc::new(Noop)];

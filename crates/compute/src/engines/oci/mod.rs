@@ -24,7 +24,7 @@ mod user;
 pub use devices::DeviceRoots;
 
 use super::container::Params;
-use super::{Engine, EngineError, EngineRequest, supervisor};
+use super::{Engine, EngineError, EngineRequest, UNAVAILABLE, supervisor};
 use crate::cgroup::Machine;
 use bacalhau_images::{HeldLayers, ImageStore, Registry, RegistryConfig, StoreConfig};
 use bacalhau_model::resources::Gpu;
@@ -248,7 +248,8 @@ impl Engine for OciEngine {
                 return Box::pin(adopt::adopt(shared, request)).await;
             }
             let runtime = shared.runtime().await.map_err(|reason| {
-                let error = error(format!("no container runtime works on this node: {reason}"));
+                let message = format!("no container runtime works on this node: {reason}");
+                let error = Error::new(UNAVAILABLE, message).component(COMPONENT);
                 EngineError::not_started(
                     error.hint("Install runc or crun, or set Engines.Types.OCI.Runtime").retryable(),
                 )

@@ -75,8 +75,18 @@ async fn a_daemon_that_is_killed_is_a_clear_error_and_leaves_nothing_when_it_is_
     let execution_id = execution.id.clone();
     let (_cancel, task) = running(&node, execution).await;
     has_printed(&node, &execution_id).await;
+    // Without it the node may serve such jobs itself.
+    let is_docker = || {
+        let version = node.executor.engine_versions().remove("docker");
+        version.is_some_and(|version| version.starts_with("Docker "))
+    };
+    node.executor.look_at_engines().await;
+    assert!(is_docker());
     daemon.kill();
     let failure = in_time(task).await.unwrap().unwrap_err();
+    // What was just seen of the daemon counts no more.
+    node.executor.look_at_engines().await;
+    assert!(!is_docker());
     let message = &failure.error.message;
     assert!(message.starts_with("the Docker daemon went away while the container ran"), "{message}");
     assert!(failure.error.retryable);

@@ -187,6 +187,7 @@ async fn without_its_runtime_the_engine_is_not_offered() {
     assert!(!node.executor.engines().contains(&"oci".to_owned()) && version().is_none());
     let failure = node.run(site.script("true").execution()).await.unwrap_err();
     assert!(failure.error.message.starts_with("no container runtime works on this node"), "{failure}");
+    assert_eq!(failure.error.code, bacalhau_compute::engines::UNAVAILABLE);
 }
 
 #[tokio::test]

@@ -70,7 +70,8 @@ impl Bridge {
     /// For a node with this mark. `subnet` is `a.b.c.d/n` with n from 8 to 30.
     pub(crate) fn new(subnet: &str, mark: &str) -> Result<Bridge, Error> {
         let parsed = parse_subnet(subnet).ok_or_else(|| {
-            error(format!("{subnet:?} is no subnet for containers")).hint("Write one such as 10.201.0.0/16")
+            error(format!("Engines.Types.OCI.Subnet: {subnet:?} is no subnet for containers"))
+                .hint("Write one such as 10.201.0.0/16, with at most 30 bits for the network")
         })?;
         Ok(Bridge {
             subnet: parsed,
