@@ -10,7 +10,7 @@ pub struct TlsOptions {
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
-    /// Certificates of those who issue client certificates; `None`: those of the system.
+    /// Certificates of those who issue client certificates; needed for `verify` and `verify_and_map`.
     pub ca_file: Option<PathBuf>,
     /// Clients must show a certificate.
     pub verify: bool,

@@ -58,7 +58,7 @@ fn what_may_change_is_named() {
         ("authorization token", |o| o.token = Some("hunter2".into())),
         ("authorization users", |o| o.users = vec![User::new("u", "hunter2")]),
         ("authorization users", |o| {
-            o.nkeys = vec![NkeyUser { public_key: "U".into(), permissions: None }];
+            o.nkeys = vec![NkeyUser::new("U")];
         }),
         ("authorization users", |o| o.default_permissions = Some(Permissions::default())),
         ("authorization users", |o| o.closed = true),

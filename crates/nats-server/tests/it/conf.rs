@@ -211,6 +211,12 @@ const SAME: &[&str] = &[
     "jetstream: false",
     "jetstream: disabled",
     "syslog: false",
+    "authorization { users: [{user: a, allowed_connection_types: [STANDARD, \"websocket\"]}] }",
+    "authorization { users: [{user: a, password: b, connection_types: [MQTT, LEAFNODE, IN_PROCESS]}] }",
+    "authorization { users: [{user: a, allowed_connection_types: [PIGEON]}] }",
+    "authorization { users: [{user: a, allowed_connection_types: []}] }",
+    "authorization { users: [{user: a, allowed_connection_types: STANDARD}] }",
+    "authorization { users: [{user: a, allowed_connection_types: [5]}] }",
 ];
 
 /// Files that only the reference accepts: features that are not here, and what is better said at once.
@@ -219,7 +225,6 @@ const STRICTER: &[&str] = &[
     "max_pending: -1",
     "authorization { password: x }",
     "authorization { users: [{user: a, permissions: {pub: []}}] }",
-    "authorization { users: [{user: a, allowed_connection_types: [STANDARD]}] }",
     "accounts: 5",
     "accounts { A { exports: [{stream: a}] } }",
     "system_account: X",

@@ -72,7 +72,7 @@ fn who_does_not_answer_is_stale() {
     // Whoever only answers goes on being asked, however often it answers.
     let mut eager = Raw::connected(server.addr(), PLAIN);
     let mut answers = eager.stream.try_clone().unwrap();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
     let answering = std::thread::spawn(move || {
         while stopped.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
             answers.write_all(b"PONG\r\n").unwrap();
