@@ -20,12 +20,7 @@ pub struct User {
 impl User {
     /// A user without restrictions.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> User {
-        User {
-            name: name.into(),
-            password: password.into(),
-            permissions: None,
-            connection_types: Vec::new(),
-        }
+        User { name: name.into(), password: password.into(), permissions: None, connection_types: Vec::new() }
     }
 }
 

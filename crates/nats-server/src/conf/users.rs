@@ -89,10 +89,10 @@ fn take(node: &Node, item: &Item<'_>, name: &str, taken: &mut HashSet<String>) -
 fn kinds(item: &Item<'_>) -> Result<Vec<String>, ConfError> {
     let all = item.texts()?;
     match all.iter().find(|kind| !ways::is_known(kind)) {
-        Some(unknown) => Err(item.wrong(format!(
-            "{unknown:?} is no kind of connection; there are {}",
-            ways::KINDS.join(", ")
-        ))),
+        Some(unknown) => {
+            Err(item
+                .wrong(format!("{unknown:?} is no kind of connection; there are {}", ways::KINDS.join(", "))))
+        }
         None => Ok(all),
     }
 }

@@ -197,6 +197,17 @@ fn frames_may_be_longer_after_a_reload() {
     assert!(refused.unwrap_err().to_string().contains("websocket.same_origin"));
 }
 
+#[test]
+fn a_page_in_the_clear_is_told_that_the_port_is_encrypted() {
+    let certs = Certs::new();
+    let tls = TlsOptions::new(certs.path("server.pem"), certs.path("server.key"));
+    let server = serve(WebSocketOptions { tls: Some(tls), ..web() });
+    let mut raw = Raw::open(server.websocket_addr().unwrap());
+    raw.send("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n");
+    let said = raw.rest();
+    assert!(said.starts_with("HTTP/1.0 400 Bad Request\r\n\r\n") && said.contains("wss://"), "{said}");
+}
+
 /// A user for pages only, and one for everything but pages, as the configuration says it.
 #[test]
 fn users_may_be_bound_to_kinds_of_connections() {
