@@ -214,6 +214,9 @@ const SAME: &[&str] = &[
     "authorization { users: [{user: a, allowed_connection_types: [STANDARD, \"websocket\"]}] }",
     "authorization { users: [{user: a, password: b, connection_types: [MQTT, LEAFNODE, IN_PROCESS]}] }",
     "authorization { users: [{user: a, allowed_connection_types: [PIGEON]}] }",
+    "authorization {\n PASS: $2a$04$gkfSC1btCPp0ZRVLlGsgO.ileuUJk6Vp/gJZKn./0yZsGuh98sj3O\n ADMIN = {publish = \">\"}\n \
+     users = [{user: a, password: $PASS, permissions: $ADMIN}]\n}",
+    "accounts { A { users: [{user: a, password: b}] } }\nauthorization { pass: x }",
     "authorization { users: [{user: a, allowed_connection_types: []}] }",
     "authorization { users: [{user: a, allowed_connection_types: STANDARD}] }",
     "authorization { users: [{user: a, allowed_connection_types: [5]}] }",
