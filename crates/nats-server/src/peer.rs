@@ -109,7 +109,7 @@ pub(crate) struct Conn {
     /// How far its handshakes have come.
     pub(crate) opening: Opening,
     /// Names in its certificate, if these say who it is.
-    pub(crate) certificate_names: Vec<String>,
+    pub(crate) certificate_names: Vec<crate::certs::Name>,
     pub(crate) addr: SocketAddr,
     pub(crate) cid: u64,
     pub(crate) name: Arc<str>,

@@ -13,6 +13,8 @@ pub(crate) mod ways;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::certs::Name;
+use crate::certs::subject::Subject;
 use crate::error::Error;
 use crate::options::Options;
 use crate::permissions::Compiled;
@@ -64,6 +66,8 @@ pub(crate) struct Authenticator {
     token: Option<Secret>,
     users: HashMap<String, (Secret, Identity)>,
     nkeys: HashMap<PublicKey, Identity>,
+    /// The users whose name is the subject of a certificate, by its keys.
+    subjects: HashMap<String, String>,
     /// Those who may not come by every kind of connection.
     ways: Ways,
     /// Clients that show nothing are this one; `None`: they are refused.
@@ -87,6 +91,7 @@ impl Authenticator {
             token: None,
             users: HashMap::new(),
             nkeys: HashMap::new(),
+            subjects: HashMap::new(),
             ways: Ways::default(),
             nobody: None,
             has_credentials: options.auth_required(),
@@ -183,6 +188,12 @@ impl Authenticator {
             let secret =
                 Secret::new(&user.password).map_err(|problem| about(format!("its password {problem}")))?;
             self.ways.bind(&user.name, &user.connection_types).map_err(about)?;
+            if let Some(subject) = Subject::parse(&user.name) {
+                // Of two who differ in the order only, the first is the one that any order means.
+                for key in [subject.in_order(), subject.in_any_order()] {
+                    self.subjects.entry(key).or_insert_with(|| user.name.clone());
+                }
+            }
             let permissions = compile("users", user.permissions.as_ref().or(defaults))?;
             let identity = Identity { account, user: user.name.as_str().into(), permissions, pass: None };
             if self.users.insert(user.name.clone(), (secret, identity)).is_some() {
@@ -279,13 +290,11 @@ impl Authenticator {
 
     /// Judges a client whose certificate says who it is: the first name that is a user's, whatever CONNECT says. If that
     /// user has a password, it is asked for, too.
-    pub(crate) fn judge_certificate(
-        &self,
-        offered: &Connect,
-        names: &[String],
-        by: ConnectionType,
-    ) -> Verdict {
-        let user = names.iter().find_map(|name| self.users.get(name));
+    pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[Name], by: ConnectionType) -> Verdict {
+        let user = names.iter().find_map(|name| match name {
+            Name::Plain(name) => self.users.get(name),
+            Name::Subject(key) => self.users.get(self.subjects.get(key)?),
+        });
         let Some((secret, identity)) = user else { return Verdict::Refused };
         self.by_way(verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity), by)
     }

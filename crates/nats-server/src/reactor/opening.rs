@@ -172,7 +172,7 @@ impl Reactor {
             conn.certificate_names = names.unwrap_or_default();
             if conn.certificate_names.is_empty() {
                 // Nobody has this name; without one a password would be asked for.
-                conn.certificate_names.push(String::new());
+                conn.certificate_names.push(certs::Name::Plain(String::new()));
             }
         }
         match door.web.is_some() {
