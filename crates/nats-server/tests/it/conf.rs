@@ -211,6 +211,8 @@ const SAME: &[&str] = &[
     "jetstream: false",
     "jetstream: disabled",
     "syslog: false",
+    "max_sub_tokens: 5",
+    "max_subscription_tokens: \"5\"",
     "authorization { users: [{user: a, allowed_connection_types: [STANDARD, \"websocket\"]}] }",
     "authorization { users: [{user: a, password: b, connection_types: [MQTT, LEAFNODE, IN_PROCESS]}] }",
     "authorization { users: [{user: a, allowed_connection_types: [PIGEON]}] }",
@@ -236,7 +238,6 @@ const STRICTER: &[&str] = &[
     "https: 8222",
     "cluster { port: -1 }",
     "leafnodes { remotes: [{url: \"nats://a:1\"}] }",
-    "max_sub_tokens: 5",
 ];
 
 /// Files that only this server accepts.

@@ -74,7 +74,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("syslog: true", "syslog"),
     ("remote_syslog: x", "remote_syslog"),
     ("mappings {}", "mappings"),
-    ("max_sub_tokens: 1", "max_sub_tokens"),
     ("no_fast_producer_stall: true", "no_fast_producer_stall"),
     ("proxy_protocol: true", "proxy_protocol"),
     ("proxies {}", "proxies"),
