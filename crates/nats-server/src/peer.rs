@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::auth::Identity;
-use crate::auth::operator::Pass;
+use crate::auth::operator::{ConnectionType, Pass};
 use crate::events::{CloseReason, ConnInfo};
 use crate::hash::{ByteMap, Keyed};
 use crate::local::queue::{ClientQueue, Command};
@@ -109,7 +109,7 @@ pub(crate) struct Conn {
     /// How far its handshakes have come.
     pub(crate) opening: Opening,
     /// Names in its certificate, if these say who it is.
-    pub(crate) certificate_names: Vec<String>,
+    pub(crate) certificate_names: Vec<crate::certs::Name>,
     pub(crate) addr: SocketAddr,
     pub(crate) cid: u64,
     pub(crate) name: Arc<str>,
@@ -271,6 +271,14 @@ impl Conn {
         self.pass = identity.pass;
         self.must_authenticate = false;
         self.auth_deadline = None;
+    }
+
+    /// How it has come.
+    pub(crate) fn connection_type(&self) -> ConnectionType {
+        match self.transport {
+            Transport::Web(_) => ConnectionType::WebSocket,
+            _ => ConnectionType::Standard,
+        }
     }
 
     /// Must its input wait?

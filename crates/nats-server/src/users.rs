@@ -13,12 +13,14 @@ pub struct User {
     pub password: String,
     /// What the user may do; `None`: [`Options::default_permissions`](crate::Options::default_permissions).
     pub permissions: Option<Permissions>,
+    /// Kinds of connections that it may come by, as the NATS server names them (`STANDARD`, `WEBSOCKET`); empty: by all.
+    pub connection_types: Vec<String>,
 }
 
 impl User {
     /// A user without restrictions.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> User {
-        User { name: name.into(), password: password.into(), permissions: None }
+        User { name: name.into(), password: password.into(), permissions: None, connection_types: Vec::new() }
     }
 }
 
@@ -28,6 +30,7 @@ impl fmt::Debug for User {
             .field("name", &self.name)
             .field("password", &"***")
             .field("permissions", &self.permissions)
+            .field("connection_types", &self.connection_types)
             .finish()
     }
 }
@@ -39,6 +42,15 @@ pub struct NkeyUser {
     pub public_key: String,
     /// What the user may do; `None`: the default permissions.
     pub permissions: Option<Permissions>,
+    /// As those of [`User`].
+    pub connection_types: Vec<String>,
+}
+
+impl NkeyUser {
+    /// A user without restrictions.
+    pub fn new(public_key: impl Into<String>) -> NkeyUser {
+        NkeyUser { public_key: public_key.into(), permissions: None, connection_types: Vec::new() }
+    }
 }
 
 /// A group of users with a subject space of its own: nothing published in one account is seen in another.

@@ -64,12 +64,12 @@ impl Stored {
 /// A node may speak for itself only.
 fn users(credentials: &[NodeCredential]) -> Vec<NkeyUser> {
     let user = |credential: &NodeCredential| NkeyUser {
-        public_key: credential.public_key.clone(),
         permissions: Some(Permissions {
             publish: Rules::only(NodeCredentials::publish(&credential.name)),
             subscribe: Rules::only(NodeCredentials::subscribe(&credential.name)),
             allow_responses: None,
         }),
+        ..NkeyUser::new(&credential.public_key)
     };
     credentials.iter().map(user).collect()
 }

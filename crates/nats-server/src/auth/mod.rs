@@ -8,10 +8,13 @@ pub(crate) mod replaced;
 mod secret;
 pub(crate) mod slow;
 mod standing;
+pub(crate) mod ways;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::certs::Name;
+use crate::certs::subject::Subject;
 use crate::error::Error;
 use crate::options::Options;
 use crate::permissions::Compiled;
@@ -19,8 +22,9 @@ use crate::proto::connect::Connect;
 use crate::users::{NkeyUser, Permissions, User};
 
 use nkey::{PublicKey, Role};
-use operator::{Accounts, Caller, Pass, Trust, TrustedAccount};
+use operator::{Accounts, Caller, ConnectionType, Pass, Trust, TrustedAccount};
 use secret::Secret;
+use ways::Ways;
 
 pub(crate) use standing::{Member, Standing};
 
@@ -62,6 +66,10 @@ pub(crate) struct Authenticator {
     token: Option<Secret>,
     users: HashMap<String, (Secret, Identity)>,
     nkeys: HashMap<PublicKey, Identity>,
+    /// The users whose name is the subject of a certificate, by its keys.
+    subjects: HashMap<String, String>,
+    /// Those who may not come by every kind of connection.
+    ways: Ways,
     /// Clients that show nothing are this one; `None`: they are refused.
     nobody: Option<Identity>,
     /// Something must be shown by those who want more.
@@ -83,6 +91,8 @@ impl Authenticator {
             token: None,
             users: HashMap::new(),
             nkeys: HashMap::new(),
+            subjects: HashMap::new(),
+            ways: Ways::default(),
             nobody: None,
             has_credentials: options.auth_required(),
             system: None,
@@ -107,6 +117,10 @@ impl Authenticator {
         book.system = book.find_system(options)?;
         book.nobody = match &options.no_auth_user {
             Some(name) => {
+                if book.ways.binds(name) {
+                    let problem = format!("user {name:?} may not come by every kind of connection");
+                    return Err(wrong("no_auth_user", problem));
+                }
                 let known = book.users.get(name).map(|(_, identity)| identity.clone());
                 Some(known.ok_or_else(|| wrong("no_auth_user", format!("there is no user {name:?}")))?)
             }
@@ -173,6 +187,13 @@ impl Authenticator {
             let about = |problem: String| wrong("users", format!("{:?}: {problem}", user.name));
             let secret =
                 Secret::new(&user.password).map_err(|problem| about(format!("its password {problem}")))?;
+            self.ways.bind(&user.name, &user.connection_types).map_err(about)?;
+            if let Some(subject) = Subject::parse(&user.name) {
+                // Of two who differ in the order only, the first is the one that any order means.
+                for key in [subject.in_order(), subject.in_any_order()] {
+                    self.subjects.entry(key).or_insert_with(|| user.name.clone());
+                }
+            }
             let permissions = compile("users", user.permissions.as_ref().or(defaults))?;
             let identity = Identity { account, user: user.name.as_str().into(), permissions, pass: None };
             if self.users.insert(user.name.clone(), (secret, identity)).is_some() {
@@ -181,6 +202,7 @@ impl Authenticator {
         }
         for user in nkeys {
             let about = |problem: &str| wrong("nkeys", format!("{:?} {problem}", user.public_key));
+            self.ways.bind(&user.public_key, &user.connection_types).map_err(|problem| about(&problem))?;
             let key = PublicKey::parse(&user.public_key, Role::User)
                 .ok_or_else(|| about("is not the public nkey of a user"))?;
             let permissions = compile("nkeys", user.permissions.as_ref().or(defaults))?;
@@ -268,14 +290,33 @@ impl Authenticator {
 
     /// Judges a client whose certificate says who it is: the first name that is a user's, whatever CONNECT says. If that
     /// user has a password, it is asked for, too.
-    pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[String]) -> Verdict {
-        let user = names.iter().find_map(|name| self.users.get(name));
+    pub(crate) fn judge_certificate(&self, offered: &Connect, names: &[Name], by: ConnectionType) -> Verdict {
+        let user = names.iter().find_map(|name| match name {
+            Name::Plain(name) => self.users.get(name),
+            Name::Subject(key) => self.users.get(self.subjects.get(key)?),
+        });
         let Some((secret, identity)) = user else { return Verdict::Refused };
-        verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity)
+        self.by_way(verdict(secret, offered.pass.as_deref().unwrap_or_default(), identity), by)
     }
 
     /// Judges what a client shows.
     pub(crate) fn judge(&self, offered: &Connect, caller: &Caller<'_>) -> Verdict {
+        self.by_way(self.judge_shown(offered, caller), caller.connection_type)
+    }
+
+    /// The verdict, if whom it is about may come in this way.
+    fn by_way(&self, verdict: Verdict, by: ConnectionType) -> Verdict {
+        match &verdict {
+            Verdict::Accepted(identity) | Verdict::Slow { identity, .. }
+                if !self.ways.allow(&identity.user, by) =>
+            {
+                Verdict::Refused
+            }
+            _ => verdict,
+        }
+    }
+
+    fn judge_shown(&self, offered: &Connect, caller: &Caller<'_>) -> Verdict {
         if let Some(accounts) = &self.operator {
             return match accounts.judge(offered, caller) {
                 Ok(identity) => Verdict::Accepted(identity),
@@ -418,7 +459,7 @@ mod tests {
         let account = Account {
             name: "A".into(),
             users: vec![User::new("u", "p")],
-            nkeys: vec![NkeyUser { public_key: public_key.clone(), permissions: None }],
+            nkeys: vec![NkeyUser::new(public_key.clone())],
         };
         let options =
             Options { accounts: vec![account], no_auth_user: Some("u".into()), ..Options::default() };
@@ -443,7 +484,7 @@ mod tests {
         assert!(refused(twice).contains("\"u\": is there twice"));
         let empty = Options { users: vec![User::new("", "p")], ..Options::default() };
         assert!(refused(empty).contains("empty name"));
-        let key = NkeyUser { public_key: "UXX".into(), permissions: None };
+        let key = NkeyUser::new("UXX");
         assert!(refused(Options { nkeys: vec![key], ..Options::default() }).contains("UXX"));
         let hash = Options { users: vec![User::new("u", "$2a$hush")], ..Options::default() };
         let text = refused(hash);

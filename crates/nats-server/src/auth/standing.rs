@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::nkey::{PublicKey, Role};
+use super::operator::ConnectionType;
 use super::replaced::Replaced;
 use super::{Authenticator, Identity};
 
@@ -15,6 +16,8 @@ pub(crate) struct Member<'a> {
     pub(crate) account: u32,
     /// It has shown something.
     pub(crate) has_proved: bool,
+    /// How it has come.
+    pub(crate) by: ConnectionType,
 }
 
 /// What becomes of a connection.
@@ -73,6 +76,9 @@ impl Authenticator {
         if identity.account != member.account {
             return Standing::Gone;
         }
+        if !self.ways.allow(member.user, member.by) {
+            return Standing::Refused;
+        }
         match by_password.is_some() && replaced.has_user(member.user) {
             true => Standing::Refused,
             false => Standing::Stays(identity.clone()),
@@ -107,7 +113,7 @@ mod tests {
     }
 
     fn member<'a>(user: &'a str, account: u32) -> Member<'a> {
-        Member { user, account, has_proved: true }
+        Member { user, account, has_proved: true, by: ConnectionType::Standard }
     }
 
     #[test]
@@ -146,6 +152,12 @@ mod tests {
         assert!(matches!(book.standing(&member("d", 1), &replaced), Standing::Gone));
         let nobody = Member { has_proved: false, ..member("", 0) };
         assert!(matches!(book.standing(&nobody, &replaced), Standing::Refused));
+        new.accounts[0].users[0].connection_types = vec!["WEBSOCKET".into()];
+        let mut book = Authenticator::new(&new).unwrap();
+        book.keep_numbers(&Authenticator::new(&old).unwrap());
+        assert!(matches!(book.standing(&member("a", 1), &replaced), Standing::Refused));
+        let by_page = Member { by: ConnectionType::WebSocket, ..member("a", 1) };
+        assert!(matches!(book.standing(&by_page, &replaced), Standing::Stays(_)));
     }
 
     #[test]
@@ -155,7 +167,7 @@ mod tests {
             let (old, new) = (token(old), token(new));
             let mut book = Authenticator::new(&new).unwrap();
             book.keep_numbers(&Authenticator::new(&old).unwrap());
-            let member = Member { user: "", account: 0, has_proved };
+            let member = Member { has_proved, ..member("", 0) };
             matches!(book.standing(&member, &Replaced::between(&old, &new)), Standing::Stays(_))
         };
         assert!(standing(Some("t"), Some("t"), true) && !standing(Some("t"), Some("u"), true));

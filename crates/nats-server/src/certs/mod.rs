@@ -1,6 +1,7 @@
 //! Certificates: read from files, turned into what the TLS library takes, and into names of users.
 
 mod names;
+pub(crate) mod subject;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::error::Error;
 use crate::options::TlsOptions;
 
-pub(crate) use names::names;
+pub(crate) use names::{Name, names};
 
 /// Reads the files of a listener's options. `option` is its name in errors.
 ///

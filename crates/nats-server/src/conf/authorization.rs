@@ -40,7 +40,8 @@ pub(super) fn authorization(
     if is_given(&token) && (is_given(&user) || is_given(&password)) {
         return Err(item.wrong("cannot have a user/pass and a token"));
     }
-    if listed.is_some() || !taken.is_empty() {
+    let has_users = listed.is_some() || !taken.is_empty();
+    if has_users {
         if is_given(&user) {
             return Err(
                 item.wrong("cannot have a single user/pass and a users array (or accounts with users)")
@@ -50,7 +51,8 @@ pub(super) fn authorization(
             return Err(item.wrong("cannot have a token and a users array (or accounts with users)"));
         }
     }
-    if is_given(&password) && !is_given(&user) {
+    // Beside users it is a variable that their passwords refer to.
+    if is_given(&password) && !is_given(&user) && !has_users {
         return Err(item.wrong("there is a password and no user; without a user everybody may connect"));
     }
     let mut listed = listed.unwrap_or_default();

@@ -105,6 +105,10 @@ fn limit(item: &Item<'_>, config: &mut ServerConfig) -> Result<bool, ConfError> 
         "max_subscriptions" | "max_subs" => {
             options.max_subscriptions = if item.integer()? < 0 { 0 } else { item.count()?.unwrap_or(0) };
         }
+        "max_sub_tokens" | "max_subscription_tokens" => {
+            let tokens: u8 = item.count()?.unwrap_or(0);
+            options.max_subscription_tokens = tokens.into();
+        }
         "no_header_support" => options.headers = !item.boolean()?,
         "ping_interval" => set(&mut options.ping_interval, item.timeout()?),
         "ping_max" => set(&mut options.ping_max, item.count()?),
@@ -215,8 +219,6 @@ fn refuse(item: &Item<'_>) -> Result<(), ConfError> {
         | "remote_syslog"
         | "default_js_domain"
         | "default_sentinel"
-        | "max_sub_tokens"
-        | "max_subscription_tokens"
         | "write_timeout"
         | "feature_flags" => Err(item.unsupported()),
         _ => item.unknown(),

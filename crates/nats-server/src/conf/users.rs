@@ -7,6 +7,7 @@ use super::fields::{Item, items, wrong};
 use super::permissions::permissions;
 use super::value::{Node, Value};
 use crate::auth::nkey::{PublicKey, Role};
+use crate::auth::ways;
 use crate::users::{NkeyUser, Permissions, User};
 
 /// Users with passwords and users with nkeys, which one list mixes.
@@ -42,6 +43,7 @@ pub(super) fn users(item: &Item<'_>, taken: &mut HashSet<String>) -> Result<User
             ));
         };
         let (mut name, mut password, mut nkey, mut own) = (None, None, None, None);
+        let mut connection_types = Vec::new();
         for field in items(map) {
             match field.name.as_str() {
                 "user" | "username" => name = Some(field.owned()?),
@@ -49,7 +51,7 @@ pub(super) fn users(item: &Item<'_>, taken: &mut HashSet<String>) -> Result<User
                 "nkey" => nkey = Some(public_key(&field)?),
                 "permission" | "permissions" | "authorization" => own = Some(permissions(&field)?),
                 "allowed_connection_types" | "connection_types" | "clients" => {
-                    return Err(field.unsupported());
+                    connection_types = kinds(&field)?;
                 }
                 "proxy_required" if field.boolean()? => return Err(field.unsupported()),
                 "proxy_required" => {}
@@ -64,11 +66,12 @@ pub(super) fn users(item: &Item<'_>, taken: &mut HashSet<String>) -> Result<User
             }
             (_, Some(public_key)) => {
                 take(node, item, &public_key, taken)?;
-                all.nkeys.push(NkeyUser { public_key, permissions: own });
+                all.nkeys.push(NkeyUser { public_key, permissions: own, connection_types });
             }
             (Some(name), None) => {
                 take(node, item, &name, taken)?;
-                all.users.push(User { name, password: password.unwrap_or_default(), permissions: own });
+                let password = password.unwrap_or_default();
+                all.users.push(User { name, password, permissions: own, connection_types });
             }
         }
     }
@@ -80,6 +83,18 @@ fn take(node: &Node, item: &Item<'_>, name: &str, taken: &mut HashSet<String>) -
         return Ok(());
     }
     Err(wrong(&node.place, item.key, format!("duplicate user {name:?}; names are unique in all accounts")))
+}
+
+/// Kinds of connections. An empty list allows all.
+fn kinds(item: &Item<'_>) -> Result<Vec<String>, ConfError> {
+    let all = item.texts()?;
+    match all.iter().find(|kind| !ways::is_known(kind)) {
+        Some(unknown) => {
+            Err(item
+                .wrong(format!("{unknown:?} is no kind of connection; there are {}", ways::KINDS.join(", "))))
+        }
+        None => Ok(all),
+    }
 }
 
 /// A user's public key. It is not shown if it is none: it may be the private one.

@@ -80,6 +80,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 is no limit. Default 0.
     pub max_subscriptions: usize,
+    /// Tokens that the subject of a subscription may have; 0 is no limit. Default 0.
+    pub max_subscription_tokens: usize,
     /// Subscriptions of all connections together. Once there are so many, only those connections may subscribe that have
     /// less than their share. Each takes about half a KiB. 0 is no limit. Default 2 million.
     pub max_total_subscriptions: usize,
@@ -134,6 +136,7 @@ impl Default for Options {
             max_buffered: 1024 * 1024 * 1024,
             max_connections: 65_536,
             max_subscriptions: 0,
+            max_subscription_tokens: 0,
             max_total_subscriptions: 2_000_000,
             headers: true,
             local_max_pending_msgs: 65_536,

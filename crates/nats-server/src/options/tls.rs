@@ -10,12 +10,12 @@ pub struct TlsOptions {
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
-    /// Certificates of those who issue client certificates; `None`: those of the system.
+    /// Certificates of those who issue client certificates; needed for `verify` and `verify_and_map`.
     pub ca_file: Option<PathBuf>,
     /// Clients must show a certificate.
     pub verify: bool,
-    /// The certificate also says which user the client is: an e-mail address, DNS name or the whole subject
-    /// (`CN=...,O=...`) of it is the name of a user. Implies `verify`.
+    /// The certificate also says which user the client is: an e-mail address, DNS name or URI of it, or its whole subject
+    /// (`CN=...,O=...`, in any order) is the name of a user. Implies `verify`.
     pub verify_and_map: bool,
     /// Time for the handshake. Default 2 s.
     pub timeout: Duration,

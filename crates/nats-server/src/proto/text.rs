@@ -87,6 +87,11 @@ pub(crate) fn subscribe_denied(subject: &[u8], queue: Option<&[u8]>) -> String {
     }
 }
 
+/// Subscribing to a subject with more tokens than it may have.
+pub(crate) fn too_many_tokens(subject: &[u8]) -> String {
+    format!("{}, too many tokens", subscribe_denied(subject, None))
+}
+
 /// A subscription is taken away, for its subject, or its queue, is not the client's to use any more.
 pub(crate) fn subscription_removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
     format!("{} (sid {})", subscribe_denied(subject, queue), quoted(sid))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::auth::Verdict;
-use crate::auth::operator::{Caller, ConnectionType, unix_now};
+use crate::auth::operator::{Caller, unix_now};
 use crate::auth::slow::{Check, Checked};
 use crate::events::CloseReason;
 use crate::peer::{Hold, Login};
@@ -35,16 +35,13 @@ impl Reactor {
         let verdict = match connect.asks_for_account() {
             true => Verdict::Refused,
             false if !conn.certificate_names.is_empty() => {
-                self.auth.judge_certificate(&connect, &conn.certificate_names)
+                self.auth.judge_certificate(&connect, &conn.certificate_names, conn.connection_type())
             }
             false => {
                 let caller = Caller {
                     nonce: conn.nonce.as_deref(),
                     addr: conn.addr.ip(),
-                    connection_type: match conn.transport {
-                        Transport::Web(_) => ConnectionType::WebSocket,
-                        _ => ConnectionType::Standard,
-                    },
+                    connection_type: conn.connection_type(),
                     now: unix_now(),
                 };
                 self.auth.judge(&connect, &caller)

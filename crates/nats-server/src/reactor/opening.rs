@@ -1,8 +1,10 @@
 //! From an accepted socket to a stream of NATS bytes: TLS and WebSocket handshakes, and INFO at its place among them.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::InvalidMessage;
 
 use crate::certs;
 use crate::events::CloseReason;
@@ -12,6 +14,10 @@ use crate::transport::web::{Below, WebStream};
 use crate::transport::{TlsStream, Transport, first};
 
 use super::Reactor;
+
+/// For those who begin with HTTP where TLS is expected.
+const IN_THE_CLEAR: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nThis port is encrypted: the address must begin with wss://, not with ws://.\n";
 
 /// How far the opening of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +172,7 @@ impl Reactor {
             conn.certificate_names = names.unwrap_or_default();
             if conn.certificate_names.is_empty() {
                 // Nobody has this name; without one a password would be asked for.
-                conn.certificate_names.push(String::new());
+                conn.certificate_names.push(certs::Name::Plain(String::new()));
             }
         }
         match door.web.is_some() {
@@ -246,6 +252,24 @@ impl Reactor {
             _ => CloseReason::TlsHandshakeFailure,
         };
         self.fabric.stats.tls_failures += u64::from(reason == CloseReason::TlsHandshakeFailure);
+        if reason == CloseReason::TlsHandshakeFailure && is_in_the_clear(error) {
+            self.say_that_it_is_encrypted(key);
+        }
         self.drop_conn(key, reason);
     }
+
+    /// Tells a page that it should have used `wss`. Best effort: it is gone afterwards in any case.
+    fn say_that_it_is_encrypted(&mut self, key: u32) {
+        let Some(conn) = self.fabric.conn(key) else { return };
+        let is_web = self.doors.get(conn.door).is_some_and(|door| door.web.is_some());
+        if let Some(socket) = conn.transport.socket().filter(|_| is_web) {
+            let _ = socket.write(IN_THE_CLEAR);
+        }
+    }
+}
+
+/// Was what came no TLS at all?
+fn is_in_the_clear(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }

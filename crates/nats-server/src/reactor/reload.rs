@@ -130,10 +130,9 @@ impl Reactor {
             }
             return;
         }
-        let standing = self.auth.standing(
-            &Member { user: &conn.user, account: conn.account, has_proved: conn.has_proved },
-            replaced,
-        );
+        let by = conn.connection_type();
+        let (user, account, has_proved) = (&conn.user, conn.account, conn.has_proved);
+        let standing = self.auth.standing(&Member { user, account, has_proved, by }, replaced);
         let (text, reason) = match standing {
             Standing::Stays(identity) => return self.renew(key, identity),
             Standing::Gone | Standing::Refused if revoked => {
@@ -153,8 +152,10 @@ impl Reactor {
     /// A log-in whose password is being checked must still be possible when that is done.
     fn look_up_login(&mut self, key: u32, replaced: &Replaced) {
         let Some(conn) = self.fabric.conn(key) else { return };
+        let by = conn.connection_type();
         let Hold::Checking(login) = &mut conn.hold else { return };
-        let member = Member { user: &login.identity.user, account: login.identity.account, has_proved: true };
+        let (user, account) = (&login.identity.user, login.identity.account);
+        let member = Member { user, account, has_proved: true, by };
         match self.auth.standing(&member, replaced) {
             Standing::Stays(identity) => login.identity = identity,
             Standing::Gone | Standing::Refused => self.cut_off(key),

@@ -169,6 +169,10 @@ impl<'a> Session<'a> {
         if !self.may_subscribe(pattern, queue) {
             return self.error(&text::subscribe_denied(pattern, queue));
         }
+        let tokens = self.reactor.options.max_subscription_tokens;
+        if tokens > 0 && pattern.split(|byte| *byte == b'.').count() > tokens {
+            return self.error(&text::too_many_tokens(pattern));
+        }
         let max = self.reactor.options.max_subscriptions;
         let share = self.reactor.subscription_share();
         let Some(conn) = self.reactor.fabric.conn(self.key) else { return };

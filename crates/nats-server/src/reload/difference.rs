@@ -39,6 +39,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
         max_buffered,
         max_connections,
         max_subscriptions,
+        max_subscription_tokens,
         max_total_subscriptions,
         local_max_pending_msgs,
         ping_interval,
@@ -61,6 +62,7 @@ pub(crate) fn compare(old: &Options, new: &Options) -> Result<Vec<Changed>, Erro
     fixed("no_auth_user", no_auth_user, &new.no_auth_user)?;
     fixed("max_pending", max_pending, &new.max_pending)?;
     fixed("max_subscriptions", max_subscriptions, &new.max_subscriptions)?;
+    fixed("max_subscription_tokens", max_subscription_tokens, &new.max_subscription_tokens)?;
     fixed("local_max_pending_msgs", local_max_pending_msgs, &new.local_max_pending_msgs)?;
     fixed("lame_duck_duration", lame_duck_duration, &new.lame_duck_duration)?;
     fixed("lame_duck_grace_period", lame_duck_grace_period, &new.lame_duck_grace_period)?;

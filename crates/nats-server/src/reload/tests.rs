@@ -59,7 +59,7 @@ fn what_may_change_is_named() {
         ("authorization token", |o| o.token = Some("hunter2".into())),
         ("authorization users", |o| o.users = vec![User::new("u", "hunter2")]),
         ("authorization users", |o| {
-            o.nkeys = vec![NkeyUser { public_key: "U".into(), permissions: None }];
+            o.nkeys = vec![NkeyUser::new("U")];
         }),
         ("authorization users", |o| o.default_permissions = Some(Permissions::default())),
         ("authorization users", |o| o.closed = true),
@@ -85,10 +85,11 @@ fn what_may_change_is_named() {
 #[test]
 fn what_must_not_change_is_refused_by_name() {
     type Case = (&'static str, fn(&mut Options));
-    let cases: [Case; 25] = [
+    let cases: [Case; 26] = [
         ("host", |o| o.host = "h".into()),
         ("headers", |o| o.headers = false),
         ("tls_in_front", |o| o.tls_in_front = true),
+        ("max_subscription_tokens", |o| o.max_subscription_tokens = 3),
         ("system_account", |o| o.system_account = Some("S".into())),
         ("account_services", |o| o.account_services = true),
         ("port", |o| o.port = 7),

@@ -34,10 +34,17 @@ impl Certs {
 
     /// A client's certificate (`<name>.pem`, `<name>.key`) with a common name and perhaps an e-mail address.
     pub(crate) fn client(&self, name: &str, mail: Option<&str>) {
+        let mail = mail.into_iter().map(|mail| SanType::Rfc822Name(mail.try_into().unwrap()));
+        self.client_with(name, &[(DnType::CommonName, name)], mail.collect());
+    }
+
+    /// The same with a whole subject and other names.
+    pub(crate) fn client_with(&self, name: &str, subject: &[(DnType, &str)], names: Vec<SanType>) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names =
-            mail.into_iter().map(|mail| SanType::Rfc822Name(mail.try_into().unwrap())).collect();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        params.subject_alt_names = names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(name, params);
     }

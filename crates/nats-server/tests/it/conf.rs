@@ -211,6 +211,17 @@ const SAME: &[&str] = &[
     "jetstream: false",
     "jetstream: disabled",
     "syslog: false",
+    "max_sub_tokens: 5",
+    "max_subscription_tokens: \"5\"",
+    "authorization { users: [{user: a, allowed_connection_types: [STANDARD, \"websocket\"]}] }",
+    "authorization { users: [{user: a, password: b, connection_types: [MQTT, LEAFNODE, IN_PROCESS]}] }",
+    "authorization { users: [{user: a, allowed_connection_types: [PIGEON]}] }",
+    "authorization {\n PASS: $2a$04$gkfSC1btCPp0ZRVLlGsgO.ileuUJk6Vp/gJZKn./0yZsGuh98sj3O\n ADMIN = {publish = \">\"}\n \
+     users = [{user: a, password: $PASS, permissions: $ADMIN}]\n}",
+    "accounts { A { users: [{user: a, password: b}] } }\nauthorization { pass: x }",
+    "authorization { users: [{user: a, allowed_connection_types: []}] }",
+    "authorization { users: [{user: a, allowed_connection_types: STANDARD}] }",
+    "authorization { users: [{user: a, allowed_connection_types: [5]}] }",
 ];
 
 /// Files that only the reference accepts: features that are not here, and what is better said at once.
@@ -219,7 +230,6 @@ const STRICTER: &[&str] = &[
     "max_pending: -1",
     "authorization { password: x }",
     "authorization { users: [{user: a, permissions: {pub: []}}] }",
-    "authorization { users: [{user: a, allowed_connection_types: [STANDARD]}] }",
     "accounts: 5",
     "accounts { A { exports: [{stream: a}] } }",
     "system_account: X",
@@ -228,7 +238,6 @@ const STRICTER: &[&str] = &[
     "https: 8222",
     "cluster { port: -1 }",
     "leafnodes { remotes: [{url: \"nats://a:1\"}] }",
-    "max_sub_tokens: 5",
 ];
 
 /// Files that only this server accepts.

@@ -30,7 +30,8 @@ impl Reference {
             found.is_some()
         });
         let url = found.unwrap()["nats"][0].as_str().unwrap().to_owned();
-        let addr = url.strip_prefix("nats://").unwrap().parse().unwrap();
+        // `nats://` or `tls://`.
+        let addr = url.split_once("://").unwrap().1.parse().unwrap();
         drop(TcpStream::connect(addr).unwrap());
         Self { child, addr }
     }

@@ -181,7 +181,7 @@ fn who_may_connect_and_what_they_may_do() {
                     ..User::new("bob", bcrypt::hash("hidden", 4).unwrap())
                 },
             ],
-            nkeys: vec![NkeyUser { public_key: keys.public_key().to_owned(), permissions: None }],
+            nkeys: vec![NkeyUser::new(keys.public_key())],
             ..options()
         })
         .unwrap();

@@ -29,6 +29,18 @@ fn too_many_connections_and_subscriptions() {
 }
 
 #[test]
+fn subjects_with_too_many_tokens_are_refused() {
+    let server = Server::start(Options { max_subscription_tokens: 3, ..options() }).unwrap();
+    let mut raw = Raw::connected(server.addr(), PLAIN);
+    raw.send("SUB a.b.c 1\r\nSUB a.b.c.d q 2\r\nSUB a..b.c 3\r\nPUB a.b.c 1\r\nx\r\nPUB a.b.c.d 1\r\nx\r\nPING\r\n");
+    let refused = |subject| {
+        format!("-ERR 'Permissions Violation for Subscription to \"{subject}\", too many tokens'\r\n")
+    };
+    let expected = format!("{}{}MSG a.b.c 1 1\r\nx\r\nPONG\r\n", refused("a.b.c.d"), refused("a..b.c"));
+    assert_eq!(raw.until("PONG\r\n"), expected);
+}
+
+#[test]
 fn silence_before_login_ends() {
     let options = Options { token: Some("t".into()), auth_timeout: Duration::from_millis(50), ..options() };
     let server = Server::start(options).unwrap();

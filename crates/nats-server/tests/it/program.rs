@@ -52,7 +52,7 @@ impl Program {
         let text = std::fs::read_to_string(self.ports_file()).unwrap();
         let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
         let url = ports["nats"][0].as_str().unwrap();
-        Raw::open(url.strip_prefix("nats://").unwrap().parse().unwrap())
+        Raw::open(url.split_once("://").unwrap().1.parse().unwrap())
     }
 
     fn log(&self) -> String {

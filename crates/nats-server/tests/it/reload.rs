@@ -46,9 +46,13 @@ impl Program {
     }
 
     pub(crate) fn addr(&self, kind: &str) -> SocketAddr {
+        self.url(kind).split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// As the file with its ports has it.
+    pub(crate) fn url(&self, kind: &str) -> String {
         let ports = ports(self.folder.path(), &self.child).unwrap();
-        let url = ports[kind][0].as_str().unwrap();
-        url.split_once("://").unwrap().1.parse().unwrap()
+        ports[kind][0].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn client(&self, connect: &str) -> Raw {

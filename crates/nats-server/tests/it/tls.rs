@@ -5,14 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bacalhau_nats_server::{HandshakeFirst, Options, Server, TlsOptions, User};
+use bacalhau_nats_server::{HandshakeFirst, Options, Server, TlsOptions, User, conf};
 use futures_util::StreamExt;
+use rcgen::{DnType, SanType};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::certs::Certs;
+use crate::differential::Reference;
 use crate::reload::{Program, binaries};
 use crate::support::{PATIENCE, Raw, eventually, options};
+use crate::world::TempFile;
 
 const CONNECT: &str =
     "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true}\r\nPING\r\n";
@@ -197,6 +200,60 @@ fn a_certificate_can_be_the_user() {
     );
 }
 
+/// Subjects are compared in any order and spelling, beside the reference server.
+#[test]
+fn a_user_can_be_the_subject_or_the_address_in_a_certificate() {
+    let certs = Certs::new();
+    let (domain, mail) = ([0, 9, 2342, 19_200_300, 100, 1, 25], [1, 2, 840, 113_549, 1, 9, 1]);
+    let subject = [
+        (DnType::CountryName, "US"),
+        (DnType::OrganizationName, "Acme, Inc"),
+        (DnType::OrganizationalUnitName, "NATS"),
+        (DnType::CommonName, "worker"),
+        (DnType::CustomDnType(domain.to_vec()), "site"),
+    ];
+    certs.client_with("whole", &subject, Vec::new());
+    let odd = [(DnType::CustomDnType(mail.to_vec()), "a@b"), (DnType::CommonName, "odd")];
+    certs.client_with("odd", &odd, Vec::new());
+    let place = SanType::URI("spiffe://example.org/w1".try_into().unwrap());
+    certs.client_with("place", &[(DnType::CommonName, "x")], vec![place]);
+    for (user, name, expected) in [
+        ("DC=site,CN=worker,OU=NATS,O=Acme\\, Inc,C=US", "whole", true),
+        ("c=US, o=Acme\\2c Inc, ou=NATS, cn=worker, dc=site", "whole", true),
+        ("CN=worker,OU=NATS,O=Acme\\, Inc,C=US", "whole", true),
+        ("OU=NATS,CN=worker,O=Acme\\, Inc,C=US", "whole", false),
+        ("CN=Worker,OU=NATS,O=Acme\\, Inc,C=US,DC=site", "whole", false),
+        ("CN=worker", "whole", false),
+        ("worker", "whole", false),
+        ("CN=odd", "odd", true),
+        ("spiffe://example.org/w1", "place", true),
+        ("CN=x", "place", true),
+    ] {
+        let path = |file: &str| certs.path(file).display().to_string();
+        let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+        let file = TempFile::new(
+            "conf",
+            &format!(
+                "tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify_and_map: true }}\n\
+                 authorization {{ users: [{{ user: '{user}' }}] }}"
+            ),
+        );
+        let mut options = conf::load(&file.path).unwrap().options;
+        (options.host, options.port) = ("127.0.0.1".into(), 0);
+        let ours = Server::start(options).unwrap();
+        let is_let_in = |addr| {
+            let (_, mut client) = info_first(addr, certs.client_config(Some(name)));
+            client.send(CONNECT);
+            client.until("\r\n").starts_with("PONG")
+        };
+        assert_eq!(is_let_in(ours.addr()), expected, "{user}");
+        if let Ok(binary) = std::env::var("NATS_SERVER_BIN") {
+            let theirs = Reference::start(&binary, &["-c", file.path.to_str().unwrap()]);
+            assert_eq!(is_let_in(theirs.addr), expected, "the reference: {user}");
+        }
+    }
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named() {
     let certs = Certs::new();
@@ -362,5 +419,25 @@ fn encryption_that_ends_in_front_of_the_server_is_announced() {
         let info = Raw::open(server.addr()).until("\r\n");
         assert_eq!(info.contains("\"tls_available\":true"), tls_in_front && !required, "{info}");
         assert_eq!(info.contains("\"tls_required\":true"), required, "{info}");
+    }
+}
+
+#[test]
+fn the_ports_file_says_what_is_encrypted() {
+    let certs = Certs::new();
+    let path = |file: &str| certs.path(file).display().to_string();
+    let tls = format!("tls {{ cert_file: {:?}, key_file: {:?} }}", path("server.pem"), path("server.key"));
+    let plain_web = "websocket { host: \"127.0.0.1\", port: -1, no_tls: true }";
+    let web = format!("websocket {{ host: \"127.0.0.1\", port: -1\n{tls} }}");
+    for (config, nats, websocket) in [
+        (format!("{tls}\n{web}"), "tls://", "wss://"),
+        (format!("allow_non_tls: true\n{tls}\n{plain_web}"), "nats://", "ws://"),
+        (plain_web.to_owned(), "nats://", "ws://"),
+    ] {
+        for binary in binaries() {
+            let program = Program::start(&binary, &config);
+            assert!(program.url("nats").starts_with(nats), "{binary} {config}");
+            assert!(program.url("websocket").starts_with(websocket), "{binary} {config}");
+        }
     }
 }

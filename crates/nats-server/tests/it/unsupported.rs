@@ -44,10 +44,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("resolver { type: full }", "resolver"),
     ("resolver_tls {}", "resolver_tls"),
     ("resolver_pinned_accounts: []", "resolver_pinned_accounts"),
-    (
-        "authorization { users: [{ user: a, allowed_connection_types: [STANDARD] }] }",
-        "allowed_connection_types",
-    ),
     ("authorization { users: [{ user: a, proxy_required: true }] }", "proxy_required"),
     ("tls { cipher_suites: [] }", "cipher_suites"),
     ("tls { curve_preferences: [] }", "curve_preferences"),
@@ -78,7 +74,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("syslog: true", "syslog"),
     ("remote_syslog: x", "remote_syslog"),
     ("mappings {}", "mappings"),
-    ("max_sub_tokens: 1", "max_sub_tokens"),
     ("no_fast_producer_stall: true", "no_fast_producer_stall"),
     ("proxy_protocol: true", "proxy_protocol"),
     ("proxies {}", "proxies"),

@@ -13,7 +13,7 @@ use crate::wire::PLAIN;
 pub(crate) fn user(key: &KeyPair, subjects: &[&str]) -> NkeyUser {
     let rules = Rules::only(subjects.iter().copied());
     let permissions = Permissions { publish: rules.clone(), subscribe: rules, allow_responses: None };
-    NkeyUser { public_key: key.public_key().to_owned(), permissions: Some(permissions) }
+    NkeyUser { permissions: Some(permissions), ..NkeyUser::new(key.public_key()) }
 }
 
 /// Logs in with a key; what the server says to it.
@@ -70,7 +70,7 @@ fn nkeys_come_and_go() {
     assert_eq!(stranger.rest(), "-ERR 'Authorization Violation'\r\n", "the door stays closed");
     server.set_nkeys(vec![user(&two, &["two.>"])]).unwrap();
     let (mut second, _) = log_in(&server, &two);
-    let broken = NkeyUser { public_key: "nonsense".into(), permissions: None };
+    let broken = NkeyUser::new("nonsense");
     assert!(server.set_nkeys(vec![broken]).unwrap_err().to_string().contains("nonsense"));
     second.send("PING\r\n");
     second.until("PONG\r\n");

@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use bacalhau_nats_server::{Options, Server, TlsOptions, WebSocketOptions};
+use bacalhau_nats_server::{Options, Server, TlsOptions, WebSocketOptions, conf};
 use futures_util::StreamExt;
 use tungstenite::{Message, WebSocket};
 
 use crate::certs::Certs;
 use crate::support::{PATIENCE, Raw, eventually, options};
+use crate::world::TempFile;
 
 const CONNECT: &str =
     "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true}\r\nPING\r\n";
@@ -193,4 +194,56 @@ fn frames_may_be_longer_after_a_reload() {
     let other = WebSocketOptions { same_origin: true, ..web() };
     let refused = server.reload(Options { websocket: Some(other), ..server.options() });
     assert!(refused.unwrap_err().to_string().contains("websocket.same_origin"));
+}
+
+#[test]
+fn a_page_in_the_clear_is_told_that_the_port_is_encrypted() {
+    let certs = Certs::new();
+    let tls = TlsOptions::new(certs.path("server.pem"), certs.path("server.key"));
+    let server = serve(WebSocketOptions { tls: Some(tls), ..web() });
+    let mut raw = Raw::open(server.websocket_addr().unwrap());
+    raw.send("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n");
+    let said = raw.rest();
+    assert!(said.starts_with("HTTP/1.0 400 Bad Request\r\n\r\n") && said.contains("wss://"), "{said}");
+}
+
+/// A user for pages only, and one for everything but pages, as the configuration says it.
+#[test]
+fn users_may_be_bound_to_kinds_of_connections() {
+    let file = TempFile::new(
+        "conf",
+        "authorization { users: [\n{user: page, password: p, allowed_connection_types: [WEBSOCKET]}\n\
+         {user: tool, password: t, allowed_connection_types: [standard, MQTT]}\n{user: any, password: a}] }\n\
+         websocket { port: -1, no_tls: true, host: \"127.0.0.1\" }",
+    );
+    let mut options = conf::load(&file.path).unwrap().options;
+    (options.host, options.port) = ("127.0.0.1".into(), 0);
+    let server = Server::start(options.clone()).unwrap();
+    let connect = |user: &str| {
+        let password = user.get(..1).unwrap();
+        format!("CONNECT {{\"user\":\"{user}\",\"pass\":\"{password}\",\"verbose\":false}}\r\nPING\r\n")
+    };
+    for (user, by_tcp, by_web) in [("page", false, true), ("tool", true, false), ("any", true, true)] {
+        let mut raw = Raw::open(server.addr());
+        raw.send(connect(user));
+        let (said, ended) = raw.until_or_end("PONG\r\n");
+        assert_eq!(!ended, by_tcp, "{user}: {said}");
+        assert_eq!(said.contains("-ERR 'Authorization Violation'"), !by_tcp, "{user}: {said}");
+        let mut web = Client::open(&server);
+        web.until("\r\n");
+        web.send(&connect(user));
+        assert!(web.until("\r\n").starts_with(if by_web { "PONG" } else { "-ERR 'Authorization" }), "{user}");
+    }
+    // Whoever may not come in this way any more goes at a reload.
+    let mut raw = Raw::open(server.addr());
+    raw.send(connect("any"));
+    raw.until("PONG\r\n");
+    options.users[2].connection_types = vec!["WEBSOCKET".into()];
+    server.reload(options.clone()).unwrap();
+    assert_eq!(raw.rest(), "-ERR 'Authorization Violation'\r\n");
+    options.users[2].connection_types = vec!["PIGEON".into()];
+    assert!(server.reload(options.clone()).unwrap_err().to_string().contains("PIGEON"));
+    options.users[2].connection_types = vec!["STANDARD".into()];
+    options.no_auth_user = Some("any".into());
+    assert!(Server::start(options).err().unwrap().to_string().contains("no_auth_user"));
 }

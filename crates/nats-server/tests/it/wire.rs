@@ -380,6 +380,8 @@ fn whoever_is_taken_for_a_user_has_its_credentials() {
 #[test]
 fn another_connect_drops_very_many_subscriptions_at_once() {
     const COUNT: usize = 20_000;
+    // The server asks whether they live when this takes more than two seconds.
+    let unasked = |said: String| said.replace("PING\r\n", "");
     let server = server();
     let mut raw = Raw::connected(server.addr(), PLAIN);
     let subs: String = (0..COUNT).map(|id| format!("SUB a.{} {id}\r\n", id % 100)).collect();
@@ -396,9 +398,9 @@ fn another_connect_drops_very_many_subscriptions_at_once() {
         );
         let expected =
             "MSG a.7 7 1\r\ny\r\nHMSG r many 35 35\r\nNATS/1.0 503\r\nNats-Subject: a.8\r\n\r\n\r\nPONG\r\n";
-        assert_eq!(raw.until("PONG\r\n"), expected, "{round}");
+        assert_eq!(unasked(raw.until("PONG\r\n")), expected, "{round}");
         other.send("PING\r\n");
-        assert_eq!(other.until("PONG\r\n"), "MSG q o r 1\r\nx\r\nPONG\r\n", "{round}");
+        assert_eq!(unasked(other.until("PONG\r\n")), "MSG q o r 1\r\nx\r\nPONG\r\n", "{round}");
         raw.send(format!("{subs}PING\r\n"));
         raw.until("PONG\r\n");
     }
@@ -408,7 +410,7 @@ fn another_connect_drops_very_many_subscriptions_at_once() {
     raw.send("UNSUB 1\r\nCONNECT {}\r\n");
     raw.send(format!("{subs}CONNECT {{}}\r\n{subs}"));
     let _ = raw.stream.shutdown(std::net::Shutdown::Write);
-    assert_eq!(raw.rest(), "");
+    assert_eq!(unasked(raw.rest()), "");
     eventually("and those of a connection that is gone", || server.stats().subscriptions == 2);
 }
 

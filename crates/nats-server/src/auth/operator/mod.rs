@@ -35,8 +35,8 @@ pub(crate) enum ConnectionType {
 }
 
 impl ConnectionType {
-    /// Its name in documents.
-    fn name(self) -> &'static str {
+    /// Its name in documents and configurations.
+    pub(super) fn name(self) -> &'static str {
         match self {
             ConnectionType::Standard => "STANDARD",
             ConnectionType::WebSocket => "WEBSOCKET",

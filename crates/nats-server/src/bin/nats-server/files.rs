@@ -34,10 +34,13 @@ impl PortsFile {
             }
             [format!("{scheme}://{address}")]
         };
+        let options = server.options();
+        let nats = if options.tls.is_some_and(|tls| !tls.allow_non_tls) { "tls" } else { "nats" };
+        let web = if options.websocket.is_some_and(|web| web.tls.is_some()) { "wss" } else { "ws" };
         let listeners = [
-            ("nats", Some(url("nats", server.addr()))),
+            ("nats", Some(url(nats, server.addr()))),
             ("monitoring", server.monitor_addr().map(|address| url("http", address))),
-            ("websocket", server.websocket_addr().map(|address| url("ws", address))),
+            ("websocket", server.websocket_addr().map(|address| url(web, address))),
         ];
         let ports: BTreeMap<_, _> =
             listeners.into_iter().filter_map(|(kind, urls)| Some((kind, urls?))).collect();
