@@ -69,7 +69,7 @@ async fn run(
         network: Some(NetworkConfig { r#type: network, ..NetworkConfig::default() }),
         ..Task::default()
     };
-    let job = Job { r#type: "batch".into(), tasks: vec![task].into(), ..Job::default() };
+    let job = Job { r#type: "batch".into(), tasks: vec![task], ..Job::default() };
     let resources = Resources { cpu: 0.5, memory: 512 << 20, ..Resources::default() };
     let execution = Execution {
         id: ids::new_execution_id(),

@@ -71,7 +71,7 @@ async fn run(executor: &Executor, image: &str) -> Result<(), String> {
         network: Some(NetworkConfig { r#type: NetworkType::None, ..NetworkConfig::default() }),
         ..Task::default()
     };
-    let job = Job { r#type: "batch".into(), tasks: vec![task].into(), ..Job::default() };
+    let job = Job { r#type: "batch".into(), tasks: vec![task], ..Job::default() };
     let execution =
         Execution { id: ids::new_execution_id(), job: Some(Arc::new(job)), ..Execution::default() };
     let context = RunContext { cancel: CancellationToken::new(), phase: Arc::new(|_| {}) };

@@ -152,7 +152,7 @@ async fn run(executor: &Executor, module: &str) -> Result<(), String> {
         input_sources: vec![InputSource { source, target: "/m.wasm".into(), ..InputSource::default() }],
         ..Task::default()
     };
-    let job = Job { r#type: "batch".into(), tasks: vec![task].into(), ..Job::default() };
+    let job = Job { r#type: "batch".into(), tasks: vec![task], ..Job::default() };
     let execution =
         Execution { id: ids::new_execution_id(), job: Some(Arc::new(job)), ..Execution::default() };
     let context = RunContext { cancel: CancellationToken::new(), phase: Arc::new(|_| {}) };

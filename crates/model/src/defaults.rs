@@ -129,7 +129,7 @@ mod tests {
         defaults.batch.total_timeout = 60;
         let mut task = Task::default();
         task.resources.cpu = "1".into();
-        let mut job = Job { r#type: "batch".into(), tasks: vec![task].into(), ..Job::default() };
+        let mut job = Job { r#type: "batch".into(), tasks: vec![task], ..Job::default() };
         defaults.apply(&mut job);
         let task = &job.tasks[0];
         assert_eq!((task.resources.cpu.as_str(), task.resources.memory.as_str()), ("1", "512mb"));

@@ -119,7 +119,7 @@ mod tests {
             name: "n".into(),
             r#type: "batch".into(),
             count: 1,
-            tasks: vec![task].into(),
+            tasks: vec![task],
             ..Job::default()
         }
     }

@@ -4,7 +4,6 @@ use crate::policy::{Dependency, Schedule, UpdatePolicy};
 use crate::selector::Requirement;
 use crate::state::State;
 use crate::task::Task;
-use crate::tasks::Tasks;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -192,7 +191,7 @@ pub struct Job {
     /// Labels for `job list`.
     pub labels: BTreeMap<String, String>,
     /// Exactly one task once accepted.
-    pub tasks: Tasks,
+    pub tasks: Vec<Task>,
     /// How a new version of a service or daemon replaces the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdatePolicy>,

@@ -56,7 +56,7 @@ mod tests {
             resources: ResourcesConfig { cpu: "500 M".into(), memory: "1\nGB".into(), ..Default::default() },
             ..Task::default()
         };
-        Job { id: "x".into(), r#type: r#type.into(), count: 3, tasks: vec![task].into(), ..Job::default() }
+        Job { id: "x".into(), r#type: r#type.into(), count: 3, tasks: vec![task], ..Job::default() }
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod tests {
             create_time: 1,
             modify_time: 1,
             state: State::new(JobState::Running),
-            tasks: vec![Task::default(), Task::default()].into(),
+            tasks: vec![Task::default(), Task::default()],
             ..Job::default()
         };
         job.meta.insert("bacalhau.org/x".into(), "y".into());

@@ -255,7 +255,7 @@ fn job(random: &mut fastrand::Rng, n: usize, r#type: &str) -> Job {
         priority: random.i64(0..3),
         count: if everywhere { 0 } else { random.i64(0..6) },
         constraints: constraints(random),
-        tasks: vec![task].into(),
+        tasks: vec![task],
         ..Job::default()
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn build(out: &Out, args: &SpecArgs, engine: SpecConfig) -> Result<Jo
         count,
         constraints,
         labels: pairs::parse_labels(&args.labels).map_err(fail)?,
-        tasks: vec![task(&args.task, engine)?].into(),
+        tasks: vec![task(&args.task, engine)?],
         ..Job::default()
     })
 }

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn hints_mention_results_only_when_there_will_be_some() {
-        let mut job = Job { tasks: vec![Task::default()].into(), ..Job::default() };
+        let mut job = Job { tasks: vec![Task::default()], ..Job::default() };
         assert!(!hints("j-1", Some(&job)).contains("job get"));
         job.tasks[0].publisher = SpecConfig::new("local");
         assert!(

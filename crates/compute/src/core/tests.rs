@@ -114,8 +114,7 @@ impl World {
 fn execution(id: &str, cpu: &str) -> Execution {
     let mut task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
     task.resources.cpu = cpu.into();
-    let job =
-        Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task].into(), ..Job::default() };
+    let job = Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() };
     Execution { id: id.into(), job_id: "j".into(), job: Some(Arc::new(job)), ..Execution::default() }
 }
 

@@ -68,8 +68,7 @@ async fn node(
 fn execution(id: &str, change: impl FnOnce(&mut Task)) -> Execution {
     let mut task = Task { name: "main".into(), engine: SpecConfig::new("script"), ..Task::default() };
     change(&mut task);
-    let job =
-        Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task].into(), ..Job::default() };
+    let job = Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() };
     Execution { id: id.into(), job_id: "j".into(), job: Some(Arc::new(job)), ..Execution::default() }
 }
 

@@ -139,7 +139,7 @@ impl Case {
             id: bacalhau_model::ids::new_job_id(),
             r#type: self.job_type.into(),
             count: 1,
-            tasks: vec![self.task].into(),
+            tasks: vec![self.task],
             ..Job::default()
         };
         let resources = Resources { memory: self.memory, ..Resources::default() };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 fn job(engine: &str, image: &str) -> Job {
     let engine = SpecConfig::new(engine).with("Image", image);
-    Job { tasks: vec![Task { engine, ..Task::default() }].into(), ..Job::default() }
+    Job { tasks: vec![Task { engine, ..Task::default() }], ..Job::default() }
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ mod tests {
     use crate::task::Task;
 
     fn job(kind: &str) -> Job {
-        Job { name: "n".into(), r#type: kind.into(), tasks: vec![Task::default()].into(), ..Job::default() }
+        Job { name: "n".into(), r#type: kind.into(), tasks: vec![Task::default()], ..Job::default() }
     }
 
     #[test]

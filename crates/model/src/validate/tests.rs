@@ -7,7 +7,7 @@ use crate::task::{InputSource, ResourcesConfig, ResultPath, Timeouts};
 
 fn good() -> Job {
     let task = Task { name: "main".into(), engine: SpecConfig::new("wasm"), ..Task::default() };
-    Job { r#type: "batch".into(), count: 1, tasks: vec![task].into(), ..Job::default() }
+    Job { r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() }
 }
 
 /// The problems of a job after a change to it.

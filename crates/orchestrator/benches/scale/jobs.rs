@@ -52,7 +52,7 @@ pub fn plain(id: String, count: i64, cpu: &str, memory: &str) -> Job {
         namespace: "default".into(),
         r#type: "batch".into(),
         count,
-        tasks: vec![task].into(),
+        tasks: vec![task],
         ..Job::default()
     }
 }

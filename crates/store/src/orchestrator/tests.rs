@@ -44,7 +44,7 @@ pub(super) fn job(n: i64) -> Job {
         r#type: "batch".into(),
         count: 1,
         labels: [("n".to_owned(), n.to_string())].into(),
-        tasks: vec![task].into(),
+        tasks: vec![task],
         state: State::new(JobState::Pending),
         version: 1,
         revision: 1,

@@ -89,8 +89,7 @@ mod tests {
     fn execution(network: Option<NetworkType>) -> Execution {
         let network = network.map(|kind| NetworkConfig { r#type: kind, ..NetworkConfig::default() });
         let task = Task { name: "main".into(), network, ..Task::default() };
-        let job =
-            Job { id: "j-1".into(), namespace: "ns".into(), tasks: vec![task].into(), ..Job::default() };
+        let job = Job { id: "j-1".into(), namespace: "ns".into(), tasks: vec![task], ..Job::default() };
         Execution { id: "e-1".into(), job: Some(Arc::new(job)), revision: 9, ..Execution::default() }
     }
 

@@ -95,7 +95,7 @@ mod tests {
             id: id.to_owned(),
             name: name.to_owned(),
             r#type: "batch".to_owned(),
-            tasks: vec![Task { engine: SpecConfig::new("docker"), ..Task::default() }].into(),
+            tasks: vec![Task { engine: SpecConfig::new("docker"), ..Task::default() }],
             state: State::new(state),
             create_time: 1_785_598_370_323_000_000,
             ..Job::default()

@@ -93,8 +93,7 @@ fn execution(id: &str, publisher: &str) -> Arc<Execution> {
         result_paths: vec![ResultPath { name: "out".into(), path: "/out".into() }],
         ..Task::default()
     };
-    let job =
-        Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task].into(), ..Job::default() };
+    let job = Job { id: "j".into(), r#type: "batch".into(), count: 1, tasks: vec![task], ..Job::default() };
     Arc::new(Execution {
         id: id.into(),
         job_id: "j".into(),

@@ -32,7 +32,7 @@ pub(super) fn job(id: &str, r#type: &str, count: i64) -> Job {
         namespace: "default".into(),
         r#type: r#type.into(),
         count,
-        tasks: vec![task].into(),
+        tasks: vec![task],
         ..Job::default()
     }
 }

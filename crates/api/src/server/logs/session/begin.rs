@@ -85,7 +85,7 @@ impl Session {
     ) -> Result<(Job, Vec<Execution>), Failure> {
         let id = job_id.to_owned();
         let read = move |records: &dyn Records| {
-            let job = Job { tasks: Vec::new().into(), ..records.job(&id, 0)? };
+            let job = Job { tasks: Vec::new(), ..records.job(&id, 0)? };
             let mut executions = records.executions(&id, versions, paging)?.items;
             executions.iter_mut().for_each(|execution| execution.job = None);
             Ok((job, executions))
