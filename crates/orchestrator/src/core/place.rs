@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::suitable;
 use bacalhau_model::Resources;
 use std::borrow::Cow;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
@@ -137,17 +137,19 @@ impl Choice<'_> {
 
     /// One of the slots with the smallest load, each with the same chance. `None` when all are full.
     fn least_loaded(&self, tier: &Bits, random: &mut fastrand::Rng) -> Option<usize> {
-        let load = |slot: usize| self.loads.of(slot);
-        let (mut least, mut equals) = (self.fullest(), 0_usize);
+        let (mut least, mut equals) = (self.fullest(), Vec::new());
         for slot in tier.iter() {
-            match load(slot).cmp(&least) {
-                Ordering::Less => (least, equals) = (load(slot), 1),
-                Ordering::Equal => equals += 1,
-                Ordering::Greater => {}
+            let load = self.loads.of(slot);
+            if load < least {
+                least = load;
+                equals.clear();
+            }
+            if load == least {
+                equals.push(slot);
             }
         }
-        let lucky = if equals > 1 { random.usize(..equals) } else { 0 };
-        tier.iter().filter(|slot| load(*slot) == least).nth(lucky)
+        let lucky = if equals.len() > 1 { random.usize(..equals.len()) } else { 0 };
+        equals.get(lucky).copied()
     }
 
     /// The load above which there is no room, with a little more for the estimate's error.
