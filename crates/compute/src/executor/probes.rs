@@ -52,8 +52,8 @@ impl ProbeConfig {
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         let is_web = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
         if !self.http.is_empty() && !url::Url::parse(&self.http).is_ok_and(is_web) {
-            let why =
-                format!("{:?} is no URL that can be asked; write one like http://127.0.0.1:8080/", self.http);
+            // Not quoted: it may hold a password.
+            let why = "it is no URL that can be asked; write one like http://127.0.0.1:8080/".to_owned();
             return Err(("JobAdmissionControl.ProbeHTTP", why));
         }
         if self.timeout.is_zero() && !(self.http.is_empty() && self.exec.is_empty()) {

@@ -42,8 +42,8 @@ impl Output {
         Output { log, known: Known::default() }
     }
 
-    /// For a container of which a former life of the node has logged a part, which counts as its output. More than Docker keeps (`most`, bytes) need not
-    /// be counted: there, only the time tells what is known.
+    /// For a container of which a former life of the node has logged a part, which counts as its output. More than Docker
+    /// keeps (`most`, bytes) need not be counted: there, only the time tells what is known.
     pub(super) async fn continued(log: LogWriter, most: u64) -> Output {
         let writer = log.clone();
         let logged = tokio::task::spawn_blocking(move || writer.resume(0, 0)).await;

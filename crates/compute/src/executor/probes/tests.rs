@@ -30,6 +30,8 @@ fn settings_that_cannot_work_are_named() {
     for url in ["probe.example", "file:///etc/passwd", "http://", "127.0.0.1:80"] {
         assert_eq!(key("", url, 1), Some("JobAdmissionControl.ProbeHTTP"), "{url}");
     }
+    let secret = ProbeConfig { http: "ftp://user:hidden@host/".into(), ..ProbeConfig::default() };
+    assert!(!secret.check().unwrap_err().1.contains("hidden"));
 }
 
 #[tokio::test]
