@@ -5,7 +5,7 @@ use super::*;
 use crate::executor::WorkFolder;
 use bacalhau_model::PortMapping;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 fn port(name: &str, fixed: i64, target: i64) -> PortMapping {
     PortMapping { name: name.into(), r#static: fixed, target, ..PortMapping::default() }
@@ -15,12 +15,17 @@ fn network(r#type: NetworkType, ports: Vec<PortMapping>) -> NetworkConfig {
     NetworkConfig { r#type, ports, ..NetworkConfig::default() }
 }
 
-/// A table with `count` ports that nothing listens on, as far as the machine holds still.
+/// A table with `count` ports that nothing listens on, as far as the machine holds still. Each looks for them in a place of
+/// its own: who looks whether a port is free holds it for a moment, and tests run at the same time.
 fn table(count: u16) -> PortTable {
+    const PLACE: u16 = 64;
+    static PLACES: AtomicU16 = AtomicU16::new(0);
     let free = |first: u16| (first..first + count).all(|port| can_bind(port, "").is_ok());
     // Far from where the kernel chooses ports, and each test process begins elsewhere.
     let start = 10_000 + u16::try_from(std::process::id() % 8_000).unwrap();
-    let first = (start..30_000).step_by(usize::from(count)).find(|first| free(*first)).unwrap();
+    let start = start + PLACES.fetch_add(1, Ordering::Relaxed) * PLACE;
+    let first =
+        (start..start + PLACE - count).step_by(usize::from(count)).find(|first| free(*first)).unwrap();
     alone(first..=first + count - 1)
 }
 
@@ -112,7 +117,8 @@ async fn only_some_networks_have_ports() {
 async fn the_next_life_knows_them() {
     let dir = tempfile::tempdir().unwrap();
     let work = Arc::new(WorkFolder::new(dir.path().join("e-1")));
-    let (before, after) = (table(2), table(2));
+    let before = table(2);
+    let after = alone(before.inner.range.clone());
     let wanted = network(NetworkType::Bridge, vec![port("a", 0, 80), port("b", 0, 0)]);
     let lease = before.allocate("e-1", &wanted).await.unwrap();
     note(&work, &lease).await.unwrap();
