@@ -83,8 +83,10 @@ async fn refusals_and_silence() {
     let error = client_up.job("gone", &JobQuery::default()).await.unwrap_err();
     assert_eq!((error.message.as_str(), error.http_status()), ("job not found: gone", 404));
     assert!(!error.retryable);
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let url = format!("http://{closed}");
+    // Whoever has an address and does not listen refuses, and nobody else gets it meanwhile.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
     let error = client(&url).agent_alive().await.unwrap_err();
     assert_eq!(error.message, format!("server is not running or not reachable at {url}"));
     assert!(error.retryable && error.hint.contains("--api-host"));

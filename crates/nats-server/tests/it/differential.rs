@@ -1,16 +1,18 @@
 //! The same bytes to this server and to the reference server named by `NATS_SERVER_BIN`; both must say the same.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use crate::reload::ports;
 use crate::support::{Raw, eventually, server};
 use crate::wire::conversations;
 
-/// A running reference server. One probing connection was made to it.
+/// A running reference server that nobody has connected to yet.
 pub(crate) struct Reference {
     child: Child,
     pub(crate) addr: SocketAddr,
+    /// Where it answers questions over HTTP, if its arguments ask for that.
+    pub(crate) monitor: Option<SocketAddr>,
 }
 
 impl Reference {
@@ -29,11 +31,12 @@ impl Reference {
             found = ports(folder.path(), &child);
             found.is_some()
         });
-        let url = found.unwrap()["nats"][0].as_str().unwrap().to_owned();
-        // `nats://` or `tls://`.
-        let addr = url.split_once("://").unwrap().1.parse().unwrap();
-        drop(TcpStream::connect(addr).unwrap());
-        Self { child, addr }
+        let found = found.unwrap();
+        // `nats://`, `tls://` or `http://`.
+        let first = |kind: &str| Some(found[kind][0].as_str()?.split_once("://")?.1.parse().unwrap());
+        let addr = first("nats").unwrap();
+        let monitor = first("monitoring");
+        Self { child, addr, monitor }
     }
 }
 

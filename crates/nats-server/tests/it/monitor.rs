@@ -305,15 +305,13 @@ fn same_answers_as_the_reference_server() {
         println!("skipped: NATS_SERVER_BIN names no reference server");
         return;
     };
-    let its_addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let reference = Reference::start(&binary, &["-m", &its_addr.port().to_string()]);
+    let reference = Reference::start(&binary, &["-m", "-1"]);
+    let its_addr = reference.monitor.unwrap();
     let (ours, our_addr) = monitored(options());
-    // The reference has been probed.
-    drop(TcpStream::connect(ours.addr()).unwrap());
-    eventually("reference server monitors", || TcpStream::connect(its_addr).is_ok());
-    // The number of the probe is settled before there are others.
-    for addr in [its_addr, our_addr] {
-        eventually("the probe is closed", || get(addr, "/connz?state=closed")["total"] == 1);
+    // One says nothing. It has its number before there are others.
+    for (server, monitor) in [(reference.addr, its_addr), (ours.addr(), our_addr)] {
+        drop(TcpStream::connect(server).unwrap());
+        eventually("the first is closed", || get(monitor, "/connz?state=closed")["total"] == 1);
     }
     let _clients = (traffic(reference.addr, ""), traffic(ours.addr(), ""));
     for addr in [its_addr, our_addr] {

@@ -357,51 +357,52 @@ fn events(addr: SocketAddr) -> Vec<(String, Value)> {
         asker.raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
         asker.raw.rest();
     };
-    // The reference tells events a little later: nothing of what came before this belongs to the rest.
+    // The reference tells events a little later, and some of one step in any order: all of a step are awaited before
+    // the next one. Those who come and those who leave cause three: the count of connections on both of its subjects
+    // and the event of their own. The first who comes and leaves shows that nothing is left of the listener's own coming.
     leave(Asker::user(addr, "b"));
-    while listener.word().subject != "$SYS.ACCOUNT.B.DISCONNECT" {}
+    let mut of_first = 0;
+    while of_first < 6 {
+        of_first += usize::from(listener.word().subject.contains(".ACCOUNT.B."));
+    }
     let mut events = Vec::new();
-    let mut until = |listener: &mut Asker, end: &str| {
-        loop {
+    let mut await_all = |listener: &mut Asker, count: usize| {
+        let end = events.len() + count;
+        while events.len() < end {
             let word = listener.word();
-            if word.subject.starts_with("_INBOX") {
-                continue;
-            }
-            let subject = word.subject.replace(&listener.id, "ID");
-            events.push((subject.clone(), word.json()));
-            if subject == end {
-                return;
+            if !word.subject.starts_with("_INBOX") {
+                events.push((word.subject.replace(&listener.id, "ID"), word.json()));
             }
         }
     };
     let client = Asker::user(addr, "a");
-    until(&mut listener, "$SYS.ACCOUNT.A.CONNECT");
+    await_all(&mut listener, 3);
     leave(client);
-    until(&mut listener, "$SYS.ACCOUNT.A.DISCONNECT");
+    await_all(&mut listener, 3);
     let mut refused = Raw::open(addr);
     refused.send("CONNECT {\"user\":\"a\",\"pass\":\"wrong\"}\r\nPING\r\n");
     refused.rest();
-    until(&mut listener, "$SYS.ACCOUNT.$G.DISCONNECT");
+    await_all(&mut listener, 2);
     // Somebody who says nothing.
     let mut silent = Raw::open(addr);
     silent.until("\r\n");
     silent.stream.shutdown(std::net::Shutdown::Write).unwrap();
     silent.rest();
-    until(&mut listener, "$SYS.ACCOUNT.$G.DISCONNECT");
+    await_all(&mut listener, 1);
     let other = Asker::user(addr, "sys");
-    until(&mut listener, "$SYS.ACCOUNT.SYS.CONNECT");
+    await_all(&mut listener, 3);
     leave(other);
-    until(&mut listener, "$SYS.ACCOUNT.SYS.DISCONNECT");
-    // Logs in to another account.
+    await_all(&mut listener, 3);
+    // Logs in to another account: one goes from there and comes here.
     let mut client = Asker::user(addr, "b");
-    until(&mut listener, "$SYS.ACCOUNT.B.CONNECT");
+    await_all(&mut listener, 3);
     client.raw.send("CONNECT {\"user\":\"a\",\"pass\":\"a\",\"verbose\":false}\r\nPING\r\n");
     client.raw.until("PONG\r\n");
-    until(&mut listener, "$SYS.ACCOUNT.A.CONNECT");
+    await_all(&mut listener, 5);
     let kick = format!("{{\"cid\":{}}}", client.cid);
     let subject = format!("$SYS.REQ.SERVER.{}.KICK", listener.id);
     listener.raw.send(format!("PUB {subject} _INBOX.kick {}\r\n{kick}\r\n", kick.len()));
-    until(&mut listener, "$SYS.ACCOUNT.A.DISCONNECT");
+    await_all(&mut listener, 3);
     assert_eq!(client.raw.rest(), "", "it is told nothing");
     events
 }

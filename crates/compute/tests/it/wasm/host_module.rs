@@ -110,7 +110,7 @@ async fn requests_of_all_kinds() {
 async fn what_goes_wrong_has_its_code() {
     let (node, server) = (Node::new().await, server::start().await);
     let base = format!("http://127.0.0.1:{}", server.port);
-    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = format!("127.0.0.1:{}", crate::test_registry::free_port());
     for (url, result) in [
         ("no url", INVALID_URL),
         ("/relative", INVALID_URL),

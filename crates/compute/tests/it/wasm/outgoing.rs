@@ -61,7 +61,7 @@ async fn the_network_decides_who_is_reached() {
 #[tokio::test]
 async fn what_goes_wrong_has_its_code() {
     let (node, server) = (Node::new().await, server::start().await);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", crate::test_registry::free_port());
     assert_eq!(run(&node, get(&nobody, "/")).await.0, CONNECTION_REFUSED);
     let authority = &format!("127.0.0.1:{}", server.port);
     let impatient = Call { method: 0, authority, path: "/never", body: "", timeout: 50_000_000 };

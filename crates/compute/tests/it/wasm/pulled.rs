@@ -96,7 +96,7 @@ async fn what_cannot_be_pulled_is_explained() {
     let failure = node.run(entry(&registry.name("tools/text:1")).execution()).await.unwrap_err();
     assert!(failure.error.message.starts_with("failed to load module \"oci://"), "{failure}");
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("127.0.0.1:{}", crate::test_registry::free_port());
     assert!(probe(entry(&format!("{nobody}/a:1"))).await.retryable);
 }
 

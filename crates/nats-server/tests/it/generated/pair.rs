@@ -1,7 +1,7 @@
 //! This server and the reference server with the same configuration.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bacalhau_nats_server::jwt::{KeyPair, Role, UserClaims};
@@ -38,10 +38,8 @@ impl Pair {
         std::fs::write(&file, fill_in(profile.conf, &placeholders)).unwrap();
         let loaded = conf::load(&file).unwrap().options;
         let ours = Server::start(Options { host: "127.0.0.1".into(), port: 0, ..loaded }).unwrap();
-        let monitor: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let port = monitor.port().to_string();
-        let reference = Reference::start(binary, &["-c", &file.to_string_lossy(), "-m", &port]);
-        let stream = TcpStream::connect(monitor).unwrap();
+        let reference = Reference::start(binary, &["-c", &file.to_string_lossy(), "-m", "-1"]);
+        let stream = TcpStream::connect(reference.monitor.unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut pair = Self {
             ours,
