@@ -72,7 +72,11 @@ impl Attacker {
                 vec![line[(self.round as usize - 1).min(line.len() - 1)]]
             }
             Kind::GiantLine => vec![b'S'; 16 * 1024],
-            Kind::Garbage => (0..1024).map(|_| fastrand::u8(..)).collect(),
+            Kind::Garbage => {
+                let mut bytes = vec![0; 1024];
+                fastrand::fill(&mut bytes);
+                bytes
+            }
             Kind::HalfPayload if first => {
                 let head = format!("PUB a {}\r\n", self.large);
                 after_log_in([head.as_bytes(), &vec![b'x'; self.large - 1]].concat())

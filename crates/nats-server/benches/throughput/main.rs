@@ -16,6 +16,7 @@
 )]
 
 mod encrypted;
+mod neighbours;
 mod request;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::encrypted::{self, Encrypted};
+use super::neighbours;
 use super::request::{self, Figure};
 use super::support::client::Connection;
 use super::support::servers::Process;
@@ -28,6 +29,8 @@ enum Kind {
     Request { requesters: usize, each: usize, figure: Figure },
     /// Like `Publish` to one subscriber, both over TLS.
     Encrypted { messages: usize, size: usize },
+    /// So many publishers at full speed and one requester, beside other programs that use the processors.
+    Neighbours { publishers: usize, each: usize, size: usize },
     /// Connections opened one after the other until they are welcome.
     Connect { connections: usize },
 }
@@ -61,6 +64,10 @@ pub const WORKLOADS: &[Workload] = &[
         name: "50 requesters, p99, us",
         kind: Kind::Request { requesters: 50, each: 2_000, figure: Figure::P99 },
     },
+    Workload {
+        name: "20 to 1, busy machine, messages/s",
+        kind: Kind::Neighbours { publishers: 20, each: 50_000, size: 16 },
+    },
     Workload { name: "connections/s", kind: Kind::Connect { connections: 1_000 } },
     Workload {
         name: "1 to 1, 1 KiB, TLS, messages/s",
@@ -77,6 +84,7 @@ impl Workload {
                 publish(address, subscribers, messages, size, subjects)
             }
             Kind::Request { requesters, each, figure } => request::run(address, requesters, each, figure),
+            Kind::Neighbours { publishers, each, size } => neighbours::run(address, publishers, each, size),
             Kind::Connect { connections } => connect(address, connections),
             Kind::Encrypted { messages, size } => encrypted::run(&servers.encrypted, messages, size),
         };
@@ -128,6 +136,6 @@ fn connect(address: SocketAddr, connections: usize) -> Outcome<f64> {
     Ok(open.len() as f64 / started.elapsed().as_secs_f64())
 }
 
-fn joined(thread: thread::ScopedJoinHandle<'_, Outcome<()>>) -> Outcome<()> {
+pub fn joined(thread: thread::ScopedJoinHandle<'_, Outcome<()>>) -> Outcome<()> {
     thread.join().map_err(|_| "a client's thread panicked")?
 }

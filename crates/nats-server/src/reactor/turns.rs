@@ -33,6 +33,8 @@ const MANY: usize = 13;
 const BUSY: Duration = Duration::from_millis(100);
 /// How long after one that asks for little another is expected.
 const EXPECTED: Duration = Duration::from_millis(10);
+/// Who gets the processor between two slices and keeps it longer than this is not somebody who was just answered.
+const LONG_AWAY: Duration = Duration::from_micros(100);
 /// Bytes read at a time from a connection that is new.
 pub(crate) const FIRST_READ: usize = 16 * 1024;
 /// Bytes read at a time from one whose bytes are worth more than a turn: what is left over is kept, so it must not be much.
@@ -47,6 +49,8 @@ pub(super) struct Turns {
     doors_first: bool,
     /// Until then another client that asks for little is expected.
     expected_until: Option<Instant>,
+    /// Until then the processor is kept between two slices.
+    keep_until: Option<Instant>,
 }
 
 impl Turns {
@@ -62,6 +66,23 @@ impl Turns {
             false => CROWD,
             true => CROWD_AND_OTHERS,
         }
+    }
+
+    /// Lets whoever was just answered go on, who may be waiting for this very processor.
+    fn lend_processor(&mut self, now: Instant) {
+        if self.keep_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let start = Instant::now();
+        std::thread::yield_now();
+        self.has_processor_again(start, Instant::now());
+    }
+
+    /// Other programs may take a processor that is lent as well, and keep it for milliseconds, where a slice takes
+    /// microseconds. Then it is not lent again before this one has had it for as long as they.
+    fn has_processor_again(&mut self, lent: Instant, back: Instant) {
+        let away = back - lent;
+        self.keep_until = (away > LONG_AWAY).then(|| back + away);
     }
 
     /// Bytes to read at most in a turn.
@@ -102,8 +123,7 @@ impl Reactor {
         }
         self.flush_touched();
         if self.turns.busy.len() >= MANY {
-            // Who was just answered may be waiting for this very processor.
-            std::thread::yield_now();
+            self.turns.lend_processor(now);
         }
         let end = Instant::now() + slice;
         // In turns, so that neither keeps the other from ever getting the first half of a slice.
@@ -150,4 +170,24 @@ impl Reactor {
 fn is_busy(conn: &Conn, now: Instant) -> bool {
     let is_new = !conn.connected || conn.opening != Opening::Done || conn.linger_until.is_some();
     is_new || conn.busy_until.is_some_and(|until| now < until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_the_processor_long_does_not_get_it_at_once_again() {
+        let lent = Instant::now();
+        let mut turns = Turns::default();
+        turns.has_processor_again(lent, lent + LONG_AWAY);
+        assert_eq!(turns.keep_until, None, "that was somebody who was answered");
+        let long = 50 * LONG_AWAY;
+        turns.has_processor_again(lent, lent + long);
+        assert_eq!(turns.keep_until, Some(lent + 2 * long));
+        turns.lend_processor(lent + 2 * long - Duration::from_nanos(1));
+        assert_eq!(turns.keep_until, Some(lent + 2 * long), "it was not lent");
+        turns.has_processor_again(lent, lent);
+        assert_eq!(turns.keep_until, None);
+    }
 }
