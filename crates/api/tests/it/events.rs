@@ -174,7 +174,7 @@ async fn a_reader_that_does_not_read_costs_nothing_and_goes_on_later() {
     assert_eq!(text.matches("\nevent: job\n").count(), 60_000 - 15);
 }
 
-/// A server on an address of its own, which the next one can take over.
+/// A server on an address that the next one can take over, for nobody else takes it meanwhile.
 async fn serve_at(fake: &Arc<Fake>, addr: &str) -> Running {
     let options =
         bacalhau_api::server::ServerOptions { listen: addr.parse().unwrap(), port_may_change: false };
@@ -184,8 +184,8 @@ async fn serve_at(fake: &Arc<Fake>, addr: &str) -> Running {
 #[tokio::test]
 async fn a_feed_goes_on_after_the_server_was_away() {
     let fake = Arc::new(Fake::new(world()));
-    let server = start(Server::new(parts(&fake))).await;
-    let addr = server.addr.to_string();
+    let addr = format!("127.0.0.1:{}", crate::ports::free_port());
+    let server = serve_at(&fake, &addr).await;
     let query = EventsQuery { job: "one".into(), ..EventsQuery::default() };
     let mut feed = client(&addr).event_feed(query).await.unwrap().unwrap();
     fake.happen(event(15, "j-1"));

@@ -16,6 +16,8 @@ mod history;
 mod jobs;
 mod logs;
 mod logs_all;
+#[path = "../../../wire/tests/support/ports.rs"]
+mod ports;
 mod recording;
 mod support;
 mod surface;

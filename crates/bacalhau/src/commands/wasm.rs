@@ -18,6 +18,8 @@ use std::path::Path;
 const DEFAULT_TARGET: &str = "main.wasm";
 /// Start of a module that is in a registry.
 const OCI: &str = "oci://";
+/// How every program begins, modules and components alike.
+const MAGIC: &[u8] = b"\0asm";
 /// Largest file that travels as it is; larger ones are packed.
 const MAX_PLAIN: usize = 512;
 /// Largest file worth packing: nothing of this size gets below the size of a message.
@@ -146,6 +148,10 @@ fn inline(path: &Path, target: &str) -> Result<InputSource, Error> {
             .hint("put it where nodes can fetch it, and name it as s3://bucket/key, https://host/path, file:///path or oci://registry/name:tag"));
     }
     let content = std::fs::read(path).map_err(failed)?;
+    if !content.starts_with(MAGIC) {
+        return Err(fail(format!("{shown:?} is not a WebAssembly program"))
+            .hint("give a compiled one; the text format is compiled by wat2wasm or `wasm-tools parse`"));
+    }
     let url = match content.len() <= MAX_PLAIN {
         true => format!("data:application/octet-stream;base64,{}", STANDARD.encode(&content)),
         false => {
@@ -187,6 +193,12 @@ mod tests {
         args: WasmRunArgs,
     }
 
+    fn program(path: &Path, size: usize) {
+        let mut bytes = MAGIC.to_vec();
+        bytes.resize(size, 7);
+        std::fs::write(path, bytes).unwrap();
+    }
+
     fn job(line: &[&str]) -> Result<Job, Error> {
         let args = Line::try_parse_from(["run"].iter().chain(line)).unwrap().args;
         let mut job = spec_args::build(&Out::default(), &args.spec, SpecConfig::new("wasm"))?;
@@ -198,8 +210,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let small = dir.path().join("small.wasm");
         let large = dir.path().join("large.wasm");
-        std::fs::write(&small, [0; 512]).unwrap();
-        std::fs::write(&large, [7; 513]).unwrap();
+        program(&small, 512);
+        program(&large, 513);
         let (small, large) = (small.to_str().unwrap(), large.to_str().unwrap());
         let import = format!("{large}:/lib/x.wasm");
         let job = job(&[small, "-I", &import, "--", "-v", "x"]).unwrap();
@@ -246,9 +258,12 @@ mod tests {
         })
         .take(900_000)
         .collect();
-        std::fs::write(&file, noise).unwrap();
-        let job = job(&[file.to_str().unwrap()]).unwrap();
-        let error = crate::commands::submit::check_size(&job).unwrap_err();
+        std::fs::write(&file, [MAGIC, &noise].concat()).unwrap();
+        let large = job(&[file.to_str().unwrap()]).unwrap();
+        let error = crate::commands::submit::check_size(&large).unwrap_err();
         assert!(error.message.contains("too large"), "{}", error.message);
+        std::fs::write(&file, "(module)").unwrap();
+        let error = job(&[file.to_str().unwrap()]).unwrap_err();
+        assert!(error.message.ends_with("noise.wasm\" is not a WebAssembly program"), "{error}");
     }
 }

@@ -77,7 +77,11 @@ fn endings() {
         assert_eq!(cluster.ok(&["job", "logs", name]), "out\n");
     }
     // Programs that are none, or do not have what is asked for.
-    let ended = cluster.wasm_run("text", &[&cluster.program("text.wasm", b"print('hello')")]);
+    let text = cluster.program("text.wasm", b"print('hello')");
+    let refused = cluster.cli(&["wasm", "run", "--name", "text", &text]);
+    let printed = String::from_utf8_lossy(&refused.stderr);
+    assert!(printed.contains("text.wasm\" is not a WebAssembly program"), "{printed}");
+    let ended = cluster.wasm_run("broken", &[&cluster.program("broken.wasm", b"\0asm\x01\0\0\0hello")]);
     ended.failed_with("failed to load module");
     let program = cluster.program("no-such-entry.wasm", &talking("(func $main)"));
     let ended = cluster.wasm_run("no-such-entry", &["--entry-point", "begin", &program]);

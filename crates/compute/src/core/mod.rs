@@ -317,8 +317,11 @@ impl Core {
                 slot.execution.run_output = finished.run_output;
                 slot.execution.published_result = finished.published_result;
                 slot.enter(ComputeState::Completed, "", now);
-                let at = Time::from_unix_nanos(now);
-                let event = Event::new(topic::EXECUTION, "Completed successfully", at);
+                let text = match slot.execution.run_output.exit_code {
+                    0 => "Completed successfully".to_owned(),
+                    code => format!("Completed with exit code {code}"),
+                };
+                let event = Event::new(topic::EXECUTION, text, Time::from_unix_nanos(now));
                 slot.report(PendingReport::RunResult, Some(event), out);
             }
             Err(failed) => {

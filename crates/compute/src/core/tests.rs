@@ -165,6 +165,23 @@ fn asked_approved_run_reported_forgotten() {
 }
 
 #[test]
+fn an_exit_code_that_is_no_success_is_not_called_one() {
+    let mut w = World::new();
+    w.ask(execution("e", "1"));
+    w.delivered("e", PendingReport::BidResult);
+    w.accept("e");
+    let run_output = RunCommandResult { exit_code: 3, ..RunCommandResult::default() };
+    w.finish("e", Ok(Finished { run_output, ..Finished::default() }));
+    match w.core.message("e", PendingReport::RunResult).unwrap() {
+        NodeMessage::RunResult(result) => {
+            assert_eq!(result.events.unwrap()[0].message, "Completed with exit code 3");
+            assert_eq!(result.run_command_result.unwrap().exit_code, 3);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_failure_is_a_compute_error_with_its_hint() {
     let mut w = World::new();
     w.ask(execution("e", "1"));

@@ -86,7 +86,9 @@ async fn a_wrong_token_is_told() {
 
 #[tokio::test]
 async fn a_client_comes_back_after_a_restart() {
-    let first = server();
+    // Nobody else takes the port between the two.
+    let options = Options { port: crate::ports::free_port(), ..options() };
+    let first = Server::start(options.clone()).unwrap();
     let addr = first.addr();
     let (events, mut seen) = tokio::sync::mpsc::channel(16);
     let client = ConnectOptions::new()
@@ -105,7 +107,7 @@ async fn a_client_comes_back_after_a_restart() {
     assert!(client.request("nobody", "".into()).await.is_err());
     first.shutdown();
     while !matches!(tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap(), Some(Event::Disconnected)) {}
-    let second = Server::start(Options { port: addr.port(), ..options() }).unwrap();
+    let second = Server::start(options).unwrap();
     while !matches!(tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap(), Some(Event::Connected)) {}
     crate::support::eventually("subscribed again", || second.stats().subscriptions > 0);
     second.local_client("l").publish("news", None, None, "hello again").unwrap();

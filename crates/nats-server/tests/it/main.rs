@@ -21,6 +21,8 @@ mod jwt;
 mod limits;
 mod local;
 mod monitor;
+#[path = "../../../wire/tests/support/ports.rs"]
+mod ports;
 mod program;
 mod reload;
 mod reload_generated;

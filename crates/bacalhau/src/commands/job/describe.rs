@@ -161,11 +161,20 @@ fn execution_table(executions: &[&Execution], now: i64) -> String {
                 e.revision.to_string(),
                 ago(e.create_time, now),
                 ago(e.modify_time, now),
-                e.compute_state.message.clone(),
+                comment(e),
             ]
         })
         .collect();
     render(&columns, &rows, Style::default())
+}
+
+/// What is worth a word: why it is in its state, and an exit code that is no success, which is completed all the same.
+fn comment(execution: &Execution) -> String {
+    let (state, code) = (&execution.compute_state, execution.run_output.exit_code);
+    match state.state_type == ComputeState::Completed && code != 0 {
+        true => format!("exit code {code}"),
+        false => state.message.clone(),
+    }
 }
 
 fn output(execution: &Execution) -> String {
@@ -199,6 +208,17 @@ mod tests {
             Job { r#type: "service".to_owned(), state: State::new(JobState::Running), ..Job::default() };
         job.state.details.insert(detail::ROLLOUT.to_owned(), "1/3".to_owned());
         assert!(head(&job).contains("State         = Running\nRollout       = 1/3\nCount"), "{}", head(&job));
+    }
+
+    #[test]
+    fn an_exit_code_that_is_no_success_is_told() {
+        let mut execution =
+            Execution { compute_state: State::new(ComputeState::Completed), ..Execution::default() };
+        assert_eq!(comment(&execution), "");
+        execution.run_output.exit_code = 3;
+        assert_eq!(comment(&execution), "exit code 3");
+        execution.compute_state = State::with_message(ComputeState::Failed, "memory limit exceeded");
+        assert_eq!(comment(&execution), "memory limit exceeded");
     }
 
     #[test]

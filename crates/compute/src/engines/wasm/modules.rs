@@ -15,6 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::{InstancePre, Linker, Module};
 
+/// How the binary format begins.
+const MAGIC: &[u8] = b"\0asm";
 /// Modules of at least this many bytes take so long to compile that it is worth a line in the history.
 const LARGE: usize = 1 << 20;
 
@@ -156,6 +158,11 @@ impl ModuleCache {
             let component = PreparedComponent::compile(&self.engine, &self.component_linker, bytes)?;
             return Ok(Compiled::Component(Arc::new(component)));
         }
+        if !bytes.starts_with(MAGIC) {
+            let start = bytes.get(..MAGIC.len()).unwrap_or(bytes).escape_ascii();
+            return Err(error(format!("it is not a WebAssembly binary: it begins with \"{start}\""))
+                .hint("Compile it first; the text format is compiled by wat2wasm or `wasm-tools parse`"));
+        }
         let module = Module::from_binary(&self.engine, bytes).map_err(|e| error(format!("{e:#}")))?;
         let uses_files = module.imports().any(|i| i.module() == WASI && can_reach_files(i.name()));
         let uses_network = module.imports().any(|i| i.module() == host_module::MODULE);
@@ -236,7 +243,14 @@ mod tests {
     fn what_cannot_be_compiled_is_not_kept() {
         let cache = cache(1 << 30);
         let error = get(&cache, b"nonsense").err().unwrap();
-        assert!(error.message.starts_with("failed to load module \"/m.wasm\": "), "{error}");
+        let expected =
+            r#"failed to load module "/m.wasm": it is not a WebAssembly binary: it begins with "nons""#;
+        assert_eq!(error.message, expected);
+        assert!(error.hint.contains("wat2wasm"), "{error}");
+        let error = get(&cache, b"\0as").err().unwrap();
+        assert!(error.message.ends_with(r#"it begins with "\x00as""#), "{error}");
+        let error = get(&cache, b"\0asm\x01\0\0\0nonsense").err().unwrap();
+        assert!(error.message.contains("offset"), "{error}");
         assert!(cache.entries.lock().unwrap().by_digest.is_empty());
     }
 }
