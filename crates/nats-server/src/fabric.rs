@@ -6,7 +6,7 @@ mod delivery;
 
 use std::time::Instant;
 
-use self::delivery::{Common, Delivery};
+use self::delivery::{Common, Delivery, Way};
 use crate::events::CloseReason;
 use crate::hash::Keyed;
 use crate::hub::LocalLimits;
@@ -356,30 +356,28 @@ impl Fabric {
             return Outcome { delivered: 0, congestion: Congestion::None };
         };
         let matches = router.matches(message.subject, &mut self.work);
-        let mut delivery = Delivery {
-            peers: &mut self.peers,
-            subs: &mut self.subs,
+        let way = Way {
             pool: &mut self.pool,
             touched: &mut self.touched,
             doomed: &mut self.doomed,
-            finished: &mut self.finished,
             stats: &mut self.stats,
             limits: &self.limits,
             held_input: self.held_input,
             now: self.now,
-            excluded,
             local,
             made: None,
             common: Common::of(message, matches.plain.len()),
             congestion: Congestion::None,
         };
+        let (peers, subs, finished) = (&mut self.peers, &mut self.subs, &mut self.finished);
+        let mut delivery = Delivery { peers, subs, finished, excluded, way };
         let mut delivered = 0;
         for id in &matches.plain {
             delivered += u32::from(delivery.to(*id, message));
         }
         self.work += (matches.plain.len() + matches.groups.len()) as u64;
         // Copying takes a step per 64 bytes.
-        let copies = if matches!(delivery.common, Common::No) { matches.plain.len() } else { 1 };
+        let copies = if matches!(delivery.way.common, Common::No) { matches.plain.len() } else { 1 };
         self.work += (copies * message.size() / 64) as u64;
         for group in &matches.groups {
             // A random start and then the next that can take it: even shares without a counter per group.
