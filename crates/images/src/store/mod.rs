@@ -5,6 +5,7 @@
 //! brought to disk, and renamed. The folder is the user's alone (0700): layers hold set-user-ID programs.
 
 mod collect;
+mod entries;
 mod layer;
 mod record;
 mod root;
