@@ -4,6 +4,7 @@
 //! ([`crate::bus_client`]) and whatever a simulator brings. Nothing else in this crate knows which.
 
 use crate::headers::Headers;
+use crate::subjects;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use std::fmt;
@@ -30,6 +31,16 @@ pub struct BusMessage {
     pub headers: Headers,
     /// Its body.
     pub payload: Bytes,
+}
+
+impl BusMessage {
+    /// What a node sent to an orchestrator, which answers to inboxes only; see [`subjects::is_inbox_of`].
+    pub fn of_node(self) -> BusMessage {
+        let sender = subjects::sender(&self.subject);
+        let is_inbox = |reply: &String| sender.is_some_and(|node_id| subjects::is_inbox_of(node_id, reply));
+        let reply = self.reply.clone().filter(is_inbox);
+        BusMessage { reply, ..self }
+    }
 }
 
 impl fmt::Debug for BusMessage {

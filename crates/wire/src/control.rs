@@ -147,7 +147,7 @@ pub fn read_request(message: &BusMessage) -> Result<Asked, Error> {
     let reply = message
         .reply
         .clone()
-        .ok_or_else(|| bad(format!("request of node {node_id} has no reply subject")))?;
+        .ok_or_else(|| bad(format!("request of node {node_id} names no inbox for the answer")))?;
     Ok(Asked { node_id: node_id.to_owned(), request, reply })
 }
 

@@ -83,6 +83,16 @@ pub fn node_requests(node_id: &str) -> String {
     format!("{NODE}{node_id}.>")
 }
 
+/// Whether a node may be answered there. Only inboxes are answered, or a node could make the orchestrator speak on the
+/// subjects of others: its own below its ID (see [`inbox`]), or one of a client that knows no such, `_INBOX.<unique>` with at
+/// most one more token, which no node with credentials subscribes to.
+pub fn is_inbox_of(node_id: &str, reply: &str) -> bool {
+    let Some(rest) = reply.strip_prefix("_INBOX.") else { return false };
+    let is_plain = |token: &str| !token.is_empty() && !token.contains(['*', '>', ' ', '\t', '\r', '\n']);
+    let mut tokens = rest.split('.');
+    tokens.clone().all(is_plain) && (tokens.clone().count() <= 2 || tokens.next() == Some(node_id))
+}
+
 /// A new inbox of a node: a prefix of subjects for answers, without the dot at its end.
 pub(crate) fn inbox(node_id: &str) -> String {
     format!("_INBOX.{node_id}.{}", crate::inbox::nuid())
@@ -155,6 +165,31 @@ mod tests {
             "node.compute.n-1.out.ctrl",
         ] {
             assert_eq!(node_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_answered_in_their_inboxes_only() {
+        for own in [&inbox("n-1"), "_INBOX.n-1.x.7", "_INBOX.6KONsRMiCTUUNZ5zwSiHWK.f2050bb5", "_INBOX.x"] {
+            assert!(is_inbox_of("n-1", own), "{own}");
+        }
+        for other in [
+            "",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOX.n-2.x.7",
+            "_INBOX.n-1..7",
+            "_INBOX.n-1.*.7",
+            "_INBOX.n-1.>",
+            "_INBOX.n-1.x y.7",
+            "_INBOXES.n-1.x",
+            &messages("n-2"),
+            &control("n-2"),
+            &acks("n-2", "x"),
+            &event("job", "j"),
+            "$SYS.REQ.SERVER.PING",
+        ] {
+            assert!(!is_inbox_of("n-1", other), "{other}");
         }
     }
 

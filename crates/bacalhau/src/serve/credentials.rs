@@ -8,8 +8,9 @@ use bacalhau_nats_server::{NkeyUser, Permissions, Rules, Server};
 use bacalhau_wire::credentials::NodeCredentials;
 use bacalhau_wire::subjects;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Nodes with keys at most.
@@ -22,9 +23,28 @@ struct File {
     credentials: Vec<NodeCredential>,
 }
 
+/// The key of each node that has one, for whoever has to know whether a name is proved. Clones share the list.
+#[derive(Clone, Default)]
+pub(super) struct Keys(Arc<RwLock<HashMap<String, String>>>);
+
+impl Keys {
+    pub(super) fn set(&self, credentials: &[NodeCredential]) {
+        let list = credentials.iter().map(|known| (known.name.clone(), known.public_key.clone()));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = list.collect();
+    }
+
+    /// Whether a connection that was let in as `user` (a public key; empty for the shared token or nothing) may be taken for
+    /// node `name`: with that node's key if there is one, and never with the key of another.
+    pub(super) fn prove(&self, name: &str, user: &str) -> bool {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(name).map_or(user.is_empty(), |key| key == user)
+    }
+}
+
 /// What was in the file at the start.
 pub(super) struct Stored {
     path: PathBuf,
+    keys: Keys,
     /// There is a file: nodes must show something, also when nobody has a key any more.
     pub(super) closed: bool,
     credentials: Vec<NodeCredential>,
@@ -47,7 +67,15 @@ impl Stored {
             Err(e) => return Err(unreadable(&e)),
         };
         let closed = found.is_some();
-        Ok(Stored { path, closed, credentials: found.unwrap_or_default().credentials })
+        let credentials = found.unwrap_or_default().credentials;
+        let keys = Keys::default();
+        keys.set(&credentials);
+        Ok(Stored { path, keys, closed, credentials })
+    }
+
+    /// The keys, now and later.
+    pub(super) fn keys(&self) -> Keys {
+        self.keys.clone()
     }
 
     /// For the options of the server.
@@ -57,7 +85,7 @@ impl Stored {
 
     /// Goes on with a server that has these users.
     pub(super) fn keep(self, server: Arc<Server>) -> Book {
-        Book { path: self.path, server, credentials: Mutex::new(self.credentials) }
+        Book { path: self.path, keys: self.keys, server, credentials: Mutex::new(self.credentials) }
     }
 }
 
@@ -77,6 +105,7 @@ fn users(credentials: &[NodeCredential]) -> Vec<NkeyUser> {
 /// The keys of a running server.
 pub(super) struct Book {
     path: PathBuf,
+    keys: Keys,
     server: Arc<Server>,
     credentials: Mutex<Vec<NodeCredential>>,
 }
@@ -84,6 +113,16 @@ pub(super) struct Book {
 impl Book {
     /// Puts a changed list into the server and on disk; in both or, after an error, in neither.
     fn change(&self, list: &mut Vec<NodeCredential>, changed: Vec<NodeCredential>) -> Result<(), Error> {
+        // Before the server lets a new one in.
+        self.keys.set(&changed);
+        let result = self.store(list, changed);
+        if result.is_err() {
+            self.keys.set(list);
+        }
+        result
+    }
+
+    fn store(&self, list: &mut Vec<NodeCredential>, changed: Vec<NodeCredential>) -> Result<(), Error> {
         self.server.set_nkeys(users(&changed)).map_err(|e| Error::new(code::BAD_REQUEST, e.to_string()))?;
         let file = File { credentials: changed };
         let written = serde_json::to_string_pretty(&file)

@@ -56,8 +56,8 @@ impl Node {
         let mut book = None;
         let mut orchestrator = None;
         if roles.orchestrator {
-            let watch = Arc::new(Watch::default());
             let stored = Stored::read(dir.orchestrator().join("node-credentials.json"))?;
+            let watch = Arc::new(Watch::new(stored.keys()));
             let server = Arc::new(start_nats(config, name, &stored, Arc::clone(&watch))?);
             book = Some(Arc::new(stored.keep(Arc::clone(&server))) as Arc<dyn CredentialBook>);
             let started = start_orchestrator(config, dir, name, &server).await?;

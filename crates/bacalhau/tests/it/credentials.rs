@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, UP_FOREVER, eventually, wat_job};
 use async_nats::{Client, ConnectOptions, Event};
 use bacalhau_wire::credentials::NodeCredentials;
+use futures_util::StreamExt;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -164,4 +165,38 @@ async fn a_node_s_key_opens_its_own_subjects_only() {
     me.flush().await.unwrap();
     me.publish("last", "x".into()).await.unwrap();
     denied("last").await;
+}
+
+/// The orchestrator may publish everywhere. Nobody makes it do so by naming the subject of another as that for the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_answered_in_its_own_inbox_only() {
+    let cluster = tokio::task::block_in_place(|| Cluster::new("a-token", &[]));
+    let files = tokio::task::block_in_place(|| [create(&cluster, "me"), create(&cluster, "you")]);
+    let (me, _told) = client(&cluster, &files[0]).await;
+    let all = ConnectOptions::with_token("a-token".to_owned()).connect(cluster.nats()).await.unwrap();
+    let mut seen = all.subscribe(">").await.unwrap();
+    all.flush().await.unwrap();
+    for kind in ["ctrl", "msgs"] {
+        let own = format!("bacalhau.global.compute.me.out.{kind}");
+        let inbox = format!("_INBOX.me.{kind}.1");
+        for reply in [
+            "bacalhau.global.compute.you.in.msgs",
+            "bacalhau.global.compute.you.out.ctrl",
+            "bacalhau.global.compute.you.out.acks.x.1",
+            "bacalhau.global.events.job.fake",
+            "_INBOX.you.x.1",
+            "anything",
+            &inbox,
+        ] {
+            me.publish_with_reply(own.clone(), reply.to_owned(), "no request".into()).await.unwrap();
+        }
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(20), seen.next()).await.unwrap().unwrap();
+            match message.subject.as_str() {
+                subject if subject == own => {}
+                subject if subject == inbox => break,
+                subject => panic!("the orchestrator spoke on {subject}"),
+            }
+        }
+    }
 }

@@ -32,7 +32,7 @@ type Read = fn(BusMessage, &Throttle) -> Option<Command>;
 async fn pump(mut from: Subscription, to: mpsc::Sender<Command>, read: Read) {
     let complaints = Throttle::default();
     while let Some(message) = from.next().await {
-        if let Some(command) = read(message, &complaints)
+        if let Some(command) = read(message.of_node(), &complaints)
             && to.send(command).await.is_err()
         {
             return;

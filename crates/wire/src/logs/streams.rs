@@ -209,11 +209,11 @@ async fn dispatch(inner: Arc<Inner>, mut frames: Subscription, mut keep_alives: 
     loop {
         tokio::select! {
             frame = frames.next() => match frame {
-                Some(message) => inner.frame(message),
+                Some(message) => inner.frame(message.of_node()),
                 None => break,
             },
             question = keep_alives.next() => match question {
-                Some(message) => answer(&inner, message).await,
+                Some(message) => answer(&inner, message.of_node()).await,
                 None => break,
             },
         }

@@ -12,7 +12,19 @@ use crate::metrics::Stage;
 use bacalhau_model::event::topic;
 use bacalhau_model::{Error, NetworkConfig, SpecConfig, Task};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What is there before an engine begins.
+struct Prepared {
+    request: EngineRequest,
+    /// The execution's own until this goes.
+    ports: PortLease,
+    disk_limit: Option<DiskLimit>,
+    /// Of the execution as a whole.
+    timeout: Option<Duration>,
+    /// Why a task that runs already has to be ended by its engine.
+    trouble: Option<Failure>,
+}
 
 impl Run<'_> {
     /// From the inputs to the end of the task, and to results that are complete on the disk.
@@ -23,49 +35,8 @@ impl Run<'_> {
         publishes: bool,
         log: &LogWriter,
     ) -> Result<Finished, Ending> {
-        let preparing = |error: Error| Failure::new(topic::PREPARING_ENVIRONMENT, error);
-        let adopt = self.resume.start == Start::Adopt;
-        let network = self.executor.network(task);
-        // What is adopted has its inputs and its environment already.
-        let (mut env, mounts) = if adopt {
-            (Vec::new(), Vec::new())
-        } else {
-            let env = self.executor.inner.env_allowed.resolve(self.execution, task);
-            (env.map_err(preparing)?, self.fetch(task).await?)
-        };
-        let ports = self.ports(&network, engine, adopt).await?;
-        env::add_ports(&mut env, ports.ports());
-        let results = results::create(&task.result_paths, self.work).map_err(preparing);
-        let (results, trouble) = match results {
-            Ok(results) => (results, None),
-            // Its task runs: the engine has to end it.
-            Err(failure) if adopt => {
-                self.context.cancel.cancel();
-                (Vec::new(), Some(failure))
-            }
-            Err(failure) => return Err(failure.into()),
-        };
-        let disk_limit = match disk::limit(task, self.executor.inner.config.disk_limit) {
-            Some(limit) => Some(DiskLimit::new(limit, self.work, &mounts, adopt).await),
-            None => None,
-        };
-        let timeout = time_limit(self.execution, task);
-        let request = EngineRequest {
-            execution: Arc::clone(self.execution),
-            engine: task.engine.clone(),
-            mounts,
-            results,
-            env,
-            resources: self.execution.allocated_resources.total(),
-            network,
-            ports: ports.ports().to_vec(),
-            timeout: timeout.map(|limit| limit.saturating_sub(ran_before(self.execution, adopt))),
-            adopt,
-            progress: self.progress(),
-            log: log.clone(),
-            cancel: self.context.cancel.clone(),
-            work: Arc::clone(self.work),
-        };
+        let Prepared { request, ports, disk_limit, timeout, trouble } =
+            self.prepare(task, engine, log).await?;
         let outcome = self.within(disk_limit, self.engine(engine, request)).await;
         drop(ports);
         let captured = log.finish();
@@ -96,6 +67,51 @@ impl Run<'_> {
                 .map_err(|error| cannot_publish(error, &run_output))?;
         }
         Ok(Finished { run_output, published_result: SpecConfig::default() })
+    }
+
+    /// Fetches inputs, takes ports, makes folders. What is adopted has its inputs and its environment already.
+    async fn prepare(&self, task: &Task, engine: &dyn Engine, log: &LogWriter) -> Result<Prepared, Ending> {
+        let adopt = self.resume.start == Start::Adopt;
+        let network = self.executor.network(task);
+        let (mut env, mounts) = if adopt {
+            (Vec::new(), Vec::new())
+        } else {
+            let env = self.executor.inner.env_allowed.resolve(self.execution, task);
+            (env.map_err(preparing)?, self.fetch(task).await?)
+        };
+        let ports = self.ports(&network, engine, adopt).await?;
+        env::add_ports(&mut env, ports.ports());
+        let (results, trouble) = match results::create(&task.result_paths, self.work).map_err(preparing) {
+            Ok(results) => (results, None),
+            // Its task runs: the engine has to end it.
+            Err(failure) if adopt => {
+                self.context.cancel.cancel();
+                (Vec::new(), Some(failure))
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let disk_limit = match disk::limit(task, self.executor.inner.config.disk_limit) {
+            Some(limit) => Some(DiskLimit::new(limit, self.work, &mounts, adopt).await),
+            None => None,
+        };
+        let timeout = time_limit(self.execution, task);
+        let request = EngineRequest {
+            execution: Arc::clone(self.execution),
+            engine: task.engine.clone(),
+            mounts,
+            results,
+            env,
+            resources: self.execution.allocated_resources.total(),
+            network,
+            ports: ports.ports().to_vec(),
+            timeout: timeout.map(|limit| limit.saturating_sub(ran_before(self.execution, adopt))),
+            adopt,
+            progress: self.progress(),
+            log: log.clone(),
+            cancel: self.context.cancel.clone(),
+            work: Arc::clone(self.work),
+        };
+        Ok(Prepared { request, ports, disk_limit, timeout, trouble })
     }
 
     /// Passes on what the engine says, and measures it.
@@ -130,11 +146,9 @@ impl Run<'_> {
             () = self.resume.leave.cancelled() => return Err(Ending::Left),
             lease = self.executor.inner.ports.allocate(id, network) => lease,
         };
-        let lease = lease.map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+        let lease = lease.map_err(preparing)?;
         if engine.outlives_the_node() {
-            ports::note(self.work, &lease)
-                .await
-                .map_err(|error| Failure::new(topic::PREPARING_ENVIRONMENT, error))?;
+            ports::note(self.work, &lease).await.map_err(preparing)?;
         }
         Ok(lease)
     }
@@ -183,4 +197,8 @@ impl Run<'_> {
         self.executor.metrics().took(Stage::Run, began.elapsed());
         Ok(outcome)
     }
+}
+
+fn preparing(error: Error) -> Failure {
+    Failure::new(topic::PREPARING_ENVIRONMENT, error)
 }
