@@ -23,6 +23,9 @@ impl Core {
             if waits {
                 node.lose_work_at = Some(self.lenient_until);
             }
+            if node.gone_at.is_some() {
+                node.gone_at = Some(self.lenient_until);
+            }
             if node.state.connection_state.status == Connection::Connected {
                 node.silent_at = Some(self.lenient_until);
             }

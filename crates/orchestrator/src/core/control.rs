@@ -35,7 +35,7 @@ impl Core {
         }
         let Some(node) = self.nodes.get_mut(&node_id) else { return };
         node.state.info = info;
-        node.lose_work_at = None;
+        (node.lose_work_at, node.gone_at) = (None, None);
         node.silent_at = Some(now.saturating_add(self.settings.disconnect_timeout));
         node::connect(&mut node.state, now);
         let last_compute_seq = node.state.connection_state.last_compute_seq_num;
@@ -131,7 +131,8 @@ impl Core {
         let patience = if tasks_go_on.is_empty() { 0 } else { self.settings.disconnect_timeout };
         let last = self.nodes.get(node_id).map(|n| n.state.connection_state.last_compute_seq_num);
         if last.is_some() {
-            self.go_offline(now, node_id, "graceful shutdown", now.saturating_add(patience), out);
+            let times = (now.saturating_add(patience), self.gone_after(now));
+            self.go_offline(now, node_id, "graceful shutdown", times, out);
             if patience > 0 {
                 let go_on: BTreeSet<&str> = tasks_go_on.iter().map(String::as_str).collect();
                 self.lose_executions(now, node_id, |id| !go_on.contains(id), out);
@@ -141,21 +142,30 @@ impl Core {
     }
 
     pub(crate) fn connection_lost<T>(&mut self, now: i64, node_id: &str, out: &mut Output<T>) {
-        let lose_at = now.saturating_add(self.grace(now));
-        self.go_offline(now, node_id, "connection lost", lose_at, out);
+        let times = (now.saturating_add(self.grace(now)), self.gone_after(now));
+        self.go_offline(now, node_id, "connection lost", times, out);
         if self.nodes.get(node_id).is_some_and(|node| node.state.membership == Membership::Rejected) {
             self.cut_line(node_id, out);
         }
     }
 
-    /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then.
-    fn go_offline<T>(&mut self, now: i64, node_id: &str, why: &str, lose_at: i64, out: &mut Output<T>) {
+    /// The node gets no new work; what it has is given up at `lose_at` unless it is back by then. A job that nothing else
+    /// can take waits for it until `gone_at`.
+    fn go_offline<T>(
+        &mut self,
+        now: i64,
+        node_id: &str,
+        why: &str,
+        (lose_at, gone_at): (i64, i64),
+        out: &mut Output<T>,
+    ) {
         let Some(node) = self.nodes.get_mut(node_id) else { return };
         if node.state.connection_state.status != Connection::Connected {
             return;
         }
         node::disconnect(&mut node.state, now, why);
         node.lose_work_at = Some(lose_at);
+        node.gone_at = Some(gone_at).filter(|at| *at > now);
         out.changes.push(Change::PutNode(node.state.clone()));
         if node.state.membership == Membership::Rejected {
             // It is still told to stop what it runs. Its line is cut when it goes, at its next handshake, which its next
@@ -186,12 +196,33 @@ impl Core {
         if is_over(node.silent_at) && !connected {
             self.cut_line(node_id, out);
         } else if is_over(node.silent_at) {
-            self.go_offline(now, node_id, "heartbeat timeout", now, out);
+            // Nobody has waited for less than the whole time.
+            self.go_offline(now, node_id, "heartbeat timeout", (now, now), out);
         } else if is_over(node.lose_work_at) {
             self.lose_work(now, node_id, out);
         }
+        self.wait_no_longer(now, node_id);
         self.drain_due(now, node_id, out);
         self.set_node_timer(node_id);
+    }
+
+    fn gone_after(&self, now: i64) -> i64 {
+        now.saturating_add(self.settings.disconnect_timeout)
+    }
+
+    /// Jobs that waited for this node to come back look elsewhere or fail now.
+    fn wait_no_longer(&mut self, now: i64, node_id: &str) {
+        let Some(node) = self.nodes.get_mut(node_id) else { return };
+        if node.gone_at.is_some_and(|at| at <= now) {
+            node.gone_at = None;
+            self.look_at_impatient();
+        }
+    }
+
+    /// Jobs that wait only because something may change soon. Those that have executions wait for them.
+    fn look_at_impatient(&mut self) {
+        let idle = |id: &String| self.jobs.get(id).is_some_and(|entry| entry.all_live().next().is_none());
+        self.dirty.extend(self.waiting.impatient().filter(idle));
     }
 
     /// One timer per node: the earliest of everything that can become due.
@@ -229,9 +260,7 @@ impl Core {
                 self.look_at_node(&job_id, node_id);
             }
         }
-        // Jobs that waited for this node to come back look elsewhere or fail now. Those that have executions wait for them.
-        let idle = |id: &String| self.jobs.get(id).is_some_and(|entry| entry.all_live().next().is_none());
-        self.dirty.extend(self.waiting.impatient().filter(idle));
+        self.look_at_impatient();
         self.wake_for_node(node_id);
     }
 
@@ -272,7 +301,8 @@ impl Core {
             (NodeAction::Reject, _) => {
                 node.state.membership = Membership::Rejected;
                 out.changes.push(Change::PutNode(node.state.clone()));
-                self.go_offline(now, node_id, "node rejected", now, out);
+                self.go_offline(now, node_id, "node rejected", (now, now), out);
+                self.look_at_impatient();
             }
             (NodeAction::Cordon, _) => return self.set_cordoned(node_id, true, out),
             (NodeAction::Uncordon, _) => return self.set_cordoned(node_id, false, out),
@@ -280,7 +310,7 @@ impl Core {
                 self.drain(now, node_id, now.saturating_add(deadline), out)
             }
             (NodeAction::Delete, _) => {
-                self.go_offline(now, node_id, "node deleted", now, out);
+                self.go_offline(now, node_id, "node deleted", (now, now), out);
                 self.lose_work(now, node_id, out);
                 self.nodes.remove(node_id);
                 self.timers.set(Due::Node(node_id.to_owned()), None);

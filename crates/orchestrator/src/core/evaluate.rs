@@ -100,12 +100,13 @@ impl Core {
         limit > 0 && entry.queued_since.is_none_or(|since| now < since.saturating_add(limit))
     }
 
-    /// True when a node that could run the job is expected back: its connection broke a moment ago, or an operator took it
-    /// out of service while the job was under way.
+    /// True when a node that could run the job is expected back: its connection broke a moment ago, or, while the job was
+    /// under way, less than the disconnect timeout ago if it was used, or an operator took it out of service.
     pub(crate) fn node_may_return(&self, entry: &JobEntry) -> bool {
         let started = !entry.used.is_empty();
         self.nodes.iter().any(|n| {
-            let comes_back = n.lose_work_at.is_some() && !n.state.cordoned;
+            let was_used = n.gone_at.is_some() && entry.used.contains(&n.state.info.node_id);
+            let comes_back = (n.lose_work_at.is_some() || was_used) && !n.state.cordoned;
             (comes_back || (started && n.state.cordoned))
                 && n.state.membership == Membership::Approved
                 && suitable::unsuitable(entry, n).is_none()

@@ -9,7 +9,7 @@ use super::io::Output;
 use super::record::{self, scheduling};
 use super::{place, suitable};
 use bacalhau_model::execution::DesiredState;
-use bacalhau_model::{Connection, JobState};
+use bacalhau_model::{Connection, JobState, Membership};
 
 impl Core {
     /// Places executions on nodes that want one, takes daemons off nodes that do not match any more, and completes,
@@ -39,6 +39,18 @@ impl Core {
         }
         if entry.used.is_empty() {
             self.no_node_matches(entry, now, out);
+            return;
+        }
+        if entry.live.is_empty() && self.lost_node_may_return(entry) {
+            if entry.queued_since.is_none() {
+                record::job_event(
+                    entry,
+                    scheduling("Waiting for a node that was lost to come back", now),
+                    now,
+                    out,
+                );
+            }
+            self.wait(entry, now);
             return;
         }
         self.stop_waiting(entry);
@@ -73,6 +85,19 @@ impl Core {
             let event = shortage_event(entry, &shortage, now);
             self.fail_job(entry, event, now, out);
         }
+    }
+
+    /// True when a node that was lost with the job's work on it may come back and go on.
+    fn lost_node_may_return(&self, entry: &JobEntry) -> bool {
+        self.nodes.iter().any(|n| {
+            let id = &n.state.info.node_id;
+            let is_away = n.lose_work_at.is_some() || n.gone_at.is_some();
+            is_away
+                && n.state.membership == Membership::Approved
+                && n.state.drain.is_none()
+                && entry.used.contains(id)
+                && entry.retries.is_failing(&Slot::Node(id.clone()))
+        })
     }
 
     /// A daemon leaves nodes whose labels, or whatever else it asks for, changed so that it would not be placed there.

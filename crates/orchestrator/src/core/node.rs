@@ -19,6 +19,8 @@ pub struct NodeEntry {
     pub executions: Tenants,
     /// When its work is given up if it does not come back, nanoseconds since 1970.
     pub lose_work_at: Option<i64>,
+    /// After its work was given up: until when jobs that nothing else can take wait for it, nanoseconds since 1970.
+    pub gone_at: Option<i64>,
     /// When it counts as gone if nothing is heard of it, nanoseconds since 1970; `None` while it is disconnected.
     pub silent_at: Option<i64>,
 }
@@ -33,6 +35,7 @@ impl NodeEntry {
             queued: Vec::new(),
             executions: Tenants::default(),
             lose_work_at: None,
+            gone_at: None,
             silent_at: None,
         }
     }
@@ -40,7 +43,8 @@ impl NodeEntry {
     /// When there is something to do about it: it is silent for too long, does not come back, or its drain is over.
     pub fn due(&self) -> Option<i64> {
         let drain = self.state.drain.as_ref().filter(|_| !self.executions.is_empty());
-        let times = [self.lose_work_at, self.silent_at, drain.map(|drain| drain.deadline.unix_nanos())];
+        let drain = drain.map(|drain| drain.deadline.unix_nanos());
+        let times = [self.lose_work_at, self.gone_at, self.silent_at, drain];
         times.into_iter().flatten().min()
     }
 

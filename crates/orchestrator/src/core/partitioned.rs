@@ -49,9 +49,7 @@ impl Core {
         } else if shortage.room_would_help && runs {
             // Its own executions hold the room; when they end it goes on.
             self.wait(entry, now);
-        } else if self.node_may_return(entry) {
-            self.wait(entry, now);
-        } else if self.survives_shortage(entry) {
+        } else if self.node_may_return(entry) || self.survives_shortage(entry) {
             if entry.queued_since.is_none() {
                 let event = shortage_event(entry, &shortage, now);
                 let message = format!("Waiting for nodes. {}", event.message);

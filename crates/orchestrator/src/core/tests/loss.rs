@@ -34,6 +34,56 @@ fn a_lost_nodes_work_moves_and_a_short_cut_moves_nothing() {
 }
 
 #[test]
+fn a_job_that_nothing_else_can_take_waits_for_its_node() {
+    for (kind, comes_back) in [("batch", true), ("batch", false), ("ops", true), ("ops", false)] {
+        let mut w = World::new();
+        w.node("n1", 4.0);
+        w.submit(job("j", kind, 1)).unwrap();
+        let e = w.last();
+        if kind == "batch" {
+            w.accept(&e);
+        }
+        w.step(Input::ConnectionLost { node_id: "n1".into() });
+        w.pass(30);
+        assert_eq!(w.job("j").state.state_type, JobState::Running, "{kind}");
+        let waits = w.history().iter().filter(|(_, text)| text.starts_with("Waiting for")).count();
+        assert_eq!(waits, 1, "{:?}", w.history());
+        w.restart();
+        if comes_back {
+            w.node("n1", 4.0);
+            w.complete(&e);
+            assert_eq!(w.job("j").state.state_type, JobState::Completed, "{kind}");
+            assert_eq!(w.executions().len(), 1, "it went on where it was");
+        } else {
+            w.pass(61);
+            assert_eq!(w.job("j").state.state_type, JobState::Failed, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_lost_node_takes_another_at_once() {
+    let mut w = World::new();
+    w.node("n1", 4.0);
+    w.submit(job("j", "batch", 1)).unwrap();
+    let first = w.last();
+    w.accept(&first);
+    w.step(Input::ConnectionLost { node_id: "n1".into() });
+    w.pass(10);
+    w.node("n2", 4.0);
+    let second = w.last();
+    assert_ne!(second, first);
+    w.accept(&second);
+    w.complete(&second);
+    assert_eq!(w.job("j").state.state_type, JobState::Completed);
+    // A job that comes now has never run anywhere: nobody knows that what it needs comes back.
+    w.step(Input::ConnectionLost { node_id: "n2".into() });
+    w.pass(10);
+    w.submit(job("new", "batch", 1)).unwrap();
+    assert_eq!(w.job("new").state.state_type, JobState::Failed);
+}
+
+#[test]
 fn silence_is_loss_and_a_heartbeat_is_life() {
     let mut w = World::new();
     w.node("n1", 4.0);
