@@ -28,6 +28,8 @@ pub mod meta {
     pub const KEEPS_VERSIONS: &str = "bacalhau.org/keeps-versions";
     /// Version that a rolling update started from.
     pub const ROLLS_FROM: &str = "bacalhau.org/rolls-from";
+    /// There in a version that a failed rolling update went back to: it is not taken back itself.
+    pub const GOES_BACK: &str = "bacalhau.org/goes-back";
     /// When a version after the first was submitted: nanoseconds since 1970.
     pub const VERSION_TIME: &str = "bacalhau.org/version-time";
     /// IDs of the jobs that this one depends on, in the order of `DependsOn`, with blanks between them.

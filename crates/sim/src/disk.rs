@@ -64,7 +64,11 @@ impl JobFile {
     fn stored(&self) -> Option<StoredJob> {
         let job = (**self.latest()?).clone();
         let previous = self.rolls_from(&job);
-        Some(StoredJob { job, next_history_seq: self.last_history + 1, previous })
+        let earlier = self.live().map(|e| e.job_version).filter(|v| previous.is_some() && *v != job.version);
+        let earlier: BTreeSet<u64> = earlier.collect();
+        let replaced =
+            earlier.iter().filter_map(|v| self.versions.get(v)).map(|job| (**job).clone()).collect();
+        Some(StoredJob { job, next_history_seq: self.last_history + 1, previous, replaced })
     }
 
     /// The version that an unfinished rolling update started from.

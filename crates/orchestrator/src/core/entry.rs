@@ -105,7 +105,7 @@ impl JobEntry {
             home.insert(Live::new(execution, self.request.clone(), pending, i64::MAX));
         }
         // An attempt that was adopted may be older than one that failed, so the order alone does not say who rests.
-        for slot in self.live.values().map(|live| self.slot(&live.execution)).collect::<Vec<_>>() {
+        for slot in self.all_live().map(|live| self.slot(&live.execution)).collect::<Vec<_>>() {
             self.retries.started(&slot);
         }
         for partition in self.done.iter() {

@@ -172,9 +172,13 @@ impl LiveSet {
         }
     }
 
-    /// Sets what is set aside for each.
-    pub fn set_reserved(&mut self, reserved: &Resources) {
-        self.by_id.values_mut().for_each(|live| live.reserved.clone_from(reserved));
+    /// Sets what is set aside for those whose version is known.
+    pub fn set_reserved(&mut self, by_version: &BTreeMap<u64, Resources>) {
+        for live in self.by_id.values_mut() {
+            if let Some(reserved) = by_version.get(&live.execution.job_version) {
+                live.reserved.clone_from(reserved);
+            }
+        }
     }
 
     /// The first deadline; `i64::MAX` when there is none.
@@ -191,6 +195,16 @@ impl LiveSet {
     /// Takes all of another set.
     pub fn append(&mut self, other: LiveSet) {
         other.by_id.into_values().for_each(|live| self.insert(*live));
+    }
+
+    /// Those that belong here, and the others.
+    pub fn divide(self, belongs: impl Fn(&Live) -> bool) -> (LiveSet, LiveSet) {
+        let (mut here, mut others) = (LiveSet::default(), LiveSet::default());
+        for live in self.by_id.into_values() {
+            let home = if belongs(&live) { &mut here } else { &mut others };
+            home.insert(*live);
+        }
+        (here, others)
     }
 }
 

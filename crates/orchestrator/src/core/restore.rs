@@ -7,7 +7,7 @@ use super::record;
 use super::timers::Due;
 use super::{Core, depends, evaluate};
 use bacalhau_model::execution::Execution;
-use bacalhau_model::{Connection, JobState};
+use bacalhau_model::{Connection, Job, JobState};
 use bacalhau_store::orchestrator::{PendingMessage, Snapshot, StoredJob};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -82,10 +82,8 @@ impl Core {
         entry.retries.rest_no_longer(now);
         entry.previous = stored.previous.map(Arc::new);
         // What a rolling update has still to replace holds what its own version asked for.
-        let request = entry.previous.as_ref().and_then(|job| job.task()?.resources.parse().ok());
-        if let Some(request) = request {
-            entry.old.set_reserved(&request);
-        }
+        let request = |job: &Job| Some((job.version, job.task()?.resources.parse().ok()?));
+        entry.old.set_reserved(&stored.replaced.iter().filter_map(request).collect());
         let settings = &self.settings;
         for set in [&mut entry.live, &mut entry.old] {
             set.set_tells_progress(|node_id| self.nodes.tells_progress(node_id));

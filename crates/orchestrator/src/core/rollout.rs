@@ -9,7 +9,7 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::Output;
 use super::live::Live;
-use super::place::Shortage;
+use super::place::{self, Shortage};
 use super::record::{self, scheduling};
 use super::settings::SECOND;
 use super::suitable;
@@ -23,7 +23,10 @@ impl Core {
             return;
         }
         let policy = entry.job.update.clone().unwrap_or_default();
-        if policy.auto_revert
+        if self.finds_no_node(entry, now, out) {
+            return;
+        }
+        if entry.may_go_back()
             && let Some(why) = entry.retries.why_at_fault().map(str::to_owned)
         {
             self.revert(entry, &why, now, out);
@@ -75,12 +78,27 @@ impl Core {
         now: i64,
         out: &mut Output<T>,
     ) -> bool {
-        let may_go_back =
-            entry.previous.is_some() && entry.job.update.as_ref().is_some_and(|u| u.auto_revert);
         // Only asked when the job may not wait: a queue timeout that there is, is over.
-        if !may_go_back || (entry.queue_timeout() == 0 && self.some_node_could_run(entry)) {
+        if !entry.may_go_back() || (entry.queue_timeout() == 0 && self.some_node_could_run(entry)) {
             return false;
         }
+        self.revert(entry, &shortage.text(false), now, out);
+        self.dirty.insert(entry.job.id.clone());
+        true
+    }
+
+    /// Takes back a rolling update that no node that is known could run, before anything is stopped for it. True when it
+    /// did.
+    fn finds_no_node<T>(&mut self, entry: &mut JobEntry, now: i64, out: &mut Output<T>) -> bool {
+        let next = entry.old.values().map(|live| live.execution.partition_index).min();
+        let Some(partition) = next.filter(|_| entry.may_go_back() && !entry.job_type.is_on_all_nodes())
+        else {
+            return false;
+        };
+        if entry.queue_timeout() > 0 || self.some_node_could_run(entry) {
+            return false;
+        }
+        let shortage = place::explain(entry, &mut self.nodes, &self.settings, &[partition]);
         self.revert(entry, &shortage.text(false), now, out);
         self.dirty.insert(entry.job.id.clone());
         true
@@ -110,6 +128,11 @@ fn is_healthy(live: &Live, policy: &UpdatePolicy, now: i64) -> bool {
     live.running_since().is_some_and(|since| now >= since.saturating_add(probation(policy)))
 }
 
+/// True when the execution has run for as long as its job's policy wants, so that it can serve until it is replaced.
+pub(crate) fn serves(entry: &JobEntry, live: &Live, now: i64) -> bool {
+    entry.job.update.as_ref().is_some_and(|policy| is_healthy(live, policy, now))
+}
+
 fn probation(policy: &UpdatePolicy) -> i64 {
     policy.healthy_after.max(0).saturating_mul(SECOND)
 }
@@ -126,6 +149,12 @@ fn note_progress<T>(entry: &mut JobEntry, policy: &UpdatePolicy, all: usize, now
 }
 
 impl JobEntry {
+    /// True during a rolling update that its policy lets go back. One that is the way back itself goes on.
+    fn may_go_back(&self) -> bool {
+        let policy = self.job.update.as_ref().filter(|_| self.previous.is_some() && !self.goes_back());
+        policy.is_some_and(|policy| policy.auto_revert)
+    }
+
     /// The old execution to go next: the one with the lowest partition.
     fn next_old(&self) -> Option<String> {
         let next = self.old.values().min_by_key(|live| (live.execution.partition_index, &live.execution.id));

@@ -143,7 +143,12 @@ impl Core {
             Some(_) => {
                 let event = Event::new(topic::SUBMISSION, "Job rerun requested", Time::from_unix_nanos(now))
                     .with(detail::REASON, "job rerun");
-                let job_version = self.start_over(now, job_id, spec, ("job rerun", event), out);
+                let why = ("job rerun", event);
+                let rolls = self.jobs.get(job_id).is_some_and(|e| e.goes_on() && e.should_roll(spec));
+                let job_version = match rolls {
+                    true => self.roll_out(now, job_id, spec, why, out),
+                    false => self.start_over(now, job_id, spec, why, out),
+                };
                 Ok(Rerun { evaluation_id: self.new_id(""), job_version, run: None })
             }
         };

@@ -12,7 +12,6 @@ use bacalhau_model::job::meta;
 use bacalhau_model::state::State;
 use bacalhau_model::{Event, Job, JobState, diff};
 use bacalhau_store::orchestrator::Change;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Core {
@@ -50,9 +49,10 @@ impl Core {
         let mut job = next_version(&entry.job, spec, message, now);
         entry.kept.insert(job.version);
         job.keep_versions(&entry.kept);
-        let rolls_from = entry.job.meta.get(meta::ROLLS_FROM).filter(|_| entry.previous.is_some());
-        if let Some(from) = rolls_from {
-            job.meta.insert(meta::ROLLS_FROM.to_owned(), from.clone());
+        for key in [meta::ROLLS_FROM, meta::GOES_BACK] {
+            if let Some(value) = entry.job.meta.get(key).filter(|_| entry.previous.is_some()) {
+                job.meta.insert(key.to_owned(), value.clone());
+            }
         }
         job.state = state;
         let job = Arc::new(job);
@@ -69,7 +69,7 @@ impl Core {
         self.dirty.insert(id.to_owned());
     }
 
-    /// A version that replaces the running executions one after the other; see [`super::rollout`].
+    /// A version that replaces the running executions one after the other; see [`super::rollout`]. Gives its number.
     pub(crate) fn roll_out<T>(
         &mut self,
         now: i64,
@@ -77,15 +77,17 @@ impl Core {
         spec: &Job,
         (message, event): (&str, Event),
         out: &mut Output<T>,
-    ) {
-        let Some(mut entry) = self.jobs.remove(id) else { return };
-        // An update of an update that is not finished goes back, if it must, to where the first one started.
-        let previous = entry.previous.clone().unwrap_or_else(|| Arc::clone(&entry.job));
+    ) -> u64 {
+        let Some(mut entry) = self.jobs.remove(id) else { return 0 };
+        // An update of an update that is not finished goes back, if it must, to where the first one started, and not to one
+        // that failed.
+        let started = entry.previous.clone().filter(|_| !entry.goes_back());
+        let previous = started.unwrap_or_else(|| Arc::clone(&entry.job));
         let mut job = next_version(&entry.job, spec, message, now);
         job.meta.insert(meta::ROLLS_FROM.to_owned(), previous.version.to_string());
         job.state.state_type = JobState::Running;
         job.state.details.insert(detail::ROLLOUT.to_owned(), format!("0/{}", job.count));
-        let job = Arc::new(job);
+        let (version, job) = (job.version, Arc::new(job));
         self.put_version(&entry.job, &job, out);
         let not_started: Vec<String> = entry
             .all_live()
@@ -102,9 +104,11 @@ impl Core {
             job_event(entry, rollout::started(previous.version, now), now, out);
             entry.previous = Some(previous);
         }
+        version
     }
 
-    /// A version with the spec of `previous`, whose executions go on; what ran of the present version is stopped.
+    /// A version with the spec of `previous`, whose executions go on. What has proven that it runs of the present version
+    /// serves until its turn comes, as in any rolling update; the rest is stopped.
     pub(crate) fn go_back<T>(
         &mut self,
         entry: &mut JobEntry,
@@ -117,17 +121,25 @@ impl Core {
         let mut kept = previous.kept_versions();
         kept.insert(job.version);
         job.keep_versions(&kept);
-        let job = Arc::new(job);
-        self.put_version(&entry.job, &job, out);
-        let is_kept = |live: &Live, kept: &BTreeSet<u64>| kept.contains(&live.execution.job_version);
-        let failed: Vec<String> =
-            entry.all_live().filter(|l| !is_kept(l, &kept)).map(|l| l.execution.id.clone()).collect();
-        for id in failed {
+        job.meta.insert(meta::GOES_BACK.to_owned(), true.to_string());
+        job.meta.insert(meta::ROLLS_FROM.to_owned(), entry.job.version.to_string());
+        let is_kept = |live: &Live| kept.contains(&live.execution.job_version);
+        let failed = entry.all_live().filter(|live| !is_kept(live) && !rollout::serves(entry, live, now));
+        for id in failed.map(|live| live.execution.id.clone()).collect::<Vec<_>>() {
             self.stop_execution(entry, &id, Cause::JobUpdated, now, out);
         }
-        let live = std::mem::take(&mut entry.old);
-        if let Some(fresh) = fresh(entry, job, event, (live, LiveSet::default()), now, out) {
+        let mut all = std::mem::take(&mut entry.old);
+        all.append(std::mem::take(&mut entry.live));
+        let (live, serving) = all.divide(is_kept);
+        let left = (!serving.is_empty()).then(|| Arc::clone(&entry.job));
+        if left.is_some() {
+            job.state.details.insert(detail::ROLLOUT.to_owned(), format!("{}/{}", live.len(), job.count));
+        }
+        let job = Arc::new(job);
+        self.put_version(&entry.job, &job, out);
+        if let Some(fresh) = fresh(entry, job, event, (live, serving), now, out) {
             *entry = fresh;
+            entry.previous = left;
         }
         if entry.all_live().next().is_some() {
             record::set_state(entry, State::with_message(JobState::Running, message), now, out);
@@ -163,6 +175,11 @@ impl JobEntry {
     /// True when something of the job runs or ran, so that a new version has something to scale or to roll.
     pub(crate) fn goes_on(&self) -> bool {
         !self.job.is_terminal() && (self.completed > 0 || self.all_live().next().is_some())
+    }
+
+    /// True when a rolling update failed and this version is the way back.
+    pub(crate) fn goes_back(&self) -> bool {
+        self.job.meta.contains_key(meta::GOES_BACK)
     }
 
     /// Live executions that a count leaves no place for.
@@ -203,7 +220,7 @@ fn next_version(job: &Job, spec: &Job, message: &str, now: i64) -> Job {
         state: State::with_message(JobState::Pending, message),
         ..spec.clone()
     };
-    for key in [meta::KEEPS_VERSIONS, meta::ROLLS_FROM] {
+    for key in [meta::KEEPS_VERSIONS, meta::ROLLS_FROM, meta::GOES_BACK] {
         next.meta.remove(key);
     }
     next.meta.insert(meta::VERSION_TIME.to_owned(), now.to_string());

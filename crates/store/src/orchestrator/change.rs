@@ -87,6 +87,8 @@ pub struct StoredJob {
     pub next_history_seq: u64,
     /// The version that an unfinished rolling update started from.
     pub previous: Option<Job>,
+    /// During a rolling update: all versions but the latest of which executions still live.
+    pub replaced: Vec<Job>,
 }
 
 /// What a starting orchestrator has to know.

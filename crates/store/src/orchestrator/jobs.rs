@@ -41,7 +41,7 @@ pub(super) fn stored(c: &Connection, number: i64) -> Result<Option<StoredJob>, Q
     let sql = "SELECT COALESCE(MAX(seq), 0) + 1 FROM history WHERE job = ?1";
     let next_history_seq = c.prepare_cached(sql)?.query_row([number], |row| row.get(0))?;
     let previous = rolls_from(c, number, &job)?;
-    Ok(Some(StoredJob { job, next_history_seq, previous }))
+    Ok(Some(StoredJob { job, next_history_seq, previous, replaced: Vec::new() }))
 }
 
 /// The version that the job's rolling update started from, while that is not finished.

@@ -2,11 +2,12 @@
 
 use super::change::{Snapshot, StoredJob};
 use super::executions::{COLUMNS, execution_of, read};
-use super::jobs::{job_of, rolls_from, texts};
+use super::jobs::{job_of, rolls_from, texts, version};
 use super::reader::Counts;
 use super::record::decode;
 use crate::pool::QueryError;
 use rusqlite::Connection;
+use std::collections::BTreeSet;
 
 pub(super) fn snapshot(c: &Connection) -> Result<Snapshot, QueryError> {
     // One consistent picture although several queries read it.
@@ -14,12 +15,17 @@ pub(super) fn snapshot(c: &Connection) -> Result<Snapshot, QueryError> {
     let mut snapshot = Snapshot::default();
     let jobs = "SELECT v.spec, v.progress, j.id, j.number, (SELECT COALESCE(MAX(seq), 0) + 1 FROM history h WHERE h.job = j.number)
         FROM jobs j JOIN versions v ON v.job = j.number AND v.version = j.version WHERE j.final = 0";
+    let mut rolling = Vec::new();
     let mut statement = c.prepare(jobs)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let job = job_of(&texts(row)?)?;
-        let previous = rolls_from(&c, row.get(3)?, &job)?;
-        snapshot.jobs.push(StoredJob { job, next_history_seq: row.get(4)?, previous });
+        let (job, number) = (job_of(&texts(row)?)?, row.get(3)?);
+        let previous = rolls_from(&c, number, &job)?;
+        if previous.is_some() {
+            rolling.push((number, snapshot.jobs.len()));
+        }
+        let next_history_seq = row.get(4)?;
+        snapshot.jobs.push(StoredJob { job, next_history_seq, previous, replaced: Vec::new() });
     }
     let executions = format!(
         "SELECT {COLUMNS} FROM jobs j JOIN executions e ON e.job = j.number WHERE j.final = 0
@@ -33,6 +39,16 @@ pub(super) fn snapshot(c: &Connection) -> Result<Snapshot, QueryError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         snapshot.executions.push(execution_of(read(row)?)?);
+    }
+    for (number, at) in rolling {
+        if let Some(stored) = snapshot.jobs.get_mut(at) {
+            let (id, latest) = (&stored.job.id, stored.job.version);
+            let of_job = snapshot.executions.iter().map(|(e, _)| e).filter(|e| e.job_id == *id);
+            let replaced = of_job.filter(|e| !e.is_terminal() && e.job_version != latest);
+            for earlier in replaced.map(|e| e.job_version).collect::<BTreeSet<_>>() {
+                stored.replaced.extend(version(&c, number, earlier)?);
+            }
+        }
     }
     let mut statement = c.prepare("SELECT id, record FROM nodes")?;
     let mut rows = statement.query([])?;

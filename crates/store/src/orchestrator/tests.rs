@@ -1,7 +1,9 @@
 //! The orchestrator's database against what was put into it.
 
 use super::*;
+use bacalhau_model::event::detail;
 use bacalhau_model::execution::{ComputeState, DesiredState, Execution};
+use bacalhau_model::job::meta;
 use bacalhau_model::state::State;
 use bacalhau_model::{
     Event, HistoryType, Job, JobHistory, JobState, NodeInfo, NodeState, SpecConfig, Task, Time,
@@ -110,7 +112,10 @@ fn what_is_stored_comes_back() {
     ]);
     let db = db.reopen();
     let snapshot = db.reader.load().unwrap();
-    assert_eq!(snapshot.jobs, vec![StoredJob { job: a.clone(), next_history_seq: 3, previous: None }]);
+    assert_eq!(
+        snapshot.jobs,
+        vec![StoredJob { job: a.clone(), next_history_seq: 3, previous: None, replaced: Vec::new() }]
+    );
     assert_eq!(snapshot.executions, vec![(e.clone(), Some(PendingMessage::AskForBid))]);
     assert_eq!(snapshot.nodes.len(), 1);
     assert_eq!(db.reader.find_job_by_name("default", "job-1").unwrap().unwrap().job, a);
@@ -124,6 +129,27 @@ fn what_is_stored_comes_back() {
         ["line 1", "line 2"]
     );
     assert_eq!(history.items[1].execution_id, e.id);
+}
+
+#[test]
+fn a_rolling_update_comes_with_the_versions_that_still_run() {
+    let db = Db::new();
+    let of_version = |version: u64| Job { version, priority: i64::try_from(version).unwrap(), ..job(1) };
+    let mut latest = of_version(4);
+    latest.meta.insert(meta::ROLLS_FROM.into(), "2".into());
+    latest.state.details.insert(detail::ROLLOUT.into(), "0/3".into());
+    let stored = |job: &Job| Change::PutJob(Arc::new(job.clone()));
+    db.put((1..4).map(|version| stored(&of_version(version))).chain([stored(&latest)]).collect());
+    // Of the first all has ended; the third was an update that the fourth replaced before it was finished.
+    let mut made: Vec<Execution> =
+        (1..5).map(|v| Execution { job_version: v, ..execution(&latest, v.cast_signed()) }).collect();
+    made[0].compute_state = State::new(ComputeState::Failed);
+    let put = |e: Execution| Change::PutExecution { execution: Arc::new(e), pending: None };
+    db.put(made.into_iter().map(put).collect());
+    let found = db.reader.load().unwrap().jobs.remove(0);
+    let versions = |jobs: &[Job]| jobs.iter().map(|job| (job.version, job.priority)).collect::<Vec<_>>();
+    assert_eq!(found.previous.map(|job| job.version), Some(2));
+    assert_eq!(versions(&found.replaced), [(2, 2), (3, 3)]);
 }
 
 #[test]

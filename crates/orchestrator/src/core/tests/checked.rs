@@ -195,7 +195,12 @@ impl Checked {
     /// What the shell would look up of a job that the core does not hold.
     fn stored(&self, job_id: &str) -> Option<StoredJob> {
         let job = self.latest.get(job_id).filter(|_| !self.core.holds_job(job_id))?;
-        Some(StoredJob { job: (**job).clone(), next_history_seq: 1_000, previous: None })
+        Some(StoredJob {
+            job: (**job).clone(),
+            next_history_seq: 1_000,
+            previous: None,
+            replaced: Vec::new(),
+        })
     }
 
     pub(super) fn act(&mut self, act: &Act) {

@@ -98,7 +98,7 @@ impl Durable {
             executions: executions.filter(|(e, pending)| of(e) || pending.is_some()).cloned().collect(),
             jobs: unfinished
                 .into_iter()
-                .map(|job| StoredJob { job, next_history_seq: 1000, previous: None })
+                .map(|job| StoredJob { job, next_history_seq: 1000, previous: None, replaced: Vec::new() })
                 .collect(),
             nodes: Vec::new(),
         };
@@ -113,7 +113,8 @@ impl Durable {
             Some(_) => None,
             None => self.jobs.values().find(|other| other.name == job.name).cloned(),
         };
-        let stored = stored.map(|job| StoredJob { job, next_history_seq: 1000, previous: None });
+        let stored =
+            stored.map(|job| StoredJob { job, next_history_seq: 1000, previous: None, replaced: Vec::new() });
         let job = Box::new(job);
         self.step(Input::Submit { job, stored, id_taken: false, force: true, token: () });
         match self.replies.pop() {
@@ -129,6 +130,7 @@ impl Durable {
             job: spec.clone(),
             next_history_seq: 1000,
             previous: None,
+            replaced: Vec::new(),
         });
         self.step(Input::Rerun { job_id: id.into(), spec: Arc::new(spec), stored, token: () });
         match self.replies.pop() {

@@ -21,7 +21,7 @@ impl World {
     }
 
     fn stored(&self, id: &str) -> Option<StoredJob> {
-        Some(StoredJob { job: self.job(id), next_history_seq: 9, previous: None })
+        Some(StoredJob { job: self.job(id), next_history_seq: 9, previous: None, replaced: Vec::new() })
     }
 
     fn delete(&mut self, id: &str, stored: Option<StoredJob>) -> Result<(), Error> {

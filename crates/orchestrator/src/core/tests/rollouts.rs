@@ -129,6 +129,50 @@ fn a_failing_update_goes_back_and_what_ran_goes_on() {
     assert_eq!(versions_live(&w), [(0, 3), (1, 1), (2, 1)]);
 }
 
+#[test]
+fn what_proved_itself_serves_until_the_way_back_comes_to_it() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(4, "a")).unwrap();
+    accept_all(&mut w);
+    update(&mut w, rolling(4, "b"));
+    for _ in 0..2 {
+        accept_all(&mut w);
+        w.pass_alive(11);
+    }
+    accept_all(&mut w);
+    assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 2), (3, 1)]);
+    let third = w.executions().into_iter().find(|e| !e.is_terminal() && e.partition_index == 2).unwrap().id;
+    w.fail(&third);
+    assert_eq!((w.job("s").version, w.job("s").state.state_type), (3, JobState::Running));
+    assert_eq!(versions_live(&w), [(0, 2), (1, 2), (2, 3), (3, 1)], "one after the other");
+    w.restart();
+    w.node("n1", 16.0);
+    // What comes back is not taken back, whatever happens to it.
+    accept_all(&mut w);
+    let again = w.executions().into_iter().find(|e| !e.is_terminal() && e.partition_index == 2).unwrap().id;
+    w.fail(&again);
+    w.pass_alive(5);
+    assert_eq!(w.job("s").version, 3);
+    for _ in 0..4 {
+        accept_all(&mut w);
+        w.pass_alive(11);
+    }
+    assert_eq!(versions_live(&w), [(0, 3), (1, 3), (2, 3), (3, 1)]);
+    assert!(w.job("s").state.details.is_empty(), "{:?}", w.job("s").state);
+}
+
+#[test]
+fn a_rerun_rolls_as_an_update_does() {
+    let mut w = World::new();
+    w.node("n1", 16.0);
+    w.submit(rolling(3, "a")).unwrap();
+    accept_all(&mut w);
+    w.step(Input::Rerun { job_id: "s".into(), spec: rolling(3, "a").into(), stored: None, token: () });
+    assert!(matches!(w.replies.pop(), Some(Reply::Rerun(Ok(Rerun { job_version: 2, .. })))));
+    assert_eq!(versions_live(&w), [(0, 2), (1, 1), (2, 1)]);
+}
+
 /// The same update, for nodes that are named so.
 fn rolling_on(node: &str, revert: bool) -> Job {
     let mut job = rolling(2, "b");
@@ -149,7 +193,7 @@ fn an_update_that_no_node_can_take_goes_back() {
     assert_eq!(job.tasks[0].env.get("COMMAND").map(String::as_str), Some("a"));
     let why = "Rolling update of version 2 failed, going back to version 1: not enough nodes to run job.";
     assert!(job.state.message.starts_with(why), "{}", job.state.message);
-    assert_eq!(versions_live(&w), [(0, 3), (1, 1)], "the second never stopped");
+    assert_eq!(versions_live(&w), [(0, 1), (1, 1)], "nothing was stopped for it");
 }
 
 #[test]

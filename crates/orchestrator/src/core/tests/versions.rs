@@ -50,7 +50,7 @@ fn a_finished_job_runs_again_from_the_store() {
     w.complete(&e);
     let batch = w.core.seal();
     w.core.settled(batch);
-    let stored = StoredJob { job: w.job("j"), next_history_seq: 7, previous: None };
+    let stored = StoredJob { job: w.job("j"), next_history_seq: 7, previous: None, replaced: Vec::new() };
     let spec = Arc::new(w.job("j"));
     w.step(Input::Rerun { job_id: "j".into(), spec, stored: Some(stored), token: () });
     assert!(matches!(w.replies.pop(), Some(Reply::Rerun(Ok(r))) if r.job_version == 2));
@@ -79,6 +79,7 @@ fn a_restart_restores_the_same_state() {
             job: w.job("j"),
             next_history_seq: w.history().len() as u64 + 1,
             previous: None,
+            replaced: Vec::new(),
         }],
         executions: w.executions().into_iter().map(|e| (e, None)).collect(),
         nodes: w.core.nodes().cloned().collect(),

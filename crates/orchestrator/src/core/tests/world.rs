@@ -121,7 +121,9 @@ impl World {
             let from = job.meta.get(bacalhau_model::job::meta::ROLLS_FROM).filter(|_| rolls);
             let previous = from.map(|from| versions[&from.parse().unwrap()].clone());
             let next_history_seq = next_history_seq[&id];
-            snapshot.jobs.push(StoredJob { job: job.clone(), next_history_seq, previous });
+            let replaced = versions.values().filter(|earlier| rolls && earlier.version < job.version);
+            let replaced = replaced.cloned().collect();
+            snapshot.jobs.push(StoredJob { job: job.clone(), next_history_seq, previous, replaced });
         }
         let held: BTreeSet<String> = snapshot.jobs.iter().map(|stored| stored.job.id.clone()).collect();
         let wanted = |(e, pending): &(Execution, Option<_>)| held.contains(&e.job_id) || pending.is_some();
