@@ -312,6 +312,32 @@ impl Fabric {
         self.routers.len()
     }
 
+    /// Counts a message that is delivered to nobody, for its sender may not send it.
+    pub(crate) fn refused(&mut self, from: u32, size: usize) {
+        let account = self.received(from, size);
+        if account > 0
+            && let Some(ledger) = self.ledgers.get_mut(account)
+        {
+            ledger.in_msgs += 1;
+            ledger.in_bytes += size as u64;
+        }
+    }
+
+    /// Counts a message that came, except in its account's ledger; gives that account.
+    #[inline(always)]
+    fn received(&mut self, from: u32, size: usize) -> usize {
+        self.stats.in_msgs += 1;
+        self.stats.in_bytes += size as u64;
+        // Local clients are in the first account.
+        match self.peers.get_mut(from) {
+            Some(Peer::Socket(conn)) => {
+                conn.traffic.received(size, self.now);
+                conn.account as usize
+            }
+            _ => 0,
+        }
+    }
+
     /// Delivers a message to everybody interested. `local` makes the form that local subscriptions get.
     #[inline]
     pub(crate) fn publish(
@@ -321,16 +347,7 @@ impl Fabric {
         message: &Outgoing<'_>,
         local: &mut dyn FnMut() -> Message,
     ) -> Outcome {
-        self.stats.in_msgs += 1;
-        self.stats.in_bytes += message.size() as u64;
-        // Local clients are in the first account.
-        let account = match self.peers.get_mut(from) {
-            Some(Peer::Socket(conn)) => {
-                conn.traffic.received(message.size(), self.now);
-                conn.account as usize
-            }
-            _ => 0,
-        };
+        let account = self.received(from, message.size());
         let outcome = self.deliver(account, (!echo).then_some(from), message, local);
         // What the first account does is the rest of what all do; most servers have no other, and count once.
         if account > 0

@@ -33,6 +33,7 @@ pub mod conf;
 mod error;
 mod events;
 mod fabric;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -59,6 +60,7 @@ mod users;
 
 pub use error::Error;
 pub use events::{CloseReason, ConnInfo, Events};
+pub use files::raise_file_limit;
 pub use local::{HeaderBlock, LocalClient, LocalSubscription, Message, Subject, SubscriptionEnd};
 pub use options::{
     Advertise, HandshakeFirst, MonitorOptions, OperatorOptions, Options, TlsOptions, WebSocketOptions,

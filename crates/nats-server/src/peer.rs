@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 
 use crate::auth::Identity;
 use crate::auth::operator::{ConnectionType, Pass};
+use crate::auth::slow::Asker;
 use crate::events::{CloseReason, ConnInfo};
 use crate::hash::{ByteMap, Keyed};
 use crate::local::queue::{ClientQueue, Command};
@@ -53,7 +54,7 @@ pub(crate) enum Hold {
     /// It is read.
     No,
     /// Its password is being checked; the log-in goes on when the result is there.
-    Checking(Box<Login>),
+    Checking(Box<Login>, Arc<Asker>),
     /// It is told that it is refused, and closed, at this time.
     RefusedUntil(Instant),
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::events::CloseReason;
 use crate::local::SubscriptionEnd;
-use crate::peer::Peer;
+use crate::peer::{Hold, Peer};
 use crate::proto::write::error_line;
 
 use super::Reactor;
@@ -30,6 +30,8 @@ impl Reactor {
         let Some(conn) = self.fabric.conn(key) else { return };
         conn.linger_until = Some(until);
         let held = std::mem::take(&mut conn.inbound).held();
+        // Nobody waits for the result of a check any more.
+        conn.hold = Hold::No;
         conn.auth_deadline = None;
         conn.ping_at = None;
         conn.expires_at = None;

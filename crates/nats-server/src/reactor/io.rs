@@ -1,11 +1,12 @@
 //! Reading and writing of sockets.
 
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 
 use mio::event::Event;
 
 use crate::events::CloseReason;
-use crate::peer::Peer;
+use crate::peer::{Hold, Peer};
 use crate::proto::inbound::{Flow, Inbound};
 use crate::proto::parser::Fault;
 use crate::proto::text;
@@ -22,6 +23,9 @@ impl Reactor {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             conn.readable = true;
             conn.read_closed |= event.is_read_closed() || event.is_error();
+            if let (true, Hold::Checking(_, asker)) = (conn.read_closed, &conn.hold) {
+                asker.left.store(true, Ordering::Relaxed);
+            }
             self.make_ready(key);
         }
         let Some(conn) = self.fabric.conn(key) else { return };

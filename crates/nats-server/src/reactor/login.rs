@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::Verdict;
 use crate::auth::operator::{Caller, unix_now};
-use crate::auth::slow::{Check, Checked};
+use crate::auth::slow::{Asker, Check, Checked};
 use crate::events::CloseReason;
 use crate::peer::{Hold, Login};
 use crate::proto::connect::{Behaviour, Connect};
@@ -30,7 +30,7 @@ impl Reactor {
         if let Some(before) = &conn.shown {
             connect.complete(before);
         }
-        let cid = conn.cid;
+        let (cid, conn_left) = (conn.cid, conn.read_closed);
         conn.rtt.get_or_insert(now.saturating_duration_since(conn.start));
         let verdict = match connect.asks_for_account() {
             true => Verdict::Refused,
@@ -57,9 +57,13 @@ impl Reactor {
                 true
             }
             Verdict::Slow { hash, offered, identity } => {
-                if self.slow_checks.submit(Check { key, cid, hash, offered }, &self.hub) {
+                let asker = Arc::new(Asker { left: conn_left.into() });
+                let check = Check { key, cid, hash, offered, asker: Arc::downgrade(&asker) };
+                if self.slow_checks.submit(check, &self.hub) {
                     if let Some(conn) = self.fabric.conn(key) {
-                        conn.hold = Hold::Checking(Box::new(Login { connect, behaviour, identity }));
+                        // It has said what it had to say in time; how long the check takes is not up to it.
+                        conn.auth_deadline = None;
+                        conn.hold = Hold::Checking(Box::new(Login { connect, behaviour, identity }), asker);
                     }
                 } else {
                     self.refuse(key);
@@ -86,8 +90,8 @@ impl Reactor {
     pub(super) fn password_checked(&mut self, checked: Checked) {
         let Some(conn) = self.fabric.conn(checked.key).filter(|conn| conn.cid == checked.cid) else { return };
         match std::mem::replace(&mut conn.hold, Hold::No) {
-            Hold::Checking(login) if checked.good => self.let_in(checked.key, *login),
-            Hold::Checking(_) => return self.refuse(checked.key),
+            Hold::Checking(login, _) if checked.good => self.let_in(checked.key, *login),
+            Hold::Checking(..) => return self.refuse(checked.key),
             // Closing already, for example because it took too long.
             other => return conn.hold = other,
         }

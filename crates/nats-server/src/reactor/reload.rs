@@ -153,7 +153,7 @@ impl Reactor {
     fn look_up_login(&mut self, key: u32, replaced: &Replaced) {
         let Some(conn) = self.fabric.conn(key) else { return };
         let by = conn.connection_type();
-        let Hold::Checking(login) = &mut conn.hold else { return };
+        let Hold::Checking(login, _) = &mut conn.hold else { return };
         let (user, account) = (&login.identity.user, login.identity.account);
         let member = Member { user, account, has_proved: true, by };
         match self.auth.standing(&member, replaced) {

@@ -132,9 +132,11 @@ impl<'a> Session<'a> {
         }
         if text::is_reserved_subject(publish.subject) || (self.guarded && !self.may_publish(publish.subject))
         {
+            self.reactor.fabric.refused(self.key, Outgoing::from(publish).size());
             return self.error(&text::publish_denied(publish.subject));
         }
         if let Some(reply) = publish.reply.filter(|reply| text::is_reserved_reply(reply)) {
+            self.reactor.fabric.refused(self.key, Outgoing::from(publish).size());
             return self.error(&text::reply_denied(reply));
         }
         self.ok();

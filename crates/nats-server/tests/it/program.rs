@@ -203,3 +203,23 @@ fn it_says_what_is_wrong() {
         assert!(!good && err.contains(word), "{args:?}: {err}");
     }
 }
+
+/// Shells and service managers let a program have few files open unless it asks for more.
+#[test]
+fn more_clients_than_the_limit_of_files_it_was_started_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", "ulimit -Sn 40 && exec \"$0\" -a 127.0.0.1 -p -1 --ports_file_dir .", PROGRAM])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // As in `Program`: it ends with this value.
+    let program = Program { child, folder: folder.path().to_owned() };
+    eventually("ports file", || program.ports_file().exists());
+    let mut all: Vec<Raw> = (0..60).map(|_| program.open()).collect();
+    for client in &mut all {
+        client.send("CONNECT {\"verbose\":false}\r\nPING\r\n");
+        client.until("PONG\r\n");
+    }
+}

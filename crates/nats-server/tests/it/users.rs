@@ -1,9 +1,10 @@
 //! Users that change while the server runs.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bacalhau_nats_server::jwt::{KeyPair, Role};
-use bacalhau_nats_server::{NkeyUser, Options, Permissions, Rules, Server};
+use bacalhau_nats_server::{NkeyUser, Options, Permissions, Rules, Server, User};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -86,4 +87,32 @@ fn a_token_goes_on_beside_nkeys() {
     server.set_nkeys(Vec::new()).unwrap();
     with_token.send("PING\r\n");
     assert_eq!(with_token.until("PONG\r\n"), "PONG\r\n");
+}
+
+/// Each password takes long to check, and all together much longer than a client has for its first word.
+#[test]
+fn who_waits_for_the_check_of_its_password_is_not_late() {
+    let users = vec![User::new("u", bcrypt::hash("p", 12).unwrap())];
+    let server = Server::start(Options { users, auth_timeout: Duration::from_secs(2), ..options() }).unwrap();
+    let connected = || {
+        let mut client = Raw::open(server.addr());
+        client.send("CONNECT {\"verbose\":false,\"user\":\"u\",\"pass\":\"p\"}\r\nPING\r\n");
+        client
+    };
+    let mut all: Vec<Raw> = (0..10).map(|_| connected()).collect();
+    for client in &mut all {
+        assert!(client.until("PONG\r\n").ends_with("PONG\r\n"));
+    }
+}
+
+#[test]
+fn messages_that_may_not_be_sent_are_counted_for_their_sender() {
+    let permissions = Some(Permissions { publish: Rules::only(["a"]), ..Permissions::default() });
+    let users = vec![User { permissions, ..User::new("u", "p") }];
+    let server = Server::start(Options { users, ..options() }).unwrap();
+    let mut client = Raw::connected(server.addr(), r#"{"verbose":false,"user":"u","pass":"p"}"#);
+    client.send("PUB a 2\r\nhi\r\nPUB b 3\r\nbye\r\nPING\r\n");
+    assert!(client.until("PONG\r\n").contains("Permissions Violation"));
+    let stats = server.stats();
+    assert_eq!((stats.in_msgs, stats.in_bytes, stats.out_msgs), (2, 5, 0));
 }

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +108,8 @@ impl Log {
 }
 
 fn append(path: &Path) -> Result<File, String> {
-    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+    // As the reference: names of clients and addresses are not for everybody on the machine.
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(|error| {
         format!("cannot open the log file {}: {error}; check the folder and its permissions", path.display())
     })
 }

@@ -54,6 +54,9 @@ fn complain(text: &str) {
 
 /// Runs a server until it is told to stop. `Ok(false)`: it failed, and the log says why.
 fn run(flags: &Flags) -> Result<bool, String> {
+    if let Err(problem) = bacalhau_nats_server::raise_file_limit() {
+        complain(&format!("the limit of open files stays: {problem}"));
+    }
     let config = settings::start(flags)?;
     if flags.test {
         let path = flags.config.as_ref().ok_or("-t needs -c FILE, the configuration to test")?;
