@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 /// Bytes of each of its outputs that are kept; what is beyond is read and dropped.
 const MOST: u64 = 1 << 20;
 
+/// How long output is waited for after the end of the program, where others still hold it.
+const AFTER_END: Duration = Duration::from_secs(1);
+
 /// How a program ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Output {
@@ -38,22 +41,40 @@ pub(crate) async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -
             let _ = stdin.write_all(&input).await;
         }
     };
-    let all = async { tokio::join!(feed, head(stdout), head(stderr), child.wait()) };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
     // Not ended yet, it is killed with all it has started when `group` is dropped.
-    let ((), stdout, stderr, status) =
-        tokio::time::timeout(limit, all).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    group.0 = None;
-    Ok(Output { code: status?.code(), stdout: stdout?, stderr: stderr? })
+    let status = {
+        let mut talk =
+            std::pin::pin!(async { tokio::join!(feed, head(stdout, &mut out), head(stderr, &mut err)) });
+        let all = async {
+            let talked = tokio::select! {
+                status = child.wait() => {
+                    // What it has left behind may hold its output for ever; its own is there, or comes at once.
+                    let talked = tokio::time::timeout(AFTER_END, &mut talk).await;
+                    return (status, talked.ok());
+                }
+                talked = &mut talk => talked,
+            };
+            (child.wait().await, Some(talked))
+        };
+        let ended = tokio::time::timeout(limit, all).await;
+        let (status, talked) = ended.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        if let Some(((), out, err)) = talked {
+            out.and(err)?;
+            group.0 = None;
+        }
+        status?
+    };
+    Ok(Output { code: status.code(), stdout: out, stderr: err })
 }
 
 /// Reads to the end and keeps the beginning.
-async fn head(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut kept = Vec::new();
+async fn head(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) -> io::Result<()> {
     if let Some(mut from) = from {
-        (&mut from).take(MOST).read_to_end(&mut kept).await?;
+        (&mut from).take(MOST).read_to_end(kept).await?;
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     }
-    Ok(kept)
+    Ok(())
 }
 
 /// A process group that dies with this.
@@ -94,6 +115,12 @@ mod tests {
         let output = run(shell("kill -9 $$"), vec![0; 1 << 20], PATIENCE).await.unwrap();
         assert_eq!(output.code, None);
         assert!(run(Command::new("no such program"), Vec::new(), PATIENCE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_something_behind_has_ended_all_the_same() {
+        let output = run(shell("sleep 3600 & echo yes; exit 3"), Vec::new(), PATIENCE).await.unwrap();
+        assert_eq!((output.code, output.stdout), (Some(3), b"yes\n".to_vec()));
     }
 
     #[tokio::test]

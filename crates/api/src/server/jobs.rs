@@ -112,7 +112,8 @@ pub(super) async fn get(State(app): State<App>, Id(id): Id, input: Input) -> Ans
         if version != 0 {
             job = records.job(&job.id, version)?;
         }
-        let versions = Versions::One(job.version);
+        // Executions of earlier versions that go on in the latest belong to it.
+        let versions = if version == 0 { Versions::Latest } else { Versions::One(version) };
         let history = match wants_history {
             true => {
                 let limit = HISTORY_WITH_JOB;

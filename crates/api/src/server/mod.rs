@@ -214,8 +214,7 @@ fn router(app: App) -> Router {
             .route("/orchestrator/events", get(events::events))
             .route("/orchestrator/nodes", get(nodes::list))
             .route("/orchestrator/nodes/{id}", get(nodes::get).put(nodes::update))
-            .route("/orchestrator/credentials", get(credentials::list))
-            .route("/orchestrator/credentials/{id}", put(credentials::create).delete(credentials::revoke)),
+            .merge(credentials::routes()),
     };
     let api = api.method_not_allowed_fallback(reply::fallback);
     let routes = Router::new()

@@ -74,3 +74,20 @@ async fn the_challenge() {
     let wrong = ask(&server, "POST /api/v1/auth/clientkey", "", &body).await;
     assert_eq!(wrong.json()["Authentication"]["reason"], "crypto/rsa: verification error");
 }
+
+#[tokio::test]
+async fn pages_from_elsewhere_make_no_credentials() {
+    let (server, _) = serve(Fake::default()).await;
+    let path = "/api/v1/orchestrator/credentials/n";
+    for (origin, status) in [
+        ("", 404),
+        ("Origin: http://x\r\n", 404),
+        ("Origin: http://elsewhere\r\n", 403),
+        ("Origin: null\r\n", 403),
+    ] {
+        for method in ["PUT", "DELETE"] {
+            let answer = ask(&server, &format!("{method} {path}"), origin, "{\"PublicKey\":\"U\"}").await;
+            assert_eq!(answer.status, status, "{origin} {}", answer.body);
+        }
+    }
+}

@@ -53,6 +53,12 @@ impl Files {
     /// Files that cannot be read or written, and names that cannot stand in a certificate.
     pub(crate) fn make(&self, hosts: &[String], days: u32) -> Result<bool, Error> {
         let is_new = !self.ca_key().exists();
+        if is_new && self.ca_cert().exists() {
+            let text = format!("{} is there, but its key ca.key is not", self.ca_cert().display());
+            return Err(fail(text).hint(
+                "bring ca.key back for a new certificate, or move ca.pem away to make a new authority for all nodes",
+            ));
+        }
         let authority = if is_new { self.new_authority()? } else { self.authority()? };
         let mut params = CertificateParams::new(hosts).map_err(|e| {
             fail(format!("one of {} cannot stand in a certificate: {e}", hosts.join(", ")))
@@ -146,6 +152,13 @@ mod tests {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert!(files.make(&["ä".to_owned()], 90).unwrap_err().message.contains('ä'));
+        // An authority whose key is kept elsewhere is not replaced by another.
+        let kept = dir.path().join("ca.key");
+        std::fs::rename(files.ca_key(), &kept).unwrap();
+        assert!(files.make(&hosts, 90).unwrap_err().message.contains("its key ca.key is not"));
+        assert_eq!(read(files.ca_cert()), authority);
+        std::fs::rename(kept, files.ca_key()).unwrap();
+        assert!(!files.make(&hosts, 90).unwrap());
         std::fs::write(files.ca_key(), "broken").unwrap();
         assert!(files.make(&hosts, 90).unwrap_err().message.contains("ca.key"));
     }

@@ -6,6 +6,7 @@ use crate::failure::Outcome;
 use crate::serve::addresses;
 use bacalhau_config::edit::Assignment;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Commands of `tls`.
 #[derive(Debug, clap::Subcommand)]
@@ -22,11 +23,21 @@ pub(crate) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
     /// A name or IP address that nodes use for the orchestrator, beside those of this machine; may be repeated
-    #[arg(long, value_name = "NAME|IP")]
+    #[arg(long, value_name = "NAME|IP", value_parser = host)]
     host: Vec<String>,
     /// Days that the certificate is good
     #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
+}
+
+/// What a certificate can be for: a name or an address, without the port that it is used with.
+fn host(text: &str) -> Result<String, String> {
+    let plain = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let is_name = !plain.is_empty() && !plain.contains([':', '/', ' ', '@', '[', ']']);
+    match is_name || plain.parse::<IpAddr>().is_ok() {
+        true => Ok(plain.to_owned()),
+        false => Err("give a host name or an IP address, without scheme and port".to_owned()),
+    }
 }
 
 /// Runs a command.
@@ -59,4 +70,21 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Outcome {
         files.server_cert().display(),
         config.display(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses() {
+        for (text, is) in
+            [("a.example", "a.example"), ("10.0.0.1", "10.0.0.1"), ("::1", "::1"), ("[::1]", "::1")]
+        {
+            assert_eq!(host(text).as_deref(), Ok(is));
+        }
+        for text in ["", "a:4222", "http://a", "10.0.0.1:4222", "[::1]:4222", "a b", "s@a"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
 }

@@ -36,8 +36,14 @@ pub(crate) async fn show(
     alone: bool,
 ) -> Result<Shown, Failure> {
     let mut query = LogQuery { details: true, ..query.clone() };
-    let mut reading =
-        Reading { client, job: job.to_owned(), cursors: BTreeMap::new(), remarks: HashSet::new(), lines: 0 };
+    let mut reading = Reading {
+        client,
+        job: job.to_owned(),
+        follow: query.follow,
+        cursors: BTreeMap::new(),
+        remarks: HashSet::new(),
+        lines: 0,
+    };
     let (mut tries, mut lines) = (Tries::new(), 0);
     let mut stream = client.logs(job, &query).await?;
     if !stream.has_details() && !alone {
@@ -90,6 +96,7 @@ struct Reading<'a> {
     client: &'a Client,
     /// As it was asked for, then its full ID.
     job: String,
+    follow: bool,
     /// Time of the last output, by execution.
     cursors: BTreeMap<String, i64>,
     remarks: HashSet<String>,
@@ -123,7 +130,9 @@ impl Reading<'_> {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return Err(Broken::Stream(error)),
                 None => {
-                    waiting.drain(..).for_each(|note| printer.remark(&note));
+                    // Whoever follows has waited until there was nothing more to wait for.
+                    let stale = self.follow && self.lines > 0;
+                    waiting.drain(..).filter(|_| !stale).for_each(|note| printer.remark(&note));
                     return Ok(());
                 }
             };

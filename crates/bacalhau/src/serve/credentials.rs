@@ -33,12 +33,26 @@ impl Keys {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = list.collect();
     }
 
-    /// Whether a connection that was let in as `user` (a public key; empty for the shared token or nothing) may be taken for
-    /// node `name`: with that node's key if there is one, and never with the key of another.
-    pub(super) fn prove(&self, name: &str, user: &str) -> bool {
+    /// What a connection that was let in as `user` (a public key; empty for the shared token or nothing) is as node `name`.
+    pub(super) fn judge(&self, name: &str, user: &str) -> Claim {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(name).map_or(user.is_empty(), |key| key == user)
+        match keys.get(name) {
+            Some(key) if key == user => Claim::Proved,
+            _ if user.is_empty() => Claim::Possible,
+            _ => Claim::False,
+        }
     }
+}
+
+/// Whether a connection is that of the node whose name it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It came with the key of that node.
+    Proved,
+    /// It came without a key, as every node may that does not use its own.
+    Possible,
+    /// It came with the key of another node.
+    False,
 }
 
 /// What was in the file at the start.

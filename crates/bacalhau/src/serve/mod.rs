@@ -27,9 +27,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let mut config = context.settings()?.config().clone();
     logging::start(&config);
-    if let Err(error) = bacalhau_nats_server::raise_file_limit() {
-        tracing::warn!("the limit of open files stays: {error}");
-    }
     for (flag, key) in [(args.orchestrator, "Orchestrator.Enabled"), (args.compute, "Compute.Enabled")] {
         if flag {
             config.set(key, Value::Bool(true));

@@ -16,6 +16,7 @@ use bacalhau_wire::connect::Reread;
 use bacalhau_wire::subjects;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// Which roles a node has.
@@ -26,6 +27,9 @@ pub(super) struct Roles {
     /// It will be started again with the same data: tasks that can go on without it do.
     pub(super) comes_back: bool,
 }
+
+/// How often nodes are asked whether they are there; after three without an answer their connection is closed.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a part came to its end.
 type Ended = JoinHandle<Result<(), Error>>;
@@ -151,6 +155,10 @@ async fn finish(what: &str, ended: Ended) {
 }
 
 fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -> Result<Server, Error> {
+    // Nodes and clients come as connections. Compute nodes need few, and leave the limit to their tasks as it is.
+    if let Err(error) = bacalhau_nats_server::raise_file_limit() {
+        tracing::warn!("the limit of open files stays: {error}");
+    }
     let port = options::port(config, "Orchestrator.Port");
     let token = Some(config.text("Orchestrator.Auth.Token").to_owned()).filter(|token| !token.is_empty());
     let host = config.text("Orchestrator.Host");
@@ -173,6 +181,9 @@ fn start_nats(config: &Config, name: &str, stored: &Stored, watch: Arc<Watch>) -
         tls: bus_options::nats_tls(config),
         tls_in_front: config.bool("Orchestrator.SupportReverseProxy"),
         events: Some(watch),
+        // A node whose machine or network is gone without a word is noticed in seconds, not with its heartbeat.
+        ping_interval: PING_INTERVAL,
+        ping_max: 3,
         ..bacalhau_nats_server::Options::default()
     };
     Server::start(options).map_err(|e| {

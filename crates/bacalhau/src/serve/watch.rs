@@ -1,6 +1,6 @@
 //! Tells the orchestrator at once when the connection of a node breaks.
 
-use super::credentials::Keys;
+use super::credentials::{Claim, Keys};
 use bacalhau_nats_server::{CloseReason, ConnInfo, Events};
 use bacalhau_orchestrator::Orchestrator;
 use std::collections::HashMap;
@@ -50,20 +50,36 @@ impl Events for Watch {
 struct Connections {
     keys: Keys,
     /// Newest connection of each name: the end of an older one says nothing.
-    newest: HashMap<String, u64>,
+    newest: HashMap<String, Newest>,
+}
+
+struct Newest {
+    cid: u64,
+    claim: Claim,
 }
 
 impl Connections {
-    /// A name is a claim: with the key of one node nobody speaks for another.
+    /// A name is a claim: with the key of one node nobody speaks for another, and without a key nobody for a node that is
+    /// there with its own.
     fn came(&mut self, conn: &ConnInfo) {
-        if self.keys.prove(&conn.name, &conn.user) {
-            self.newest.insert(conn.name.to_string(), conn.cid);
+        let claim = self.keys.judge(&conn.name, &conn.user);
+        let before = self.newest.get(conn.name.as_ref());
+        let is_there = before.is_some_and(|newest| newest.claim == Claim::Proved);
+        if claim == Claim::False || (claim == Claim::Possible && is_there) {
+            return;
         }
+        if before.is_some() && !conn.name.is_empty() {
+            tracing::warn!(
+                node = %conn.name, addr = %conn.addr,
+                "a node connects that is connected: its former connection is dead, or two machines have the same node ID"
+            );
+        }
+        self.newest.insert(conn.name.to_string(), Newest { cid: conn.cid, claim });
     }
 
     /// Whether that was the node's connection.
     fn went(&mut self, conn: &ConnInfo) -> bool {
-        let was_its = self.newest.get(conn.name.as_ref()) == Some(&conn.cid);
+        let was_its = self.newest.get(conn.name.as_ref()).is_some_and(|newest| newest.cid == conn.cid);
         if was_its {
             self.newest.remove(conn.name.as_ref());
         }
@@ -115,5 +131,12 @@ mod tests {
         let nine = conn(5, "nine", "");
         all.came(&nine);
         assert!(all.went(&nine) && all.went(&eight));
+        // A node that has a key and does not use it yet is watched all the same, until one comes with the key.
+        let (token, eight) = (conn(6, "eight", ""), conn(7, "eight", "U8"));
+        all.came(&token);
+        assert!(all.went(&token));
+        all.came(&token);
+        all.came(&eight);
+        assert!(!all.went(&token) && all.went(&eight));
     }
 }

@@ -285,7 +285,8 @@ fn skip_what_is_gone(segments: &Segments, position: &mut Position, chunks: &mut 
     let remark =
         format!("[{gone} bytes of older output are not kept any more: the log has reached its limit]\n");
     chunks.push_back(LogChunk { stream: LogStream::Stderr, time: 0, remark: true, bytes: remark.into() });
-    *position = Position::at(oldest.start);
+    // The rest of a line whose beginning is gone would look like a line.
+    *position = Position { open: oldest.open, ..Position::at(oldest.start) };
 }
 
 /// A remark about what is gone is as old as what comes after it.

@@ -80,7 +80,7 @@ pub(crate) struct Origins {
 impl Origins {
     pub(crate) fn new(options: &WebSocketOptions) -> Origins {
         Origins {
-            allowed: options.allowed_origins.iter().map(|o| o.trim_end_matches('/').to_owned()).collect(),
+            allowed: options.allowed_origins.iter().map(|origin| plain_origin(origin)).collect(),
             same: options.same_origin,
         }
     }
@@ -88,10 +88,22 @@ impl Origins {
     /// Whether a request with this `Origin` and `Host` may go on. Only browsers send an origin.
     fn permit(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
-        let listed = self.allowed.is_empty() || self.allowed.iter().any(|o| o.eq_ignore_ascii_case(origin));
-        let authority = origin.split_once("://").map(|(_, rest)| rest);
-        let same = !self.same || (authority.is_some() && authority == host);
+        let plain = plain_origin(origin);
+        let listed = self.allowed.is_empty() || self.allowed.contains(&plain);
+        let of_host = |scheme: &str| host.map(|host| plain_origin(&format!("{scheme}://{host}")));
+        let same = !self.same
+            || plain.split_once("://").is_some_and(|(scheme, _)| of_host(scheme) == Some(plain.clone()));
         listed && same
+    }
+}
+
+/// An origin in one form: lower case, and without the port that its scheme has anyway.
+fn plain_origin(origin: &str) -> String {
+    let origin = origin.trim_end_matches('/').to_ascii_lowercase();
+    let usual = if origin.starts_with("https://") { ":443" } else { ":80" };
+    match origin.strip_suffix(usual) {
+        Some(plain) if origin.contains("://") => plain.to_owned(),
+        _ => origin,
     }
 }
 
@@ -281,5 +293,8 @@ mod tests {
         let same = options(&[], true);
         assert!(permit(&same, Some("http://host:80")) && !permit(&same, Some("http://other:80")));
         assert!(!permit(&same, Some("null")));
+        // Browsers leave out the port that the scheme has anyway.
+        assert!(permit(&same, Some("http://HOST")) && !permit(&same, Some("https://host")));
+        assert!(permit(&listed, Some("https://good")) && !permit(&listed, Some("http://good")));
     }
 }

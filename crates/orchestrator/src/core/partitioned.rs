@@ -21,6 +21,10 @@ impl Core {
             return;
         }
         if entry.unplaced.is_empty() {
+            if entry.job.count == 0 && entry.job_type.is_long_running() {
+                // As much of it runs as should.
+                record::running(entry, now, out);
+            }
             self.stop_waiting(entry);
             return;
         }

@@ -45,6 +45,9 @@ impl Core {
             entry.previous = None;
             let mut state = entry.job.state.clone();
             state.details.remove(detail::ROLLOUT);
+            if !entry.goes_back() {
+                state.message.clear();
+            }
             record::set_state(entry, state, now, out);
             record::job_event(entry, finished(now), now, out);
         } else {

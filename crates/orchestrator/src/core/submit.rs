@@ -101,7 +101,9 @@ impl Core {
         let why = ("Job update requested by user", event);
         // A job of which nothing runs or ran has nothing to scale or to roll; it starts over.
         let goes_on = entry.goes_on();
-        if goes_on && versions::only_count_differs(old, &job) && !entry.job_type.is_on_all_nodes() {
+        // With force a batch job starts over: what has begun of it knows another number of partitions.
+        let may_scale = !entry.job_type.is_on_all_nodes() && (entry.job_type.is_long_running() || !force);
+        if goes_on && versions::only_count_differs(old, &job) && may_scale {
             self.scale(now, id, &job, why, out);
         } else if goes_on && entry.should_roll(&job) {
             self.roll_out(now, id, &job, why, out);

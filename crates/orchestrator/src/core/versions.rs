@@ -5,7 +5,7 @@ use super::end::Cause;
 use super::entry::JobEntry;
 use super::io::Output;
 use super::live::{Live, LiveSet};
-use super::record::{self, job_event};
+use super::record::{self, job_event, scheduling};
 use super::rollout;
 use bacalhau_model::event::detail;
 use bacalhau_model::job::meta;
@@ -45,7 +45,11 @@ impl Core {
     ) {
         let Some(mut entry) = self.jobs.remove(id) else { return };
         self.waiting.remove(id);
-        let state = entry.job.state.clone();
+        let mut state = entry.job.state.clone();
+        if entry.previous.is_none() {
+            // How the version before came about is not about this one.
+            state.message.clear();
+        }
         let mut job = next_version(&entry.job, spec, message, now);
         entry.kept.insert(job.version);
         job.keep_versions(&entry.kept);
@@ -57,9 +61,13 @@ impl Core {
         job.state = state;
         let job = Arc::new(job);
         self.put_version(&entry.job, &job, out);
+        let before = entry.job.count;
         entry.job = job;
         (entry.version_started, entry.queued_since) = (now, None);
         job_event(&mut entry, event, now, out);
+        if let Some(text) = entry.keeps_count_of(before) {
+            job_event(&mut entry, scheduling(text, now), now, out);
+        }
         for id in entry.surplus(entry.job.count) {
             self.stop_execution(&mut entry, &id, Cause::NotNeeded, now, out);
         }
@@ -180,6 +188,18 @@ impl JobEntry {
     /// True when a rolling update failed and this version is the way back.
     pub(crate) fn goes_back(&self) -> bool {
         self.job.meta.contains_key(meta::GOES_BACK)
+    }
+
+    /// What to know about a batch job that was scaled after some of it has begun.
+    fn keeps_count_of(&self, before: i64) -> Option<String> {
+        let begun = self.live.len() + self.done.iter().count();
+        (!self.job_type.is_long_running() && begun > 0).then(|| {
+            format!(
+                "Count changed from {before} to {}: partitions that were begun before go on, and were told \
+                 BACALHAU_PARTITION_COUNT={before}. Where that matters, submit with --force to start over",
+                self.job.count
+            )
+        })
     }
 
     /// Live executions that a count leaves no place for.

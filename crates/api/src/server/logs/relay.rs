@@ -34,6 +34,17 @@ pub(super) struct Relay {
     pub(super) told: bool,
 }
 
+/// Why the node has nothing of an execution that has printed something.
+const NOT_KEPT: &str = "its log is not kept on its node any more";
+
+/// How much of the output is left where the log is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    All,
+    Beginning,
+    Nothing,
+}
+
 /// The client is gone.
 #[derive(Debug)]
 struct Gone;
@@ -68,10 +79,13 @@ impl Relay {
                 Ok(result) => result,
                 Err(Gone) => return Ok(()),
             };
-            *execution = self.record(std::mem::take(execution)).await;
-            let over = execution.is_terminal() || !self.wish.follow;
+            let is_known = self.look_up(execution).await;
+            let over = execution.is_terminal() || !is_known || !self.wish.follow;
             match result {
-                Ok(()) if self.printed || over => return self.ended(execution).await,
+                Ok(()) if over => return self.ended(execution).await,
+                // The node ends a log while its task goes on when it is stopped itself. Without times it cannot be asked for
+                // what comes after this.
+                Ok(()) if self.printed && self.cursor == 0 => return self.ended(execution).await,
                 Err(error) if over || !error.retryable => {
                     *away = error.retryable;
                     return self.failed(execution, error).await;
@@ -147,11 +161,15 @@ impl Relay {
         let _ = self.give.send(Item::Note(note)).await;
     }
 
-    /// The execution as it is now; as it was, when that cannot be found out.
-    async fn record(&self, known: Execution) -> Execution {
-        let id = known.id.clone();
-        let read = self.app.read(Length::Short, move |records| Ok(records.execution(&id)?)).await;
-        read.ok().flatten().map_or(known, |execution| Execution { job: None, ..execution })
+    /// Looks up how the execution is now; it stays as it was when that cannot be found out. False: it is not there any more.
+    async fn look_up(&self, execution: &mut Execution) -> bool {
+        let id = execution.id.clone();
+        match self.app.read(Length::Short, move |records| Ok(records.execution(&id)?)).await {
+            Ok(Some(now)) => *execution = Execution { job: None, ..now },
+            Ok(None) => return false,
+            Err(_) => {}
+        }
+        true
     }
 
     /// The node has sent all it has.
@@ -164,8 +182,13 @@ impl Relay {
             self.note(Note::new(Note::WAITING, &execution.id, text)).await;
             return Ok(());
         }
-        if self.wish.tail || self.wish.since > 0 || self.kept(execution, None).await {
+        if self.wish.tail || self.wish.since > 0 || self.wish.last_lines == Some(0) {
             return Ok(());
+        }
+        match self.kept(execution, None).await {
+            Kept::All => return Ok(()),
+            Kept::Beginning => return Err(Error::plain(NOT_KEPT)),
+            Kept::Nothing => {}
         }
         let state = &execution.compute_state;
         if let Some(note) = Note::failed(&execution.id, state.state_type.as_str(), &state.message) {
@@ -183,30 +206,35 @@ impl Relay {
             false => error,
         };
         let may_help = execution.is_terminal() && !self.printed && !self.wish.tail;
-        if may_help && self.kept(execution, Some(&error)).await { Ok(()) } else { Err(error) }
+        match may_help && self.kept(execution, Some(&error)).await == Kept::All {
+            true => Ok(()),
+            false => Err(error),
+        }
     }
 
     /// The log is gone: what is left of the output is in the published results, and its beginning in the record.
-    async fn kept(&self, execution: &Execution, why: Option<&Error>) -> bool {
+    async fn kept(&self, execution: &Execution, why: Option<&Error>) -> Kept {
         let output = &execution.run_output;
         let recorded = !output.stdout.is_empty() || !output.stderr.is_empty();
         let is_worth_it = recorded || why.is_some();
         let why = match why {
             Some(error) => error.message.clone(),
-            None => "its log is not kept on its node any more".to_owned(),
+            None => NOT_KEPT.to_owned(),
         };
         let id = &execution.id;
         if self.wish.details && words::is_published(execution) && is_worth_it {
             let text = format!("execution {id}: {why}; shown from published results, without times");
             let published_result = Some(execution.published_result.clone());
             self.note(Note { published_result, ..Note::new(Note::RESULTS, id, text) }).await;
-            return true;
+            return Kept::All;
         }
         if !recorded {
-            return false;
+            return Kept::Nothing;
         }
-        let more =
-            if output.stdout_truncated || output.stderr_truncated { "only the beginning of " } else { "" };
+        let (kept, more) = match output.stdout_truncated || output.stderr_truncated {
+            true => (Kept::Beginning, "only the beginning of "),
+            false => (Kept::All, ""),
+        };
         let text = format!("execution {id}: {why}; {more}its output is left in its record, without times");
         self.note(Note::new(Note::INCOMPLETE, id, text)).await;
         let lines =
@@ -217,6 +245,6 @@ impl Relay {
         });
         // A client that is gone needs nothing.
         let _ = self.give.send(Item::Output(Arc::clone(&self.shown), lines.collect())).await;
-        true
+        kept
     }
 }

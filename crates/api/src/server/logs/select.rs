@@ -60,13 +60,17 @@ fn failed(job: &Job, why: String) -> Error {
 pub(super) fn all(job: &Job, executions: Vec<Execution>, wish: &Wish) -> Vec<Execution> {
     let on_all_nodes = is_on_all_nodes(job);
     let mut chosen: BTreeMap<(u64, i64, String, String), Execution> = BTreeMap::new();
-    for execution in executions.into_iter().filter(|e| is_wanted(job, e.job_version, wish)) {
+    let latest = wish.versions == Versions::Latest;
+    // One that is not replaced yet belongs to the latest version, too.
+    let serves = |e: &Execution| latest && !e.is_terminal();
+    for execution in executions.into_iter().filter(|e| is_wanted(job, e.job_version, wish) || serves(e)) {
         let node = if on_all_nodes { execution.node_id.clone() } else { String::new() };
         let attempt = match wish.all_attempts {
             true => format!("{:020} {}", execution.create_time, execution.id),
             false => String::new(),
         };
-        let key = (execution.job_version, execution.partition_index, node, attempt);
+        let version = if latest { 0 } else { execution.job_version };
+        let key = (version, execution.partition_index, node, attempt);
         let rank = |e: &Execution| (tells(e.compute_state.state_type), e.create_time, e.attempt);
         match chosen.get(&key) {
             Some(known) if rank(known) >= rank(&execution) => {}
@@ -78,11 +82,11 @@ pub(super) fn all(job: &Job, executions: Vec<Execution>, wish: &Wish) -> Vec<Exe
     chosen.into_values().collect()
 }
 
-/// Whether executions of a version are wanted.
+/// Whether executions of a version are wanted. Those of earlier versions that the latest keeps belong to it.
 pub(super) fn is_wanted(job: &Job, version: u64, wish: &Wish) -> bool {
     match wish.versions {
         Versions::All => true,
-        Versions::Latest => version == job.version,
+        Versions::Latest => job.kept_versions().contains(&version),
         Versions::One(wanted) => version == wanted,
     }
 }
@@ -172,5 +176,24 @@ mod tests {
         };
         assert_eq!(ids(&wish(false)), ["a2", "c", "d2"]);
         assert_eq!(ids(&wish(true)), ["a1", "a2", "a3", "c", "d1", "d2"]);
+    }
+
+    #[test]
+    fn what_goes_on_in_the_latest_version_belongs_to_it() {
+        let mut job = Job { version: 3, r#type: "service".into(), ..Job::default() };
+        job.keep_versions(&[1, 3].into());
+        let of_version = |version, partition, state| {
+            let id = format!("{version}/{partition}");
+            Execution { job_version: version, ..execution(&id, partition, 1, state) }
+        };
+        let executions = vec![
+            of_version(1, 0, ComputeState::BidAccepted),
+            of_version(1, 1, ComputeState::Completed),
+            of_version(2, 2, ComputeState::BidAccepted),
+            of_version(2, 3, ComputeState::Failed),
+            of_version(3, 4, ComputeState::BidAccepted),
+        ];
+        let shown: Vec<String> = all(&job, executions, &wish(false)).into_iter().map(|e| e.id).collect();
+        assert_eq!(shown, ["1/0", "1/1", "2/2", "3/4"]);
     }
 }

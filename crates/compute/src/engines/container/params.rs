@@ -87,6 +87,8 @@ impl<Image> Params<Image> {
             match (self.entrypoint.as_slice(), self.parameters.as_slice()) {
                 ([], []) => (&image.entrypoint, &image.cmd),
                 ([], parameters) => (&image.entrypoint, parameters),
+                // One empty word takes the image's away, and its command with it.
+                ([only], parameters) if only.is_empty() => (&[], parameters),
                 (entrypoint, parameters) => (entrypoint, parameters),
             };
         first.iter().chain(rest).cloned().collect()

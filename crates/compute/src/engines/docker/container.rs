@@ -6,7 +6,7 @@ use super::daemon::Connected;
 use super::gpus::Devices;
 use super::image::ImageName;
 use super::{errors, network};
-use crate::engines::container::Params;
+use crate::engines::container::{LEAST_MEMORY, Params};
 use crate::engines::{EngineRequest, ResultFolder};
 use crate::executor::WorkFolder;
 use crate::sources::{Mount, MountData};
@@ -18,9 +18,6 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
-
-/// The least memory Docker lets a container have, bytes.
-const LEAST_MEMORY: u64 = 6 << 20;
 
 /// The least share of a core Docker lets a container have.
 const LEAST_CPU: f64 = 0.01;

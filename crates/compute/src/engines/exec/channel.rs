@@ -1,6 +1,7 @@
 //! The node's end of the socket to a supervisor.
 
 use super::plan::{Order, Report, Request};
+use rustix::fs::{Gid, Uid, fchown};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Pid;
 use std::ffi::OsString;
@@ -35,6 +36,14 @@ impl Channel {
         let (own, theirs) = std::os::unix::net::UnixStream::pair()?;
         let (stdout, stdout_theirs) = io::pipe()?;
         let (stderr, stderr_theirs) = io::pipe()?;
+        if let Request::Run(plan) = request
+            && let Some((uid, gid)) = plan.user
+        {
+            // The task may open them anew, as `/dev/stdout`.
+            for pipe in [&stdout_theirs, &stderr_theirs] {
+                fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            }
+        }
         let (program, arguments) = supervisor.split_first().ok_or(io::ErrorKind::NotFound)?;
         let child = Command::new(program)
             .args(arguments)

@@ -3,6 +3,7 @@
 use super::devices::Devices;
 use super::seccomp;
 use super::user::User;
+use crate::engines::container::LEAST_MEMORY;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -168,7 +169,7 @@ impl Container {
             resources.insert("cpu".to_owned(), cpu);
         }
         if self.memory > 0 {
-            let limit = i64::try_from(self.memory).unwrap_or(i64::MAX);
+            let limit = i64::try_from(self.memory.max(LEAST_MEMORY)).unwrap_or(i64::MAX);
             // Memory and swap together: no swap beyond the memory.
             let memory = if self.limit_swap {
                 json!({"limit": limit, "swap": limit})

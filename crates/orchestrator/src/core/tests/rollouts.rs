@@ -68,6 +68,42 @@ fn a_batch_job_scales_and_what_completed_stays_completed() {
     assert_eq!(w.job("b").state.state_type, JobState::Completed);
 }
 
+#[test]
+fn a_batch_job_that_is_scaled_says_what_its_partitions_were_told() {
+    for force in [false, true] {
+        let mut w = World::new();
+        w.node("n1", 8.0);
+        w.submit(job("b", "batch", 3)).unwrap();
+        accept_all(&mut w);
+        w.step(Input::Submit {
+            job: job("b", "batch", 5).into(),
+            stored: None,
+            id_taken: false,
+            force,
+            token: (),
+        });
+        assert!(matches!(w.replies.pop(), Some(Reply::Submitted(Ok(_)))));
+        let told = w.history().iter().any(|(_, text)| text.contains("BACALHAU_PARTITION_COUNT=3"));
+        assert_eq!(told, !force);
+        let versions: Vec<u64> = versions_live(&w).into_iter().map(|(_, version)| version).collect();
+        assert_eq!(versions, if force { [2; 5] } else { [1, 1, 1, 2, 2] });
+    }
+}
+
+#[test]
+fn a_service_of_none_runs() {
+    let mut w = World::new();
+    w.node("n1", 8.0);
+    w.submit(job("s", "service", 0)).unwrap();
+    assert_eq!(w.job("s").state.state_type, JobState::Running);
+    update(&mut w, job("s", "service", 2));
+    accept_all(&mut w);
+    let mut other = job("s", "service", 0);
+    other.tasks[0].env.insert("A".into(), "b".into());
+    update(&mut w, other);
+    assert_eq!((w.job("s").state.state_type, versions_live(&w).len()), (JobState::Running, 0));
+}
+
 fn rolling(count: i64, command: &str) -> Job {
     let mut job = job("s", "service", count);
     job.update = Some(UpdatePolicy { max_parallel: 1, healthy_after: 10, auto_revert: true });
