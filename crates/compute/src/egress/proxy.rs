@@ -168,8 +168,6 @@ async fn connection(stream: TcpStream, activity: &Activity, shared: &Arc<Shared>
     let io = TokioIo::new(Watched { stream, activity: activity.clone() });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        // A client that has said what it had to say may close its side; it still waits for the answer.
-        .half_close(true)
         .header_read_timeout(HEADER_TIME)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEADER_BYTES)
