@@ -62,7 +62,7 @@ fn err(output: &Output) -> String {
 }
 
 /// Waits for a command that was started.
-fn ended(mut child: Child) -> Output {
+pub(crate) fn ended(mut child: Child) -> Output {
     eventually("the command ended", || child.try_wait().unwrap());
     child.wait_with_output().unwrap()
 }

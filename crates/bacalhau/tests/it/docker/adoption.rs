@@ -75,6 +75,31 @@ fn a_batch_job_completes_after_its_node_was_killed() {
 }
 
 #[test]
+fn whoever_follows_the_output_sees_all_of_it_through_every_end_of_its_node() {
+    let Some(mut setup) = alone("followed", &[]) else { return };
+    let script = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.1; done";
+    setup.submit(&job("followed", "batch", script));
+    let follower = setup.cluster.spawn(&["job", "logs", "--follow", "followed"]);
+    let mut seen = 0;
+    for graceful in [true, false] {
+        seen = setup.more_lines("followed", seen + 5).len();
+        let node = &mut setup.cluster.nodes[0];
+        if graceful {
+            assert!(node.terminate());
+        } else {
+            node.kill();
+        }
+        node.start();
+    }
+    let output = crate::logs::ended(follower);
+    assert!(output.status.success(), "{output:?}");
+    let all: String = (0..60).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), all, "{output:?}");
+    assert_eq!(setup.cluster.wait_final("followed"), "Completed");
+    setup.nothing_is_left();
+}
+
+#[test]
 fn one_that_ends_while_its_node_is_away_tells_its_end() {
     let Some(mut setup) = alone("ends", &[]) else { return };
     setup.submit(&job(
