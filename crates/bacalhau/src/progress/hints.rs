@@ -79,7 +79,8 @@ pub(crate) async fn after_submission(
             None
         }
     };
-    let failed = job.as_ref().is_some_and(|job| job.state.state_type == JobState::Failed);
+    let ended_badly = |job: &Job| matches!(job.state.state_type, JobState::Failed | JobState::Stopped);
+    let failed = job.as_ref().is_some_and(|job| ended_badly(job));
     if failed && let Some(job) = &job {
         out.error(&reason(job, args.follow || args.id_only));
     } else if went_back {
@@ -117,13 +118,14 @@ async fn followed(client: &Client, out: &Out, id: &str, limit: Option<Duration>)
     }
 }
 
-/// `job failed`, with the reason where no event rows have told it already.
+/// `job failed` or `job was stopped`, with the reason where no event rows have told it already.
 fn reason(job: &Job, with_message: bool) -> Error {
     let message = job.state.message.trim();
+    let what = if job.state.state_type == JobState::Stopped { "job was stopped" } else { "job failed" };
     if !with_message || message.is_empty() {
-        return fail("job failed");
+        return fail(what);
     }
-    fail(format!("job failed: {message}")).hint(format!("see `bacalhau job history {}`", job.id))
+    fail(format!("{what}: {message}")).hint(format!("see `bacalhau job history {}`", job.id))
 }
 
 /// The commands that come next.

@@ -65,9 +65,16 @@ fn logs_follow_a_running_job_and_stop_ends_it() {
     assert!(err.contains("10 lines so far") && !out.contains("lines so far"), "{out}\n{err}");
 
     let endless = cluster.file("endless.yaml", &wat_job("endless", FOREVER, ""));
-    cluster.ok(&["job", "run", &endless, "--wait=false"]);
-    eventually("the endless job runs", || (cluster.state("endless") == "Running").then_some(()));
+    let watched = cluster.spawn(&["job", "run", &endless]);
+    eventually("the endless job runs", || {
+        let state = cluster.cli(&["job", "describe", "endless", "--output", "json"]);
+        String::from_utf8_lossy(&state.stdout).contains("\"Running\"").then_some(())
+    });
     cluster.ok(&["job", "stop", "endless"]);
+    // Whoever goes on with its results must know that there are none.
+    let watched = crate::logs::ended(watched);
+    let said = String::from_utf8_lossy(&watched.stderr);
+    assert!(watched.status.code() == Some(1) && said.contains("Error: job was stopped"), "{said}");
     assert_eq!(cluster.state("endless"), "Stopped");
     // The node is free again although the program never yields.
     let next = cluster.file("next.yaml", &wat_job("next", NOTHING, ""));

@@ -195,7 +195,7 @@ fn a_failing_dependency_has_the_consequence_that_was_asked_for() {
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }
-    assert!(wrong.contains("failed: broken, fails"), "{wrong}");
+    assert!(wrong.contains("not completed: broken, fails"), "{wrong}");
     // Later submissions count what has ended.
     let file = cluster.file("late.yaml", &after("late", NOTHING, &[("runs", "fail"), ("broken", "run")]));
     cluster.ok(&["job", "run", &file]);

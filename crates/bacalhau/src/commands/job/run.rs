@@ -95,6 +95,9 @@ fn read(context: &Context, args: &JobRunArgs) -> Result<Vec<JobFile>, Error> {
 
 pub(super) fn offline(context: &Context, error: &Error) {
     let out = &context.out;
+    if error.http_status() == 404 {
+        return out.note("This is a new job. It would be sent as:");
+    }
     let label = Paint::Red.apply(out.error_colour, "Error: ");
     out.note(&format!("{label}failed to fetch Job spec: {}", error.message));
     out.warning("falling back to offline mode, printing the job as it would be sent");

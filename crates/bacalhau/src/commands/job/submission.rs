@@ -142,7 +142,7 @@ async fn submit<'a>(
     Ok(sent)
 }
 
-/// Waits for all jobs, in the order in which they were submitted. Exit code 1 when any failed.
+/// Waits for all jobs, in the order in which they were submitted. Exit code 1 when any failed or was stopped.
 async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs) -> Outcome {
     let limit = args.wait_timeout_secs.filter(|s| *s > 0).map(Duration::from_secs);
     let deadline = limit.map(|limit| Instant::now() + limit);
@@ -178,14 +178,14 @@ async fn follow(out: &Out, client: &Client, sent: Vec<Sent<'_>>, args: &RunArgs)
             let why = if state.message.is_empty() { String::new() } else { format!(": {}", state.message) };
             out.line(&format!("{name} {}{why}", state.state_type))?;
         }
-        if state.state_type == JobState::Failed || went_back {
+        if matches!(state.state_type, JobState::Failed | JobState::Stopped) || went_back {
             failed.push(name.as_str());
         }
     }
     if failed.is_empty() {
         return Ok(());
     }
-    out.error(&fail(format!("failed: {}", failed.join(", "))).hint("see `bacalhau job describe JOB`"));
+    out.error(&fail(format!("not completed: {}", failed.join(", "))).hint("see `bacalhau job describe JOB`"));
     Err(Failure::Exit(1))
 }
 
