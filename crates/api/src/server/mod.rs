@@ -61,6 +61,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
+/// Writes figures of a part of the process that the API knows nothing else of.
+pub type Figures = Arc<dyn Fn(&mut Exposition) + Send + Sync>;
+
 /// What the API serves.
 pub struct Services {
     /// Set on orchestrators; without it only `/api/v1/agent` answers.
@@ -69,6 +72,8 @@ pub struct Services {
     pub compute: Option<ComputeNode>,
     /// Keys with which nodes may join, where there is a NATS server of one's own.
     pub credentials: Option<Arc<dyn CredentialBook>>,
+    /// More figures for `/metrics`.
+    pub figures: Option<Figures>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.
@@ -87,6 +92,8 @@ pub struct Parts {
     pub compute: Option<Arc<dyn Compute>>,
     /// Keys with which nodes may join, where there is a NATS server of one's own.
     pub credentials: Option<Arc<dyn CredentialBook>>,
+    /// More figures for `/metrics`.
+    pub figures: Option<Figures>,
     /// What this node says of itself when it is no compute node.
     pub info: NodeInfo,
     /// This build.
@@ -101,6 +108,7 @@ impl From<Services> for Parts {
             backend: services.orchestrator.map(|o| Arc::new(o) as Arc<dyn Backend>),
             compute: services.compute.map(|c| Arc::new(c) as Arc<dyn Compute>),
             credentials: services.credentials,
+            figures: services.figures,
             info: services.info,
             version: services.version,
             config: services.config,

@@ -28,6 +28,7 @@ pub fn version() -> BuildVersion {
 pub fn parts(fake: &Arc<Fake>) -> Parts {
     Parts {
         credentials: None,
+        figures: None,
         backend: Some(Arc::<Fake>::clone(fake)),
         compute: None,
         info: NodeInfo { node_id: NODE_ID.into(), ..NodeInfo::default() },

@@ -6,6 +6,7 @@ mod compute;
 mod credentials;
 mod devstack;
 mod engines;
+mod figures;
 mod logging;
 mod node;
 mod options;

@@ -2,7 +2,7 @@
 
 use super::credentials::Stored;
 use super::watch::Watch;
-use super::{bus_options, compute, engines, options};
+use super::{bus_options, compute, engines, figures, options};
 use crate::failure::fail;
 use bacalhau_api::credentials::CredentialBook;
 use bacalhau_api::server::{self, Running, Services};
@@ -79,6 +79,7 @@ impl Node {
             orchestrator: orchestrator.as_ref().map(|(o, _)| o.clone()),
             compute: compute.as_ref().map(|(c, _)| c.clone()),
             credentials: book,
+            figures: nats.as_ref().map(figures::of_server),
             info: options::orchestrator_info(config, name),
             version: version::this_build(),
             config: render::document(config),

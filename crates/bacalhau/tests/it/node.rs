@@ -127,6 +127,7 @@ fn a_node_around_its_engines() {
         ("bacalhau_orchestrator_executions", "1"),
         ("bacalhau_orchestrator_nodes{membership=\"approved\",connection=\"connected\"}", "1"),
         ("bacalhau_orchestrator_nodes_schedulable", "1"),
+        ("bacalhau_nats_connections", "1"),
     ] {
         eventually(name, || (figure(cluster.api_port, name).as_deref() == Some(value)).then_some(()));
     }

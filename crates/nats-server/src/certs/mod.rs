@@ -46,7 +46,11 @@ pub(crate) fn server_config(option: &'static str, options: &TlsOptions) -> Resul
     };
     let config = builder.with_single_cert(chain, key).map_err(|error| {
         let (cert, key) = (show(&options.cert_file), show(&options.key_file));
-        wrong(format!("certificate {cert} and key {key} do not go together: {error}"))
+        let error = error.to_string();
+        wrong(match error.contains("UnsupportedCertVersion") {
+            true => format!("certificate {cert} is of X.509 version 1; make one of version 3, as `openssl x509 -req` does with -extfile"),
+            false => format!("certificate {cert} and key {key} do not go together: {error}"),
+        })
     })?;
     Ok(Arc::new(config))
 }

@@ -46,5 +46,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Failure>
         text.family("bacalhau_orchestrator_events_total", Kind::Counter, "Events of the stream so far.");
         text.whole(&[], bounds.map_or(0, |(_, newest)| newest));
     }
+    if let Some(figures) = &app.parts.figures {
+        figures(&mut text);
+    }
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text.into_text()).into_response())
 }

@@ -120,6 +120,7 @@ impl Cluster {
         }
         let services = Services {
             credentials: None,
+            figures: None,
             orchestrator: Some(orchestrator.clone()),
             compute: computes.first().cloned(),
             info,
