@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn one_empty_word_takes_the_entrypoint_away() {
+        let params = read(json!({"Image": "a", "Entrypoint": [""], "Parameters": ["echo", "x"]})).unwrap();
+        assert_eq!(params.command(&image("entry", "cmd")), words("echo x"));
+        let nothing = read(json!({"Image": "a", "Entrypoint": [""]})).unwrap();
+        assert!(nothing.command(&image("entry", "cmd")).is_empty());
+    }
+
+    #[test]
     fn variables_in_layers() {
         let image = RunConfig { env: words("PATH=/x A=image B=image C=image"), ..RunConfig::default() };
         let params = read(json!({"Image": "a", "EnvironmentVariables": ["B=engine", "N=1=2", "C"]})).unwrap();
