@@ -211,10 +211,11 @@ mod tests {
 
     #[test]
     fn one_empty_word_takes_the_entrypoint_away() {
+        let image = RunConfig { entrypoint: words("entry"), cmd: words("cmd"), ..RunConfig::default() };
         let params = read(json!({"Image": "a", "Entrypoint": [""], "Parameters": ["echo", "x"]})).unwrap();
-        assert_eq!(params.command(&image("entry", "cmd")), words("echo x"));
+        assert_eq!(params.command(&image), words("echo x"));
         let nothing = read(json!({"Image": "a", "Entrypoint": [""]})).unwrap();
-        assert!(nothing.command(&image("entry", "cmd")).is_empty());
+        assert!(nothing.command(&image).is_empty());
     }
 
     #[test]
