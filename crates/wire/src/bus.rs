@@ -37,9 +37,9 @@ impl BusMessage {
     /// What a node sent to an orchestrator, which answers to inboxes only; see [`subjects::is_inbox_of`].
     pub fn of_node(self) -> BusMessage {
         let sender = subjects::sender(&self.subject);
-        let is_inbox = |reply: &String| sender.is_some_and(|node_id| subjects::is_inbox_of(node_id, reply));
-        let reply = self.reply.clone().filter(is_inbox);
-        BusMessage { reply, ..self }
+        let named = sender.zip(self.reply.as_deref());
+        let is_inbox = named.is_some_and(|(node_id, reply)| subjects::is_inbox_of(node_id, reply));
+        BusMessage { reply: self.reply.filter(|_| is_inbox), ..self }
     }
 }
 

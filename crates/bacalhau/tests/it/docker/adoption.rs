@@ -16,6 +16,17 @@ impl<D: Deref<Target = Daemon>> Setup<D> {
         };
         all.into_iter().filter_map(state).collect()
     }
+
+    /// Ends the node, as its operator does or as a crash does, and starts it again.
+    fn restart_node(&mut self, graceful: bool) {
+        let node = &mut self.cluster.nodes[0];
+        if graceful {
+            assert!(node.terminate());
+        } else {
+            node.kill();
+        }
+        node.start();
+    }
 }
 
 #[test]
@@ -27,13 +38,7 @@ fn a_service_goes_on_through_every_end_of_its_node() {
     assert!(container.len() == 1 && container[0].1, "{container:?}");
     let execution = setup.executions("service")[0]["ID"].clone();
     for graceful in [false, true, false] {
-        let node = &mut setup.cluster.nodes[0];
-        if graceful {
-            assert!(node.terminate());
-        } else {
-            node.kill();
-        }
-        node.start();
+        setup.restart_node(graceful);
         let lines = setup.more_lines("service", count + 5);
         are_numbers(&lines);
         count = lines.len();
@@ -83,13 +88,7 @@ fn whoever_follows_the_output_sees_all_of_it_through_every_end_of_its_node() {
     let mut seen = 0;
     for graceful in [true, false] {
         seen = setup.more_lines("followed", seen + 5).len();
-        let node = &mut setup.cluster.nodes[0];
-        if graceful {
-            assert!(node.terminate());
-        } else {
-            node.kill();
-        }
-        node.start();
+        setup.restart_node(graceful);
     }
     let output = crate::logs::ended(follower);
     assert!(output.status.success(), "{output:?}");
